@@ -1,0 +1,3 @@
+//! The load generator: run a profile, print a report.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! `RequestMetrics` documents to resolved specs.

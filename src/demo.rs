@@ -1,0 +1,1 @@
+//! `taffrail demo`: pods, load, the API and an HPA on one machine.

@@ -1,0 +1,3 @@
+//! Windows, quantiles, value states: ingest, forget, evaluate.
+
+pub mod snapshot;

@@ -1,0 +1,1 @@
+//! Every metric at one instant.

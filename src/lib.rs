@@ -1,0 +1,78 @@
+//! Taffrail answers one question of a Kubernetes service: how many pods does it need so that its users get their
+//! answers in time? It reads request latency and request rate from pods and from Redis, and serves them to the
+//! HorizontalPodAutoscaler as external metrics, so that an HPA scales on latency beside CPU.
+//!
+//! # The line
+//!
+//! ```text
+//! scrape --> window --> signal --> snapshot --> serve
+//! (pods,     \______ engine: pure ______/  (Arc)   (external.metrics.k8s.io over TLS)
+//!  Redis)
+//! ```
+//!
+//! A source reads its target and sends an [`Update`](model::reading::Update); the [`pipeline`] owns the one
+//! [`Engine`](engine::Engine), feeds it, and once a second publishes an immutable
+//! [`Snapshot`](engine::snapshot::Snapshot); every request of the API is answered from the latest one.
+//!
+//! # The rooms
+//!
+//! | room | what is in it | kind |
+//! |---|---|---|
+//! | [`model`] | the nouns: timestamps, targets, readings, selectors, quantities | pure |
+//! | [`exposition`] | a page of metrics to a reading: prefilter, scanner, reader | pure |
+//! | [`engine`] | windows, quantiles, value states; ingest, forget, evaluate | pure |
+//! | [`hpa`] | the HorizontalPodAutoscaler's arithmetic, as Kubernetes does it | pure |
+//! | [`source`] | loops that read targets: [`source::scrape`] for pods, [`source::redis`] for Redis | edge |
+//! | [`api`] | the aggregated API: discovery, reads, TLS | edge |
+//! | [`config`] | `RequestMetrics` documents to resolved specs | edge |
+//! | [`metrics`] | what Taffrail says of itself, on a second port | edge |
+//! | [`pipeline`] | the loop that owns the engine: every way the adapter is woken, on one screen | edge |
+//! | [`clock`] | the one reader of the clock | edge |
+//! | [`cli`] | flags and subcommands | edge |
+//! | [`serve`] | `taffrail serve`: wiring, start order, readiness, drain | command |
+//! | [`replay`] | `taffrail replay`: recorded HPA decisions against [`hpa`] | command |
+//! | [`demo`] | `taffrail demo`: pods, load, the API and an HPA on one machine | command |
+//!
+//! The load generator and the sample app live in `loadtest/`, which knows nothing of this crate; the demo uses its
+//! library.
+//!
+//! # What never happens here
+//!
+//! 1. The pure rooms never read a clock, draw a random number, await, lock, log or touch the world. Time is an
+//!    argument. They cannot fail; they count. `tests/it/house.rs` holds this, and the table of who may name whom.
+//! 2. Sources and the API never meet but in a snapshot.
+//! 3. A request never waits for a scrape, a watch or Redis. It reads one snapshot, so one answer is of one instant.
+//! 4. **Absent is not zero.** Too few points, a stale window, a lost target: the value is absent and the answer is a
+//!    404 that says why. No traffic is zero, because that is knowledge.
+//! 5. One bad line costs that line, one bad target that target, one bad document that document.
+//! 6. Nothing is unbounded: each limit is a named constant with its reason, and hitting it is counted.
+//! 7. Wall-clock timestamps are data; `tokio` instants are for timers at the edge. One is never made from the other.
+//! 8. The same inputs give the same bytes: whatever is printed or served is in a fixed order.
+
+pub mod model;
+
+pub mod exposition;
+
+pub mod engine;
+
+pub mod hpa;
+
+pub mod source;
+
+pub mod api;
+
+pub mod config;
+
+pub mod metrics;
+
+pub mod pipeline;
+
+pub mod clock;
+
+pub mod cli;
+
+pub mod serve;
+
+pub mod replay;
+
+pub mod demo;

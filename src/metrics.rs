@@ -1,0 +1,1 @@
+//! What Taffrail says of itself.

@@ -1,0 +1,9 @@
+//! The nouns: plain data that every room may name and that names no room.
+
+pub mod health;
+pub mod id;
+pub mod matcher;
+pub mod quantity;
+pub mod reading;
+pub mod selector;
+pub mod time;

@@ -1,0 +1,1 @@
+//! The Kubernetes label selector: parsed from a query string, matched against labels.

@@ -1,0 +1,1 @@
+//! `taffrail replay`: recorded HPA decisions against our HPA model.

@@ -1,0 +1,1 @@
+//! `taffrail serve`: wiring, start order, readiness, drain.

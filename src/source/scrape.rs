@@ -1,0 +1,1 @@
+//! Reads pods over HTTP.

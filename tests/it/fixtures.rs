@@ -1,0 +1,1 @@
+//! What several tests need: free ports, temporary files, servers that end with the test.

@@ -1,0 +1,11 @@
+//! The integration tests: one binary, since each one more would link everything again.
+
+mod api;
+mod demo;
+mod fixtures;
+mod house;
+mod prometheus;
+mod redis;
+mod replay;
+mod scrape;
+mod serve;
