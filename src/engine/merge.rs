@@ -1,0 +1,88 @@
+//! The rises of many targets made one: requests, seconds and buckets added up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::time::Timestamp;
+
+use super::layout::{self, Layout};
+use super::snapshot::Merged;
+use super::target::Target;
+
+/// Adds up targets, keeping its buffers from one service to the next.
+#[derive(Debug, Default)]
+pub(super) struct Merger {
+    scratch: Vec<f64>,
+    /// One sum for each layout: adding within a layout first makes mixed layouts cost nothing per target.
+    sums: Vec<Sum>,
+}
+
+#[derive(Debug)]
+struct Sum {
+    layout: Layout,
+    requests: f64,
+    counts: Vec<f64>,
+}
+
+impl Merger {
+    /// What `targets` answered within the window that ends at `now`.
+    pub(super) fn merge<'t>(
+        &mut self,
+        now: Timestamp,
+        window: Duration,
+        targets: impl Iterator<Item = &'t Target>,
+    ) -> Merged {
+        let (mut requests, mut busy_s) = (0.0, Some(0.0));
+        self.sums.clear();
+        for target in targets {
+            let sums = &mut self.sums;
+            target.rises(now, window, &mut self.scratch, |rise| {
+                requests += rise.requests;
+                busy_s = busy_s.zip(rise.busy_s).map(|(total, more)| total + more);
+                add(sums, rise.layout, rise.requests, rise.counts);
+            });
+        }
+        self.sums.retain(|sum| 0.0 < sum.requests);
+        let (bounds, counts) = self.join();
+        Merged {
+            window,
+            requests,
+            busy_s,
+            bounds,
+            counts,
+            layouts: self.sums.len(),
+        }
+    }
+
+    /// The sums of all layouts on the bounds they share.
+    fn join(&self) -> (Layout, Vec<f64>) {
+        let layouts: Vec<Layout> = self
+            .sums
+            .iter()
+            .map(|sum| Arc::clone(&sum.layout))
+            .collect();
+        let bounds = layout::common(&layouts);
+        let mut counts = vec![0.0; bounds.len()];
+        for sum in &self.sums {
+            layout::add_counts(&sum.layout, &sum.counts, &bounds, &mut counts);
+        }
+        (bounds, counts)
+    }
+}
+
+fn add(sums: &mut Vec<Sum>, layout: &Layout, requests: f64, counts: &[f64]) {
+    match sums.iter_mut().find(|sum| Arc::ptr_eq(&sum.layout, layout)) {
+        Some(sum) => {
+            sum.requests += requests;
+            sum.counts
+                .iter_mut()
+                .zip(counts)
+                .for_each(|(total, more)| *total += more);
+        }
+        None => sums.push(Sum {
+            layout: Arc::clone(layout),
+            requests,
+            counts: counts.to_vec(),
+        }),
+    }
+}

@@ -1,0 +1,392 @@
+//! One target: its raw counters made reset-safe, and the tracks they run in.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::health::Failure;
+use crate::model::reading::{Backlog, Reading, SeriesReading};
+use crate::model::time::Timestamp;
+
+use super::Ingested;
+use super::layout::{Layout, Layouts, is_sound};
+use super::window::{End, Keep, Track};
+
+/// The most series kept for one target. A histogram with twenty routes and ten codes has two hundred.
+const SERIES_MAX: usize = 2_000;
+
+/// The most bucket layouts one target may show within the widest window: one, and another after a new version.
+const LAYOUTS_PER_TARGET_MAX: usize = 4;
+
+/// Counters that lead each track, before the buckets.
+const REQUESTS: usize = 0;
+const BUSY_SECONDS: usize = 1;
+const LEADING: usize = 2;
+
+/// What is known of one target.
+#[derive(Debug)]
+pub(super) struct Target {
+    first_seen: Timestamp,
+    gone: bool,
+    last_read: Option<Timestamp>,
+    last_failure: Option<Failure>,
+    series: HashMap<u64, Series>,
+    groups: Vec<Group>,
+    /// Series that reported no seconds spent: their mean is not known, so neither is the target's.
+    lacks_sums: bool,
+    /// The newest read left something out, so a series that the next one shows need not be new.
+    incomplete: bool,
+    in_flight: VecDeque<(Timestamp, f64)>,
+    backlogs: Vec<Backlog>,
+}
+
+/// A series' newest raw counters, to tell its next rise from a reset.
+#[derive(Debug)]
+struct Series {
+    layout: Layout,
+    count: f64,
+    sum: f64,
+    counts: Vec<f64>,
+    seen: Timestamp,
+}
+
+/// All series of one layout, added up.
+#[derive(Debug)]
+struct Group {
+    layout: Layout,
+    totals: Vec<f64>,
+    track: Track,
+}
+
+/// What one target's requests rose by within a window, for one layout.
+#[derive(Debug)]
+pub(super) struct Rise<'t> {
+    /// The layout of the buckets.
+    pub(super) layout: &'t Layout,
+    /// Requests.
+    pub(super) requests: f64,
+    /// Seconds spent on them, where every series says.
+    pub(super) busy_s: Option<f64>,
+    /// Cumulative buckets.
+    pub(super) counts: &'t [f64],
+}
+
+/// How a target stands at one instant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Standing {
+    /// Read lately, and twice within the window.
+    Known,
+    /// New: it has had no time yet to be read twice.
+    Starting,
+    /// It should be known by now and is not.
+    Unknown,
+}
+
+// === impl Target ===
+
+impl Target {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self {
+            first_seen: now,
+            gone: false,
+            last_read: None,
+            last_failure: None,
+            series: HashMap::new(),
+            groups: Vec::new(),
+            lacks_sums: false,
+            incomplete: false,
+            in_flight: VecDeque::new(),
+            backlogs: Vec::new(),
+        }
+    }
+
+    /// Takes in what was read at `at`.
+    pub(super) fn ingest(
+        &mut self,
+        at: Timestamp,
+        reading: &Reading,
+        keep: Keep,
+        layouts: &mut Layouts,
+    ) -> Ingested {
+        let mut outcome = Ingested::default();
+        if let Some(last) = self.last_read {
+            // A wall clock that stepped back would make every read late for as long as the step: begin anew instead.
+            if at + keep.base < last {
+                *self = Self {
+                    first_seen: at,
+                    ..Self::new(at)
+                };
+            } else if at <= last {
+                outcome.out_of_order = 1;
+                return outcome;
+            }
+        }
+        self.lacks_sums = false;
+        for series in &reading.series {
+            self.ingest_series(at, reading, series, layouts, &mut outcome);
+        }
+        self.incomplete = 0 < reading.bad_lines + outcome.refused + outcome.over_limit;
+        self.push_totals(at, keep);
+        self.series
+            .retain(|_, series| at - keep.widest <= series.seen);
+        self.ingest_gauges(at, reading, keep);
+        (self.last_read, self.last_failure) = (Some(at), None);
+        outcome
+    }
+
+    fn ingest_series(
+        &mut self,
+        at: Timestamp,
+        reading: &Reading,
+        series: &SeriesReading,
+        layouts: &mut Layouts,
+        outcome: &mut Ingested,
+    ) {
+        let (bounds, counts) = (reading.bounds_of(series), reading.counts_of(series));
+        let numbers_are_sound = counts
+            .iter()
+            .chain([&series.count])
+            .all(|n| n.is_finite() && 0.0 <= *n);
+        if !is_sound(bounds) || !numbers_are_sound || !series.sum.is_none_or(f64::is_finite) {
+            outcome.refused += 1;
+            return;
+        }
+        let known = self.series.contains_key(&series.key);
+        if !known && SERIES_MAX <= self.series.len() {
+            outcome.over_limit += 1;
+            return;
+        }
+        let Some(group) = self.group(bounds, layouts) else {
+            outcome.over_limit += 1;
+            return;
+        };
+        outcome.accepted += 1;
+        self.lacks_sums |= series.sum.is_none();
+        let sum = series.sum.unwrap_or(0.0);
+        let is_new = self.last_read.is_none() || !self.incomplete;
+        let group = &mut self.groups[group];
+        let last = self
+            .series
+            .entry(series.key)
+            .or_insert_with(|| Series::unseen(&group.layout, at));
+        if !known && !is_new {
+            last.remember(series.count, sum, counts, at);
+            return;
+        }
+        // A series that was not there before counts from zero, and so does one whose process began anew. Whether that
+        // adds to a window is for the track to say: a target's very first point is no increase, whatever it holds.
+        if known && last.was_reset(&group.layout, series.count, counts) {
+            outcome.resets += 1;
+            *last = Series::unseen(&group.layout, at);
+        }
+        group.totals[REQUESTS] += series.count - last.count;
+        group.totals[BUSY_SECONDS] += (sum - last.sum).max(0.0);
+        let rises = counts
+            .iter()
+            .zip(&last.counts)
+            .map(|(now, before)| now - before);
+        group.totals[LEADING..]
+            .iter_mut()
+            .zip(rises)
+            .for_each(|(total, rise)| *total += rise);
+        last.remember(series.count, sum, counts, at);
+    }
+
+    /// The group of a layout, made when it is new. A group that comes late starts at zero at the last read, so that
+    /// what its series counted since then is an increase.
+    fn group(&mut self, bounds: &[f64], layouts: &mut Layouts) -> Option<usize> {
+        if let Some(i) = self
+            .groups
+            .iter()
+            .position(|group| group.layout.as_ref() == bounds)
+        {
+            return Some(i);
+        }
+        if LAYOUTS_PER_TARGET_MAX <= self.groups.len() {
+            self.groups.retain(|group| {
+                self.series
+                    .values()
+                    .any(|series| Arc::ptr_eq(&series.layout, &group.layout))
+            });
+        }
+        if LAYOUTS_PER_TARGET_MAX <= self.groups.len() {
+            return None;
+        }
+        let layout = layouts.intern(bounds)?;
+        let totals = vec![0.0; LEADING + layout.len()];
+        let mut track = Track::new(totals.len());
+        if let Some(last) = self.last_read {
+            track.push(
+                last,
+                totals.iter().copied(),
+                Keep {
+                    base: Duration::MAX,
+                    widest: Duration::MAX,
+                },
+            );
+        }
+        self.groups.push(Group {
+            layout,
+            totals,
+            track,
+        });
+        Some(self.groups.len() - 1)
+    }
+
+    fn push_totals(&mut self, at: Timestamp, keep: Keep) {
+        for group in &mut self.groups {
+            group.track.push(at, group.totals.iter().copied(), keep);
+        }
+        // A page without any series yet is still a page: an app that has answered nothing has had no traffic.
+        if self.groups.is_empty() {
+            let totals = vec![0.0; LEADING];
+            let mut track = Track::new(LEADING);
+            track.push(at, totals.iter().copied(), keep);
+            self.groups.push(Group {
+                layout: Arc::from([]),
+                totals,
+                track,
+            });
+        }
+    }
+
+    fn ingest_gauges(&mut self, at: Timestamp, reading: &Reading, keep: Keep) {
+        if let Some(in_flight) = reading.in_flight.filter(|n| n.is_finite() && 0.0 <= *n) {
+            self.in_flight.push_back((at, in_flight));
+        }
+        while self
+            .in_flight
+            .front()
+            .is_some_and(|(oldest, _)| *oldest <= at - keep.base)
+        {
+            self.in_flight.pop_front();
+        }
+        self.backlogs.clone_from(&reading.backlogs);
+    }
+
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.last_failure = Some(failure);
+    }
+
+    /// It went away: what it answered stays in the window until it is too old, and nothing is expected of it.
+    pub(super) fn leave(&mut self) {
+        self.gone = true;
+        self.in_flight.clear();
+        self.backlogs.clear();
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// A target that left is of no use once its last read is older than the base window.
+    pub(super) fn is_spent(&self, now: Timestamp, keep: Keep) -> bool {
+        self.gone && self.last_read.is_none_or(|last| last <= now - keep.base)
+    }
+
+    pub(super) fn last_read(&self) -> Option<Timestamp> {
+        self.last_read
+    }
+
+    pub(super) fn last_failure(&self) -> Option<&Failure> {
+        self.last_failure.as_ref()
+    }
+
+    pub(super) fn backlogs(&self) -> &[Backlog] {
+        &self.backlogs
+    }
+
+    /// How it stands at `now`; `max_age` is how old a read may be, and how long a new target may take.
+    pub(super) fn standing(&self, now: Timestamp, window: Duration, max_age: Duration) -> Standing {
+        let fresh = self.last_read.is_some_and(|last| now - max_age <= last);
+        if fresh
+            && self
+                .groups
+                .iter()
+                .any(|group| group.track.covers(now, window))
+        {
+            return Standing::Known;
+        }
+        if now - max_age <= self.first_seen {
+            Standing::Starting
+        } else {
+            Standing::Unknown
+        }
+    }
+
+    /// Whether its newest read is no older than `max_age`: enough for a gauge, which needs no second read.
+    pub(super) fn is_fresh(&self, now: Timestamp, max_age: Duration) -> bool {
+        self.last_read.is_some_and(|last| now - max_age <= last)
+    }
+
+    /// Calls `each` with the rise of every layout within the window that ends at `now`.
+    pub(super) fn rises(
+        &self,
+        now: Timestamp,
+        window: Duration,
+        scratch: &mut Vec<f64>,
+        mut each: impl FnMut(Rise<'_>),
+    ) {
+        let end = if self.gone {
+            End::Final
+        } else {
+            End::Extrapolated
+        };
+        for group in &self.groups {
+            if group.track.increases(now, window, end, scratch) {
+                each(Rise {
+                    layout: &group.layout,
+                    requests: scratch[REQUESTS],
+                    busy_s: (!self.lacks_sums).then_some(scratch[BUSY_SECONDS]),
+                    counts: &scratch[LEADING..],
+                });
+            }
+        }
+    }
+
+    /// The mean number of requests in flight within the window, and how much it rose from its start to its end.
+    pub(super) fn in_flight(&self, now: Timestamp, window: Duration) -> Option<(f64, f64)> {
+        let within = || {
+            self.in_flight
+                .iter()
+                .filter(|(at, _)| now - window < *at)
+                .map(|(_, n)| *n)
+        };
+        let (first, last) = (within().next()?, within().next_back()?);
+        Some((
+            within().sum::<f64>() / within().count() as f64,
+            last - first,
+        ))
+    }
+}
+
+// === impl Series ===
+
+impl Series {
+    fn unseen(layout: &Layout, seen: Timestamp) -> Self {
+        Self {
+            layout: Arc::clone(layout),
+            count: 0.0,
+            sum: 0.0,
+            counts: vec![0.0; layout.len()],
+            seen,
+        }
+    }
+
+    fn remember(&mut self, count: f64, sum: f64, counts: &[f64], seen: Timestamp) {
+        (self.count, self.sum, self.seen) = (count, sum, seen);
+        self.counts.clear();
+        self.counts.extend_from_slice(counts);
+    }
+
+    /// A counter that fell began anew, and all counters of its series with it: one process keeps them all. A bucket
+    /// that happens to have overtaken its old count since is no evidence to the contrary.
+    fn was_reset(&self, layout: &Layout, count: f64, counts: &[f64]) -> bool {
+        !Arc::ptr_eq(&self.layout, layout)
+            || count < self.count
+            || counts
+                .iter()
+                .zip(&self.counts)
+                .any(|(now, before)| now < before)
+    }
+}
