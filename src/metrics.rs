@@ -1,1 +1,236 @@
 //! What Taffrail says of itself.
+//!
+//! Names are those of the ecosystem where it has some (`apiserver_request_total`,
+//! `metrics_apiserver_metric_freshness_seconds`, `process_*`), so that existing dashboards work. Labels come from fixed
+//! sets or from configured services, never from a request.
+
+mod collect;
+mod process;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::engine::Ingested;
+use crate::engine::snapshot::Snapshot;
+use crate::model::health::FailureReason;
+use crate::model::id::{ServiceId, TargetId};
+use crate::model::reading::Batch;
+use crate::model::time::Timestamp;
+
+/// The media type of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The group and version of every request that is counted.
+const GROUP: &str = "external.metrics.k8s.io";
+const VERSION: &str = "v1beta1";
+
+/// Everything counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    request_seconds: Family<Verb, Histogram, Seconds>,
+    requests_in_flight: Gauge,
+    freshness: Family<Group, Histogram, Freshness>,
+    read_seconds: Family<Service, Histogram, Seconds>,
+    read_errors: Family<Failed, Counter>,
+    bad_lines: Family<Service, Counter>,
+    series: Family<Outcome, Counter>,
+    reloads: Family<Reload, Counter>,
+    reload_success_at: Gauge<f64, AtomicU64>,
+    certificate_not_after: Gauge<f64, AtomicU64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Request {
+    group: &'static str,
+    version: &'static str,
+    resource: &'static str,
+    verb: &'static str,
+    code: u16,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Verb {
+    verb: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Group {
+    group: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Service {
+    namespace: Arc<str>,
+    service: Arc<str>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Failed {
+    namespace: Arc<str>,
+    service: Arc<str>,
+    reason: Reason,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Reason(FailureReason);
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Reload {
+    result: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+/// From a tenth of a millisecond, which a read from memory takes, to the 10 s that nothing here may last.
+#[derive(Clone, Debug)]
+struct Seconds;
+
+impl MetricConstructor<Histogram> for Seconds {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new([0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0])
+    }
+}
+
+/// The buckets of custom-metrics-apiserver, so that both can be drawn on one panel.
+#[derive(Clone, Debug)]
+struct Freshness;
+
+impl MetricConstructor<Histogram> for Freshness {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(exponential_buckets(1.0, 1.364, 20))
+    }
+}
+
+impl EncodeLabelValue for Reason {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.0.as_str(), encoder)
+    }
+}
+
+impl Metrics {
+    /// Metrics of a process that serves `snapshots`.
+    pub fn new(snapshots: watch::Receiver<Arc<Snapshot>>) -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(Seconds),
+            requests_in_flight: Gauge::default(),
+            freshness: Family::new_with_constructor(Freshness),
+            read_seconds: Family::new_with_constructor(Seconds),
+            read_errors: Family::default(),
+            bad_lines: Family::default(),
+            series: Family::default(),
+            reloads: Family::default(),
+            reload_success_at: Gauge::default(),
+            certificate_not_after: Gauge::default(),
+        };
+        metrics.register(snapshots);
+        metrics
+    }
+
+    fn register(&mut self, snapshots: watch::Receiver<Arc<Snapshot>>) {
+        let r = &mut self.registry;
+        r.register("apiserver_request", "Requests to the API", self.requests.clone());
+        r.register("apiserver_request_duration_seconds", "Time to answer a request", self.request_seconds.clone());
+        r.register("apiserver_current_inflight_requests", "Requests being answered", self.requests_in_flight.clone());
+        let help = "Age of the oldest read behind a served value";
+        r.register("metrics_apiserver_metric_freshness_seconds", help, self.freshness.clone());
+        r.register("taffrail_read_duration_seconds", "Time to read a target once", self.read_seconds.clone());
+        r.register("taffrail_read_errors", "Failed reads of targets", self.read_errors.clone());
+        r.register("taffrail_bad_lines", "Lines of wanted families that could not be read", self.bad_lines.clone());
+        r.register("taffrail_series", "Series read, by what became of them", self.series.clone());
+        r.register("taffrail_config_reloads", "Loads of the configuration file", self.reloads.clone());
+        let help = "When the configuration was last loaded without a problem, in seconds since the epoch";
+        r.register("taffrail_config_last_reload_success_timestamp_seconds", help, self.reload_success_at.clone());
+        let help = "When the serving certificate expires, in seconds since the epoch";
+        r.register("taffrail_certificate_not_after_timestamp_seconds", help, self.certificate_not_after.clone());
+        r.register_collector(Box::new(collect::Services::new(snapshots)));
+        r.register_collector(Box::new(process::Process));
+        let build = Build { version: env!("CARGO_PKG_VERSION") };
+        r.register("taffrail_build", "What is running", Info::new(build));
+    }
+
+    /// A target was read.
+    pub fn read(&self, batch: &Batch, outcome: Ingested) {
+        let service = Service::of(&batch.target);
+        self.read_seconds.get_or_create(&service).observe(batch.took.as_secs_f64());
+        if 0 < batch.reading.bad_lines {
+            self.bad_lines.get_or_create(&service).inc_by(u64::from(batch.reading.bad_lines));
+        }
+        let outcomes = [
+            ("accepted", outcome.accepted),
+            ("reset", outcome.resets),
+            ("refused", outcome.refused),
+            ("over_limit", outcome.over_limit),
+        ];
+        for (outcome, n) in outcomes {
+            self.series.get_or_create(&Outcome { outcome }).inc_by(u64::from(n));
+        }
+    }
+
+    /// A target could not be read.
+    pub fn failed(&self, target: &TargetId, took: Duration, reason: FailureReason) {
+        let Service { namespace, service } = Service::of(target);
+        self.read_errors.get_or_create(&Failed { namespace, service, reason: Reason(reason) }).inc();
+        self.read_seconds.get_or_create(&Service::of(target)).observe(took.as_secs_f64());
+    }
+
+    /// The configuration file was read, or could not be.
+    pub fn reloaded(&self, is_clean: bool, at: Timestamp) {
+        self.reloads.get_or_create(&Reload { result: if is_clean { "success" } else { "failure" } }).inc();
+        if is_clean {
+            self.reload_success_at.set(at.seconds());
+        }
+    }
+
+    /// The serving certificate's end.
+    pub fn certificate(&self, not_after: Timestamp) {
+        self.certificate_not_after.set(not_after.seconds());
+    }
+
+    /// A service is gone, and its series with it.
+    pub fn forget(&self, id: &ServiceId) {
+        let service = Service { namespace: Arc::clone(&id.namespace), service: Arc::clone(&id.name) };
+        self.read_seconds.remove(&service);
+        self.bad_lines.remove(&service);
+        for reason in FailureReason::ALL.map(Reason) {
+            let Service { namespace, service } = service.clone();
+            self.read_errors.remove(&Failed { namespace, service, reason });
+        }
+    }
+
+    /// Everything as OpenMetrics text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string fails only when an encoder does, and ours do not.
+        encode(&mut text, &self.registry).unwrap_or_default();
+        text
+    }
+}
+
+impl Service {
+    fn of(target: &TargetId) -> Self {
+        Self { namespace: Arc::clone(&target.service.namespace), service: Arc::clone(&target.service.name) }
+    }
+}

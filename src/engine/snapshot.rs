@@ -268,6 +268,13 @@ impl ServiceView {
             .or_else(|| self.base().and_then(by_little))
     }
 
+    /// The latency at the objective's quantile, in seconds, where it is known.
+    pub fn objective_latency_s(&self) -> Option<f64> {
+        let quantile = Quantile::Of(self.objective?.quantile);
+        self.base()?;
+        latency::latency(&[self], quantile).ok().map(|latency| latency.seconds)
+    }
+
     /// The nearest bucket bounds below and above the objective, when no bound lies on it: the slow share is then
     /// an estimate. `None` when it is exact, or when there is nothing to say.
     pub fn missing_bound(&self) -> Option<(Option<f64>, Option<f64>)> {

@@ -1,0 +1,251 @@
+//! What a person writes: the `RequestMetrics` document, field by field, as YAML.
+//!
+//! A field that is not listed here is an error: a mistyped `objectve` must not silently mean "no objective".
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_saphyr::Spanned;
+
+use crate::model::id::ServiceId;
+
+/// A value and the line it stands at, for errors.
+pub type At<T> = Spanned<T>;
+
+/// One service and how its requests are read.
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequestMetrics {
+    /// `taffrail.dev/v1alpha1`.
+    pub api_version: At<String>,
+    /// `RequestMetrics`.
+    pub kind: At<String>,
+    /// Name and namespace.
+    pub metadata: Metadata,
+    /// What to read and what was promised.
+    pub spec: Spec,
+}
+
+/// The part of `metadata` that counts; Kubernetes puts much more there.
+#[derive(Deserialize, Debug)]
+pub struct Metadata {
+    /// The service's name: the `service` label of its metrics.
+    pub name: String,
+    /// Its namespace; `default` when not given.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+}
+
+/// Only the name, for a document whose rest is wrong.
+#[derive(Deserialize, Debug)]
+pub(super) struct Named {
+    pub(super) metadata: Metadata,
+}
+
+/// What to read and what was promised.
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Spec {
+    /// Exactly one source.
+    pub source: At<Source>,
+    /// The window of rates and quantiles, `30s` when not given.
+    pub window: Option<At<String>>,
+    /// How often targets are read, `5s` when not given.
+    pub interval: Option<At<String>>,
+    /// What the users were promised.
+    pub objective: Option<Objective>,
+}
+
+/// The share `quantile` of requests is answered within `latency`.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Objective {
+    /// Above 0 and below 1.
+    pub quantile: At<f64>,
+    /// Such as `250ms`.
+    pub latency: At<String>,
+}
+
+/// Where the numbers come from.
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Source {
+    /// Pages of metrics over HTTP.
+    pub pods: Option<Pods>,
+    /// A Redis server.
+    pub redis: Option<Redis>,
+    /// A query API: known, and not yet read.
+    pub prometheus: Option<IgnoredAny>,
+}
+
+/// Pages of metrics over HTTP.
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pods {
+    /// Which pods: needs a cluster.
+    pub selector: Option<At<IgnoredAny>>,
+    /// Addresses: `HOST:PORT` or a whole URL.
+    #[serde(default)]
+    pub targets: Vec<At<String>>,
+    /// `http` (the default) or `https`, for targets written without one.
+    pub scheme: Option<At<String>>,
+    /// `/metrics` when not given, for targets written without one.
+    pub path: Option<At<String>>,
+    /// The request histogram; found by itself when the page has just one.
+    pub histogram: Option<String>,
+    /// Series matchers: `route!="/healthz"`.
+    #[serde(rename = "where")]
+    pub matchers: Option<At<String>>,
+    /// A gauge of requests in flight.
+    pub in_flight: Option<String>,
+    /// A counter of CPU seconds.
+    pub cpu: Option<String>,
+    /// The deadline of one scrape.
+    pub timeout: Option<At<String>>,
+    /// Ask for gzip: dearer for both ends, for slow links only.
+    #[serde(default)]
+    pub gzip: bool,
+    /// Request headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, At<SecretValue>>,
+    /// `Authorization: Bearer`.
+    pub bearer_token: Option<At<SecretValue>>,
+    /// `Authorization: Basic`.
+    pub basic_auth: Option<BasicAuth>,
+    /// How `https` targets are verified.
+    pub tls: Option<Tls>,
+}
+
+/// `Authorization: Basic`.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct BasicAuth {
+    /// The user.
+    pub username: At<SecretValue>,
+    /// The password.
+    pub password: At<SecretValue>,
+}
+
+/// How a TLS server is verified, and how we identify ourselves.
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tls {
+    /// Authorities to trust, PEM; the system's when not given.
+    pub ca_file: Option<String>,
+    /// The name to expect in the certificate instead of the address.
+    pub server_name: Option<String>,
+    /// Trust anybody. Never a default.
+    #[serde(default)]
+    pub insecure_skip_verify: bool,
+    /// Our certificate, PEM.
+    pub cert_file: Option<String>,
+    /// Its key, PEM.
+    pub key_file: Option<String>,
+}
+
+/// Where a secret comes from: exactly one field.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretValue {
+    /// A file, read again at every use.
+    pub file: Option<String>,
+    /// An environment variable of the adapter.
+    pub env: Option<String>,
+    /// The value itself, for what is no secret.
+    pub value: Option<String>,
+    /// A Kubernetes Secret: needs a cluster.
+    pub secret_key_ref: Option<IgnoredAny>,
+}
+
+/// A Redis server and what to read from it.
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Redis {
+    /// `HOST:PORT`; `REDIS_HOST` and `REDIS_PORT` when not given.
+    pub address: Option<At<String>>,
+    /// An ACL user; `REDIS_USERNAME` when neither it nor the address is given.
+    pub username: Option<At<SecretValue>>,
+    /// `REDIS_PASSWORD` when neither it nor the address is given.
+    pub password: Option<At<SecretValue>>,
+    /// The database of `reported` and `backlog`, 0 when not given.
+    #[serde(default)]
+    pub database: i64,
+    /// Speak TLS.
+    pub tls: Option<Tls>,
+    /// The deadline of one read.
+    pub timeout: Option<At<String>>,
+    /// The server's own requests.
+    pub server: Option<RedisServer>,
+    /// What apps write into Redis because they cannot be scraped.
+    pub reported: Option<Reported>,
+    /// Lengths of queues.
+    #[serde(default)]
+    pub backlog: Vec<At<BacklogKey>>,
+}
+
+/// The Redis server's own requests.
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields)]
+pub struct RedisServer {
+    /// Only these; all but administration commands when not given.
+    pub commands: Option<Vec<String>>,
+}
+
+/// Keys that apps write.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Reported {
+    /// A counter of requests.
+    pub requests: Option<String>,
+    /// A hash of bucket bound to count.
+    pub histogram: Option<ReportedHistogram>,
+    /// A counter of time spent, in the histogram's unit (seconds without one).
+    pub sum: Option<String>,
+}
+
+/// A hash of bucket bound to count.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct ReportedHistogram {
+    /// The hash.
+    pub key: String,
+    /// `seconds` (the default) or `milliseconds`.
+    pub unit: Option<At<String>>,
+    /// Whether each count includes those of the lower bounds.
+    #[serde(default)]
+    pub cumulative: bool,
+    /// The finite bounds the app uses, ascending; the hash's own fields when not given.
+    pub buckets: Option<Vec<f64>>,
+}
+
+/// One queue.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct BacklogKey {
+    /// The Redis key.
+    pub key: String,
+    /// The `key` label, when the key itself is no label value.
+    pub label: Option<String>,
+    /// `length` (the default), `pending`, `lag` or `number`.
+    pub measure: Option<At<String>>,
+    /// The consumer group of `pending` and `lag`.
+    pub group: Option<String>,
+}
+
+impl RequestMetrics {
+    /// Whose requests these are.
+    pub fn id(&self) -> ServiceId {
+        self.metadata.id()
+    }
+}
+
+impl Metadata {
+    pub(super) fn id(&self) -> ServiceId {
+        ServiceId::new(&self.namespace, &self.name)
+    }
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
+}
