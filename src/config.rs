@@ -1,1 +1,3 @@
 //! `RequestMetrics` documents to resolved specs.
+
+pub mod autoscaler;

@@ -147,11 +147,11 @@ impl Autoscaler {
         let behavior = self.spec.behavior.as_ref();
         let stabilized = self.memory.stabilize(now, behavior, current, wanted.max(0));
         let limited = self.memory.limit(now, &self.spec, current, stabilized.to);
-        self.conditions.able_to_scale = Condition::holds(stabilized.reason, stabilized.message());
+        self.conditions.able_to_scale = Condition::holds(stabilized.reason, stabilized.to_string());
         self.conditions.scaling_limited = if limited.to == stabilized.to {
-            Condition::fails(limited.reason, limited.message())
+            Condition::fails(limited.reason, limited.to_string())
         } else {
-            Condition::holds(limited.reason, limited.message())
+            Condition::holds(limited.reason, limited.to_string())
         };
         (limited.to, Path::Metrics { proposals, winner, stabilized, limited })
     }

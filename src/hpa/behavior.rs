@@ -4,6 +4,7 @@
 //! may grow, and in what an earlier recommendation can hold. The memory they need (recommendations, scale events) is the
 //! controller's, slot for slot, so that what it forgets is forgotten here.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::conditions::Reason;
@@ -233,37 +234,38 @@ impl Memory {
 
 // === impl Stabilized ===
 
-impl Stabilized {
-    /// The message of the `AbleToScale` condition.
-    pub(super) fn message(&self) -> String {
+/// The message of the `AbleToScale` condition.
+impl fmt::Display for Stabilized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, to, .. } = self;
         match (self.reason, self.held_by) {
-            (Reason::ReadyForNewScale, _) => format!("the metrics want {from} and nothing holds that back"),
-            (_, Some((rec, left))) => format!(
+            (Reason::ReadyForNewScale, _) => write!(f, "the metrics want {from} and nothing holds that back"),
+            (_, Some((rec, left))) => write!(
+                f,
                 "the metrics want {from}, but wanted {} within the window: {to} for {} s more unless they change",
                 rec.replicas,
                 left.as_secs()
             ),
-            (_, None) => format!("the metrics want {from}; earlier recommendations hold at {to}"),
+            (_, None) => write!(f, "the metrics want {from}; earlier recommendations hold at {to}"),
         }
     }
 }
 
 // === impl Limited ===
 
-impl Limited {
-    /// The message of the `ScalingLimited` condition.
-    pub(super) fn message(&self) -> String {
+/// The message of the `ScalingLimited` condition.
+impl fmt::Display for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let to = self.to;
         match (self.reason, self.policy, self.frees_in) {
-            (Reason::TooFewReplicas, ..) => format!("the metrics want fewer than minReplicas, {to}"),
-            (Reason::TooManyReplicas, ..) => format!("the metrics want more than maxReplicas, {to}"),
-            (Reason::DesiredWithinRange, ..) => format!("{to} is within bounds and rates"),
+            (Reason::TooFewReplicas, ..) => write!(f, "the metrics want fewer than minReplicas, {to}"),
+            (Reason::TooManyReplicas, ..) => write!(f, "the metrics want more than maxReplicas, {to}"),
+            (Reason::DesiredWithinRange, ..) => write!(f, "{to} is within bounds and rates"),
             (_, Some(policy), Some(left)) => {
-                format!("held at {to} by the policy {policy}, which frees up in {} s", left.as_secs())
+                write!(f, "held at {to} by the policy {policy}, which frees up in {} s", left.as_secs())
             }
-            (_, Some(policy), None) => format!("held at {to} by the policy {policy}"),
-            (_, None, _) => format!("held at {to}, as far as one sync may go"),
+            (_, Some(policy), None) => write!(f, "held at {to} by the policy {policy}"),
+            (_, None, _) => write!(f, "held at {to}, as far as one sync may go"),
         }
     }
 }
