@@ -4,6 +4,7 @@
 //! on, with every default filled in and every rule checked. A file holds any number of documents. One that is wrong
 //! costs itself only: the others go on, and [`reload`] keeps its previous version.
 
+pub mod autoscaler;
 pub mod document;
 pub mod reload;
 

@@ -1,0 +1,91 @@
+//! What an HPA sees in one sync: the scale, the pods, and an answer for each of its metrics.
+//!
+//! Plain data, so that a live loop, a simulation, a recording and the shadow of a real HPA can all make one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::time::Timestamp;
+
+/// What an HPA sees in one sync.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observation {
+    /// `spec.replicas` of the scale: how many are wanted now.
+    pub spec_replicas: i32,
+    /// `status.replicas` of the scale: how many there are.
+    pub status_replicas: i32,
+    /// The pods that the scale's selector matches.
+    pub pods: Vec<Pod>,
+    /// An answer for each of [`Spec::metrics`](super::Spec::metrics), in that order; a missing one counts as failed.
+    pub answers: Vec<Result<Answer, String>>,
+}
+
+/// A metric that was read. An `Err` in its place says why it could not be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The items of an External metric, or the one value of an Object metric, in thousandths.
+    Values(Vec<i64>),
+    /// What each pod uses, by the pod's name: for Pods and Resource metrics.
+    PerPod(BTreeMap<String, Usage>),
+}
+
+/// What one pod uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// In thousandths.
+    pub milli: i64,
+    /// The end of the time over which it was measured.
+    pub at: Timestamp,
+    /// How long that time was.
+    pub window: Duration,
+}
+
+/// A pod, as far as the HPA looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Its name, which metrics refer to.
+    pub name: String,
+    /// `status.phase`.
+    pub phase: Phase,
+    /// Whether it is being deleted (`metadata.deletionTimestamp` is set).
+    pub deleted: bool,
+    /// `status.startTime`.
+    pub started: Option<Timestamp>,
+    /// The `Ready` condition.
+    pub readiness: Option<Readiness>,
+    /// What is requested of the resource that is scaled on, in thousandths: the pod's or, for a container's metric, that
+    /// container's. Keyed by the resource's name.
+    pub requests: BTreeMap<String, i64>,
+}
+
+/// `status.phase` of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not yet started.
+    Pending,
+    /// Running.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly.
+    Failed,
+}
+
+/// The `Ready` condition of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whether it is ready.
+    pub ready: bool,
+    /// Since when that holds.
+    pub since: Timestamp,
+}
+
+// === impl Pod ===
+
+impl Pod {
+    /// Whether it counts where only ready pods do; a pod that is being deleted does.
+    //= replica_calculator.go getReadyPodsCount
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Running && self.readiness.is_some_and(|readiness| readiness.ready)
+    }
+}

@@ -1,0 +1,214 @@
+//! A recording to the syncs in it: what the HPA saw each time, and what it decided.
+//!
+//! A sync is a run of reads, each soon after the one before, in which no metric is read more often than the HPA has it.
+//! A change of replicas without any reads before it is a sync too: beyond its bounds an HPA acts unread.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::recording::{PodLife, Read, Recording};
+use crate::hpa::{Answer, MetricSpec, Observation, Phase, Pod, Readiness, Spec, Usage};
+use crate::model::quantity::parse_milli;
+use crate::model::time::Timestamp;
+
+/// Reads this far apart are not of one sync: syncs are 15 s apart, reads of one sync milliseconds.
+const READS_APART: Duration = Duration::from_secs(5);
+
+/// How long after its last read a change is still the sync's: the HPA scales at once, with a slow API server in between.
+const DECISION_DELAY: Duration = Duration::from_secs(5);
+
+/// How far apart somebody's act and the change it made may be recorded.
+const ACT_DELAY: Duration = Duration::from_secs(1);
+
+/// The window over which recorded usages were measured.
+const USAGE_WINDOW: Duration = Duration::from_secs(30);
+
+/// One sync of a recorded HPA.
+#[derive(Debug)]
+pub struct Sync<'a> {
+    /// When its first metric was read.
+    pub began: Timestamp,
+    /// When its last metric was read, and it decided.
+    pub at: Timestamp,
+    /// Its reads; empty when it needed none.
+    pub reads: &'a [Read],
+    /// The replicas it left.
+    pub decided: Decided,
+}
+
+/// What a recorded HPA decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// This many replicas.
+    Replicas(i32),
+    /// Somebody else changed them in between, so that nobody can tell.
+    Unclear,
+}
+
+/// A change of the replicas that were wanted.
+struct Change {
+    at: Timestamp,
+    to: i32,
+    by_others: bool,
+}
+
+/// The syncs of `recording` in order, given the `specs` it had.
+pub fn syncs<'a>(recording: &'a Recording, specs: &[(Timestamp, Spec)]) -> Vec<Sync<'a>> {
+    let changes = changes(recording);
+    let groups = groups(&recording.reads, specs);
+    let mut syncs = Vec::new();
+    let mut explained = vec![false; changes.len()];
+    for (index, reads) in groups.iter().enumerate() {
+        let (Some(first), Some(last)) = (reads.first(), reads.last()) else { continue };
+        let (began, at) = (first.t.timestamp(), last.t.timestamp());
+        let next = groups.get(index + 1).and_then(|reads| reads.first()).map(|read| read.t.timestamp());
+        let until = next.unwrap_or(Timestamp::from_ms(i64::MAX)).min(at + DECISION_DELAY);
+        let (current, _) = recording.replicas_before(began);
+        let mut decided = Decided::Replicas(current);
+        for (change, explained) in changes.iter().zip(&mut explained) {
+            if began <= change.at && change.at < until {
+                *explained = true;
+                decided = if change.by_others { Decided::Unclear } else { Decided::Replicas(change.to) };
+            }
+        }
+        syncs.push(Sync { began, at, reads, decided });
+    }
+    let unread = changes.iter().zip(&explained).filter(|(change, explained)| !**explained && !change.by_others);
+    syncs.extend(unread.map(|(change, _)| Sync {
+        began: change.at,
+        at: change.at,
+        reads: &[],
+        decided: Decided::Replicas(change.to),
+    }));
+    syncs.sort_by_key(|sync| sync.began);
+    syncs
+}
+
+/// The spec that holds at `t`.
+pub fn spec_at(specs: &[(Timestamp, Spec)], t: Timestamp) -> Option<&Spec> {
+    specs.iter().rfind(|(from, _)| *from <= t).map(|(_, spec)| spec)
+}
+
+/// What the HPA saw in `sync`.
+pub fn observe(recording: &Recording, spec: &Spec, sync: &Sync<'_>) -> Observation {
+    let (spec_replicas, status_replicas) = recording.replicas_before(sync.began);
+    let request = recording.cpu_request.as_deref().and_then(|request| parse_milli(request).ok());
+    let pods = recording.pods.iter().filter_map(|life| pod_at(life, request, sync.at));
+    Observation { spec_replicas, status_replicas, pods: pods.collect(), answers: answers(spec, sync) }
+}
+
+/// The changes of the wanted replicas, and whose they were.
+fn changes(recording: &Recording) -> Vec<Change> {
+    let mut current = recording.initial_replicas;
+    let mut changes = Vec::new();
+    for replicas in &recording.replicas {
+        if replicas.spec != current {
+            current = replicas.spec;
+            let at = replicas.t.timestamp();
+            let by_others = recording.acted.iter().any(|act| {
+                let acted = act.t.timestamp();
+                act.scale == Some(current) && acted.max(at).since(acted.min(at)) <= ACT_DELAY
+            });
+            changes.push(Change { at, to: current, by_others });
+        }
+    }
+    changes
+}
+
+/// The reads, sync by sync.
+fn groups<'a>(reads: &'a [Read], specs: &[(Timestamp, Spec)]) -> Vec<&'a [Read]> {
+    let mut groups = Vec::new();
+    let mut from = 0;
+    for (index, read) in reads.iter().enumerate() {
+        let group = &reads[from..index];
+        let Some(last) = group.last() else { continue };
+        let apart = READS_APART <= read.t.timestamp().since(last.t.timestamp());
+        let known = spec_at(specs, read.t.timestamp()).map_or(0, |spec| times_in(spec, &read.metric));
+        let seen = group.iter().filter(|earlier| earlier.metric == read.metric).count();
+        if apart || known.max(1) <= seen {
+            groups.push(group);
+            from = index;
+        }
+    }
+    groups.push(&reads[from..]);
+    groups
+}
+
+/// How often an HPA has a metric of this name; with different selectors that may be more than once.
+fn times_in(spec: &Spec, name: &str) -> usize {
+    spec.metrics.iter().filter(|metric| is_named(metric, name)).count()
+}
+
+/// Whether a read of `name` is of this metric: the HPA asks in lower case.
+fn is_named(metric: &MetricSpec, name: &str) -> bool {
+    metric.name().eq_ignore_ascii_case(name)
+}
+
+/// The pod as it was at `t`, if it was there.
+fn pod_at(life: &PodLife, request: Option<i64>, t: Timestamp) -> Option<Pod> {
+    let created = life.created.timestamp();
+    let gone = life.gone.is_some_and(|gone| gone.timestamp() <= t);
+    if gone || t < created {
+        return None;
+    }
+    let reached = |at: Option<Timestamp>| at.filter(|at| *at <= t);
+    let started = reached(life.start.map(|start| start.timestamp()));
+    let ready = reached(life.ready.map(|ready| ready.timestamp()));
+    Some(Pod {
+        name: life.name.clone(),
+        phase: if started.is_some() { Phase::Running } else { Phase::Pending },
+        deleted: false,
+        started,
+        readiness: Some(Readiness { ready: ready.is_some(), since: ready.or(started).unwrap_or(created) }),
+        requests: request.map(|milli| ("cpu".to_owned(), milli)).into_iter().collect(),
+    })
+}
+
+/// What the HPA was answered, in the order of its metrics.
+fn answers(spec: &Spec, sync: &Sync<'_>) -> Vec<Result<Answer, String>> {
+    let mut unused: Vec<&Read> = sync.reads.iter().collect();
+    let answer_for = |metric: &MetricSpec| {
+        let found = unused.iter().position(|read| is_named(metric, &read.metric));
+        let read = unused.remove(found.ok_or("no read of it was recorded")?);
+        match metric {
+            MetricSpec::External { .. } | MetricSpec::Object { .. } => items(&read.value).map(Answer::Values),
+            MetricSpec::Pods { .. } | MetricSpec::Resource { .. } => per_pod(read).map(Answer::PerPod),
+        }
+    };
+    spec.metrics.iter().map(answer_for).collect()
+}
+
+fn items(value: &Value) -> Result<Vec<i64>, String> {
+    match value {
+        Value::Null => Err("the metric was not found (404)".to_owned()),
+        Value::String(text) if text == "err" => Err("the server failed (500)".to_owned()),
+        Value::Array(items) => items.iter().map(milli).collect(),
+        item => Ok(vec![milli(item)?]),
+    }
+}
+
+fn per_pod(read: &Read) -> Result<BTreeMap<String, Usage>, String> {
+    if read.value.as_str() == Some("err") {
+        return Err("the server failed (500)".to_owned());
+    }
+    if read.pods.is_empty() {
+        return Err("no pods were in the answer".to_owned());
+    }
+    let at = read.t.timestamp();
+    let usage = |(name, value): (&String, &Value)| {
+        Ok((name.clone(), Usage { milli: milli(value)?, at, window: USAGE_WINDOW }))
+    };
+    read.pods.iter().map(usage).collect()
+}
+
+/// A served value as the HPA's decoder reads it: null is 0, a number is a quantity, and a bad one fails the answer.
+fn milli(value: &Value) -> Result<i64, String> {
+    let text = match value {
+        Value::Null => return Ok(0),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    parse_milli(&text).map_err(|error| error.to_string())
+}
