@@ -1,5 +1,5 @@
 //! Series matchers of the `where` field: `=`, `!=`, `=~`, `!~`.
 
 /// Matchers that must all hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Matchers {}

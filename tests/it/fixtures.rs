@@ -1,1 +1,3 @@
 //! What several tests need: free ports, temporary files, servers that end with the test.
+
+pub mod rogue;
