@@ -28,7 +28,7 @@ pub(super) enum Coding {
 
 enum Unpacker {
     Identity(Capped),
-    Gzip(MultiGzDecoder<Capped>),
+    Gzip(Box<MultiGzDecoder<Capped>>),
 }
 
 /// A buffer that refuses to grow past its limit.
@@ -112,7 +112,7 @@ impl Unpacker {
         let page = Capped { bytes, bytes_max };
         match coding {
             Coding::Identity => Self::Identity(page),
-            Coding::Gzip => Self::Gzip(MultiGzDecoder::new(page)),
+            Coding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(page))),
         }
     }
 
