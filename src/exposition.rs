@@ -55,7 +55,7 @@ pub enum Format {
 }
 
 /// What a page is read for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Want {
     /// The request histogram's family name; `None` finds it when the page has exactly one.
     pub histogram: Option<String>,

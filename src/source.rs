@@ -1,5 +1,140 @@
-//! Loops that read targets and say what they saw.
+//! Loops that read targets and say what they saw. [`Sources`] keeps one loop running for each configured target and
+//! knows nothing of what they read; what they say goes to the engine's owner over one bounded channel.
 
 pub mod redis;
 pub mod scrape;
 pub mod secret;
+pub mod tls;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::scrape::ScrapeSpec;
+use crate::model::id::TargetId;
+use crate::model::reading::Update;
+
+/// One target, and how it is read.
+#[derive(Clone, PartialEq, Debug)]
+pub enum SourceSpec {
+    /// A page over HTTP.
+    Scrape(ScrapeSpec),
+}
+
+/// The running loops, one for each target. Without [`Sources::shutdown`] they end when nobody receives their updates.
+#[derive(Debug)]
+pub struct Sources {
+    running: BTreeMap<TargetId, Running>,
+    tasks: TaskTracker,
+    shared: Arc<scrape::Shared>,
+    updates: mpsc::Sender<Update>,
+}
+
+#[derive(Debug)]
+struct Running {
+    spec: SourceSpec,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl SourceSpec {
+    /// Who is read.
+    pub fn target(&self) -> &TargetId {
+        match self {
+            Self::Scrape(spec) => &spec.target,
+        }
+    }
+}
+
+impl Sources {
+    /// Nothing runs yet; everything read will be sent to `updates`.
+    pub fn new(updates: mpsc::Sender<Update>) -> Self {
+        Self {
+            running: BTreeMap::new(),
+            tasks: TaskTracker::new(),
+            shared: Arc::new(scrape::Shared::new()),
+            updates,
+        }
+    }
+
+    /// Makes the running loops those of `desired`: starts what is new, stops what is gone, starts anew what is read
+    /// differently, and leaves alone what is as before. Of two specs for one target the later counts. To be called
+    /// within a runtime.
+    ///
+    /// Returns the targets that went away, for the engine to forget. What they said before may still be on its way in
+    /// the channel, so its receiver asks [`Sources::has`] before it believes an update.
+    pub fn apply(&mut self, desired: Vec<SourceSpec>) -> Vec<TargetId> {
+        let desired: BTreeMap<_, _> = desired
+            .into_iter()
+            .map(|spec| (spec.target().clone(), spec))
+            .collect();
+        let mut gone = Vec::new();
+        self.running.retain(|target, running| {
+            let stays = desired.contains_key(target);
+            if !stays {
+                running.stop.cancel();
+                gone.push(target.clone());
+            }
+            stays
+        });
+        for (target, spec) in desired {
+            let previous = match self.running.get(&target) {
+                Some(running) if running.spec == spec => continue,
+                _ => self.running.remove(&target),
+            };
+            let started = self.start(spec, previous);
+            self.running.insert(target, started);
+        }
+        gone
+    }
+
+    /// Whether a target is among those last applied.
+    pub fn has(&self, target: &TargetId) -> bool {
+        self.running.contains_key(target)
+    }
+
+    /// Stops every loop and waits for their end, which none delays.
+    pub async fn shutdown(self) {
+        for running in self.running.values() {
+            running.stop.cancel();
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Starts a loop, once the target's previous one has ended: a target is never read by two.
+    fn start(&self, spec: SourceSpec, previous: Option<Running>) -> Running {
+        let stop = CancellationToken::new();
+        let source = read(
+            spec.clone(),
+            Arc::clone(&self.shared),
+            self.updates.clone(),
+            stop.clone(),
+        );
+        let task = self.tasks.spawn(async move {
+            if let Some(previous) = previous {
+                previous.stop.cancel();
+                // A loop that panicked has ended too.
+                let _ = previous.task.await;
+            }
+            source.await;
+        });
+        Running { spec, stop, task }
+    }
+}
+
+/// One target's loop, of its kind.
+async fn read(
+    spec: SourceSpec,
+    shared: Arc<scrape::Shared>,
+    updates: mpsc::Sender<Update>,
+    stop: CancellationToken,
+) {
+    match spec {
+        SourceSpec::Scrape(spec) => scrape::run(spec, shared, updates, stop).await,
+    }
+}

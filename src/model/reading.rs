@@ -4,6 +4,7 @@
 //! series lie one after another, each [`SeriesReading`] saying which stretch is its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::health::Failure;
 use super::id::TargetId;
@@ -16,6 +17,8 @@ pub struct Batch {
     pub target: TargetId,
     /// When its answer was complete.
     pub at: Timestamp,
+    /// How long the read took, from its start to here.
+    pub took: Duration,
     /// What it said.
     pub reading: Reading,
 }
@@ -31,6 +34,8 @@ pub enum Update {
         target: TargetId,
         /// When.
         at: Timestamp,
+        /// How long the attempt took.
+        took: Duration,
         /// Why.
         failure: Failure,
     },

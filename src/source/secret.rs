@@ -1,7 +1,9 @@
 //! Secret values: where they come from, and how they stay out of logs.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
@@ -10,7 +12,8 @@ use crate::model::health::{Failure, FailureReason};
 /// The most a secret file may hold: a token or a password, not a disk image mounted by mistake.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
-/// Where a secret comes from. A file is read again for every use, so a rotated one is picked up without a restart.
+/// Where a secret comes from. A file is read again for every use, so a rotated one is picked up without a restart;
+/// it is small and, mounted from a Kubernetes Secret, in memory, so reading it blocks for microseconds.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum SecretRef {
     /// The content of a file, less one trailing line end.
@@ -42,26 +45,43 @@ impl SecretRef {
     }
 }
 
-fn read_file(path: &std::path::Path) -> Result<SecretString, Failure> {
+fn read_file(path: &Path) -> Result<SecretString, Failure> {
     let fail = |what: String| {
         Failure::new(
             FailureReason::Unauthorized,
             format!("secret file {}: {what}", path.display()),
         )
     };
-    let size = std::fs::metadata(path)
-        .map_err(|error| fail(error.to_string()))?
-        .len();
-    if SECRET_BYTES_MAX < size {
-        return Err(fail(format!(
-            "has {size} bytes, at most {SECRET_BYTES_MAX} are read"
-        )));
+    let text = read_text(path).map_err(|error| fail(error.to_string()))?;
+    if SECRET_BYTES_MAX < text.len() as u64 {
+        return Err(fail(format!("has more than {SECRET_BYTES_MAX} bytes")));
     }
-    let mut text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
-    if text.ends_with('\n') {
-        text.truncate(text.trim_end_matches('\n').trim_end_matches('\r').len());
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(SecretString::from(line.strip_suffix('\r').unwrap_or(line)))
+}
+
+/// The file's text, up to one byte past the limit. A pipe would block its reader and a device has no end, so only a
+/// regular file is opened.
+fn read_text(path: &Path) -> io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("is not a regular file"));
     }
-    Ok(SecretString::from(text))
+    let mut text = String::new();
+    File::open(path)?
+        .take(SECRET_BYTES_MAX + 1)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Says where the secret is, for error messages; never what it is.
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::Literal(_) => f.write_str("the configuration"),
+        }
+    }
 }
 
 impl fmt::Debug for SecretRef {
@@ -91,6 +111,28 @@ mod tests {
     }
 
     #[test]
+    fn one_line_end_is_left_out_and_no_more() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (content, value) in [("a\r\n", "a"), ("a\n\n", "a\n"), (" a ", " a ")] {
+            std::fs::write(file.path(), content).unwrap();
+            let secret = SecretRef::File(file.path().to_owned());
+            assert_eq!(secret.read().unwrap().expose_secret(), value);
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_or_no_file_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let limit = usize::try_from(SECRET_BYTES_MAX).unwrap();
+        std::fs::write(file.path(), "x".repeat(limit + 1)).unwrap();
+        for path in [file.path(), Path::new("/dev/zero"), Path::new("/")] {
+            let failure = SecretRef::File(path.to_owned()).read().unwrap_err();
+            assert_eq!(failure.reason, FailureReason::Unauthorized);
+            assert!(!failure.message.contains("xx"));
+        }
+    }
+
+    #[test]
     fn a_missing_file_is_named_and_a_literal_is_never_printed() {
         let failure = SecretRef::File("no/such/file".into()).read().unwrap_err();
         assert_eq!(failure.reason, FailureReason::Unauthorized);
@@ -98,6 +140,10 @@ mod tests {
         assert_eq!(
             format!("{:?}", SecretRef::Literal("hush".into())),
             "Literal(..)"
+        );
+        assert_eq!(
+            SecretRef::Literal("hush".into()).to_string(),
+            "the configuration"
         );
     }
 }

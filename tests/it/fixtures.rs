@@ -1,1 +1,4 @@
 //! What several tests need: free ports, temporary files, servers that end with the test.
+
+pub mod authority;
+pub mod rogue;

@@ -1,5 +1,10 @@
 //! The integration tests: one binary, since each one more would link everything again.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop there"
+)]
+
 mod api;
 mod demo;
 mod fixtures;
