@@ -76,13 +76,23 @@ impl fmt::Display for Problem {
 pub fn parse(text: &str) -> Parsed {
     let mut parsed = Parsed::default();
     if FILE_BYTES_MAX < text.len() {
-        parsed.problems.push(Problem::new(None, format!("the file has {} bytes, at most {FILE_BYTES_MAX} are read", text.len())));
+        parsed.problems.push(Problem::new(
+            None,
+            format!(
+                "the file has {} bytes, at most {FILE_BYTES_MAX} are read",
+                text.len()
+            ),
+        ));
         return parsed;
     }
     for (n, (first_line, text)) in documents(text).enumerate() {
         if DOCUMENTS_MAX <= n {
-            let message = format!("more than {DOCUMENTS_MAX} documents; split the file between several adapters");
-            parsed.problems.push(Problem::new(Some(first_line), message));
+            let message = format!(
+                "more than {DOCUMENTS_MAX} documents; split the file between several adapters"
+            );
+            parsed
+                .problems
+                .push(Problem::new(Some(first_line), message));
             break;
         }
         match read_document(first_line, text) {
@@ -96,11 +106,21 @@ pub fn parse(text: &str) -> Parsed {
 /// One document's text to its service.
 fn read_document(first_line: u64, text: &str) -> Result<Service, Problem> {
     let document: RequestMetrics = serde_saphyr::from_str(text).map_err(|error| {
-        let line = error.location().map(|location| first_line - 1 + location.line());
+        let line = error
+            .location()
+            .map(|location| first_line - 1 + location.line());
         // The library's text repeats the line within the document and draws a snippet: the first line says it all.
         let message = error.without_snippet().to_string();
-        let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        Problem { service: name_of(text), ..Problem::new(line.or(Some(first_line)), message) }
+        let message = message
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned();
+        Problem {
+            service: name_of(text),
+            ..Problem::new(line.or(Some(first_line)), message)
+        }
     })?;
     let id = document.id();
     resolve::resolve(document).map_err(|wrong| Problem {
@@ -121,12 +141,22 @@ fn documents(text: &str) -> impl Iterator<Item = (u64, &str)> {
             starts.push((n as u64 + 2, offset));
         }
     }
-    let ends: Vec<usize> = starts.iter().skip(1).map(|(_, start)| *start).chain([text.len()]).collect();
-    starts.into_iter().zip(ends).filter_map(move |((line, start), end)| {
-        let document = text[start..end].trim_end().trim_end_matches("---");
-        let is_empty = document.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
-        (!is_empty).then_some((line, document))
-    })
+    let ends: Vec<usize> = starts
+        .iter()
+        .skip(1)
+        .map(|(_, start)| *start)
+        .chain([text.len()])
+        .collect();
+    starts
+        .into_iter()
+        .zip(ends)
+        .filter_map(move |((line, start), end)| {
+            let document = text[start..end].trim_end().trim_end_matches("---");
+            let is_empty = document
+                .lines()
+                .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+            (!is_empty).then_some((line, document))
+        })
 }
 
 /// The name of a document that does not parse, read loosely, so that its previous version can be kept.
@@ -141,8 +171,14 @@ impl Parsed {
     fn add(&mut self, service: Service, line: u64) {
         let id = service.spec.id.clone();
         if self.services.contains_key(&id) {
-            let problem = Problem::new(Some(line), "a second document of this name; the first one counts, rename or remove this one");
-            self.problems.push(Problem { service: Some(id), ..problem });
+            let problem = Problem::new(
+                Some(line),
+                "a second document of this name; the first one counts, rename or remove this one",
+            );
+            self.problems.push(Problem {
+                service: Some(id),
+                ..problem
+            });
             return;
         }
         self.services.insert(id, service);
@@ -151,6 +187,10 @@ impl Parsed {
 
 impl Problem {
     fn new(line: Option<u64>, message: impl Into<String>) -> Self {
-        Self { line, service: None, message: message.into() }
+        Self {
+            line,
+            service: None,
+            message: message.into(),
+        }
     }
 }

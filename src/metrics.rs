@@ -108,7 +108,9 @@ struct Seconds;
 
 impl MetricConstructor<Histogram> for Seconds {
     fn new_metric(&self) -> Histogram {
-        Histogram::new([0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0])
+        Histogram::new([
+            0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0,
+        ])
     }
 }
 
@@ -151,32 +153,83 @@ impl Metrics {
 
     fn register(&mut self, snapshots: watch::Receiver<Arc<Snapshot>>) {
         let r = &mut self.registry;
-        r.register("apiserver_request", "Requests to the API", self.requests.clone());
-        r.register("apiserver_request_duration_seconds", "Time to answer a request", self.request_seconds.clone());
-        r.register("apiserver_current_inflight_requests", "Requests being answered", self.requests_in_flight.clone());
+        r.register(
+            "apiserver_request",
+            "Requests to the API",
+            self.requests.clone(),
+        );
+        r.register(
+            "apiserver_request_duration_seconds",
+            "Time to answer a request",
+            self.request_seconds.clone(),
+        );
+        r.register(
+            "apiserver_current_inflight_requests",
+            "Requests being answered",
+            self.requests_in_flight.clone(),
+        );
         let help = "Age of the oldest read behind a served value";
-        r.register("metrics_apiserver_metric_freshness_seconds", help, self.freshness.clone());
-        r.register("taffrail_read_duration_seconds", "Time to read a target once", self.read_seconds.clone());
-        r.register("taffrail_read_errors", "Failed reads of targets", self.read_errors.clone());
-        r.register("taffrail_bad_lines", "Lines of wanted families that could not be read", self.bad_lines.clone());
-        r.register("taffrail_series", "Series read, by what became of them", self.series.clone());
-        r.register("taffrail_config_reloads", "Loads of the configuration file", self.reloads.clone());
-        let help = "When the configuration was last loaded without a problem, in seconds since the epoch";
-        r.register("taffrail_config_last_reload_success_timestamp_seconds", help, self.reload_success_at.clone());
+        r.register(
+            "metrics_apiserver_metric_freshness_seconds",
+            help,
+            self.freshness.clone(),
+        );
+        r.register(
+            "taffrail_read_duration_seconds",
+            "Time to read a target once",
+            self.read_seconds.clone(),
+        );
+        r.register(
+            "taffrail_read_errors",
+            "Failed reads of targets",
+            self.read_errors.clone(),
+        );
+        r.register(
+            "taffrail_bad_lines",
+            "Lines of wanted families that could not be read",
+            self.bad_lines.clone(),
+        );
+        r.register(
+            "taffrail_series",
+            "Series read, by what became of them",
+            self.series.clone(),
+        );
+        r.register(
+            "taffrail_config_reloads",
+            "Loads of the configuration file",
+            self.reloads.clone(),
+        );
+        let help =
+            "When the configuration was last loaded without a problem, in seconds since the epoch";
+        r.register(
+            "taffrail_config_last_reload_success_timestamp_seconds",
+            help,
+            self.reload_success_at.clone(),
+        );
         let help = "When the serving certificate expires, in seconds since the epoch";
-        r.register("taffrail_certificate_not_after_timestamp_seconds", help, self.certificate_not_after.clone());
+        r.register(
+            "taffrail_certificate_not_after_timestamp_seconds",
+            help,
+            self.certificate_not_after.clone(),
+        );
         r.register_collector(Box::new(collect::Services::new(snapshots)));
         r.register_collector(Box::new(process::Process));
-        let build = Build { version: env!("CARGO_PKG_VERSION") };
+        let build = Build {
+            version: env!("CARGO_PKG_VERSION"),
+        };
         r.register("taffrail_build", "What is running", Info::new(build));
     }
 
     /// A target was read.
     pub fn read(&self, batch: &Batch, outcome: Ingested) {
         let service = Service::of(&batch.target);
-        self.read_seconds.get_or_create(&service).observe(batch.took.as_secs_f64());
+        self.read_seconds
+            .get_or_create(&service)
+            .observe(batch.took.as_secs_f64());
         if 0 < batch.reading.bad_lines {
-            self.bad_lines.get_or_create(&service).inc_by(u64::from(batch.reading.bad_lines));
+            self.bad_lines
+                .get_or_create(&service)
+                .inc_by(u64::from(batch.reading.bad_lines));
         }
         let outcomes = [
             ("accepted", outcome.accepted),
@@ -185,20 +238,34 @@ impl Metrics {
             ("over_limit", outcome.over_limit),
         ];
         for (outcome, n) in outcomes {
-            self.series.get_or_create(&Outcome { outcome }).inc_by(u64::from(n));
+            self.series
+                .get_or_create(&Outcome { outcome })
+                .inc_by(u64::from(n));
         }
     }
 
     /// A target could not be read.
     pub fn failed(&self, target: &TargetId, took: Duration, reason: FailureReason) {
         let Service { namespace, service } = Service::of(target);
-        self.read_errors.get_or_create(&Failed { namespace, service, reason: Reason(reason) }).inc();
-        self.read_seconds.get_or_create(&Service::of(target)).observe(took.as_secs_f64());
+        self.read_errors
+            .get_or_create(&Failed {
+                namespace,
+                service,
+                reason: Reason(reason),
+            })
+            .inc();
+        self.read_seconds
+            .get_or_create(&Service::of(target))
+            .observe(took.as_secs_f64());
     }
 
     /// The configuration file was read, or could not be.
     pub fn reloaded(&self, is_clean: bool, at: Timestamp) {
-        self.reloads.get_or_create(&Reload { result: if is_clean { "success" } else { "failure" } }).inc();
+        self.reloads
+            .get_or_create(&Reload {
+                result: if is_clean { "success" } else { "failure" },
+            })
+            .inc();
         if is_clean {
             self.reload_success_at.set(at.seconds());
         }
@@ -211,12 +278,19 @@ impl Metrics {
 
     /// A service is gone, and its series with it.
     pub fn forget(&self, id: &ServiceId) {
-        let service = Service { namespace: Arc::clone(&id.namespace), service: Arc::clone(&id.name) };
+        let service = Service {
+            namespace: Arc::clone(&id.namespace),
+            service: Arc::clone(&id.name),
+        };
         self.read_seconds.remove(&service);
         self.bad_lines.remove(&service);
         for reason in FailureReason::ALL.map(Reason) {
             let Service { namespace, service } = service.clone();
-            self.read_errors.remove(&Failed { namespace, service, reason });
+            self.read_errors.remove(&Failed {
+                namespace,
+                service,
+                reason,
+            });
         }
     }
 
@@ -231,6 +305,9 @@ impl Metrics {
 
 impl Service {
     fn of(target: &TargetId) -> Self {
-        Self { namespace: Arc::clone(&target.service.namespace), service: Arc::clone(&target.service.name) }
+        Self {
+            namespace: Arc::clone(&target.service.namespace),
+            service: Arc::clone(&target.service.name),
+        }
     }
 }

@@ -54,9 +54,19 @@ pub struct Wiring {
 
 /// Runs until `stop`, then ends every source.
 pub async fn run(wiring: Wiring, stop: CancellationToken) {
-    let Wiring { mut desired, snapshots, metrics } = wiring;
+    let Wiring {
+        mut desired,
+        snapshots,
+        metrics,
+    } = wiring;
     let (sender, mut updates) = mpsc::channel(UPDATES_MAX);
-    let mut heart = Heart { engine: Engine::default(), sources: Sources::new(sender), metrics, services: BTreeSet::new(), incomplete: Vec::new() };
+    let mut heart = Heart {
+        engine: Engine::default(),
+        sources: Sources::new(sender),
+        metrics,
+        services: BTreeSet::new(),
+        incomplete: Vec::new(),
+    };
     let mut ticks = tokio::time::interval(TICK);
     // After a pause one snapshot is as good as the missed ones.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -96,13 +106,21 @@ struct Heart {
 impl Heart {
     fn want(&mut self, services: &[Service]) {
         let now = clock::now();
-        let wanted: BTreeSet<ServiceId> = services.iter().map(|service| service.spec.id.clone()).collect();
+        let wanted: BTreeSet<ServiceId> = services
+            .iter()
+            .map(|service| service.spec.id.clone())
+            .collect();
         for gone in std::mem::take(&mut self.services).difference(&wanted) {
             self.metrics.forget(gone);
         }
         self.services = wanted;
-        self.engine.configure(services.iter().map(|service| service.spec.clone()));
-        let sources: Vec<_> = services.iter().flat_map(|service| &service.sources).cloned().collect();
+        self.engine
+            .configure(services.iter().map(|service| service.spec.clone()));
+        let sources: Vec<_> = services
+            .iter()
+            .flat_map(|service| &service.sources)
+            .cloned()
+            .collect();
         for source in &sources {
             self.engine.expect(source.target(), now);
         }
@@ -118,7 +136,12 @@ impl Heart {
                 let outcome = self.engine.ingest(&batch);
                 self.metrics.read(&batch, outcome);
             }
-            Update::Failed { target, at, took, failure } if self.sources.has(&target) => {
+            Update::Failed {
+                target,
+                at,
+                took,
+                failure,
+            } if self.sources.has(&target) => {
                 self.metrics.failed(&target, took, failure.reason);
                 self.engine.fail(&target, failure, at);
             }
@@ -137,7 +160,9 @@ impl Heart {
     fn note_missing_bounds(&mut self, snapshot: &Snapshot) {
         let mut incomplete = Vec::new();
         for service in snapshot.services() {
-            let Some((below, above)) = service.missing_bound() else { continue };
+            let Some((below, above)) = service.missing_bound() else {
+                continue;
+            };
             if !self.incomplete.contains(&service.id) {
                 let objective = service.objective.map(|objective| objective.latency);
                 warn!(service = %service.id, ?objective, ?below, ?above,

@@ -6,6 +6,8 @@ pub mod scrape;
 pub mod secret;
 pub mod tls;
 
+mod schedule;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::redis::RedisSpec;
 use self::scrape::ScrapeSpec;
 use crate::model::id::TargetId;
 use crate::model::reading::Update;
@@ -23,6 +26,8 @@ use crate::model::reading::Update;
 pub enum SourceSpec {
     /// A page over HTTP.
     Scrape(ScrapeSpec),
+    /// A Redis server.
+    Redis(RedisSpec),
 }
 
 /// The running loops, one for each target. Without [`Sources::shutdown`] they end when nobody receives their updates.
@@ -30,8 +35,15 @@ pub enum SourceSpec {
 pub struct Sources {
     running: BTreeMap<TargetId, Running>,
     tasks: TaskTracker,
-    shared: Arc<scrape::Shared>,
+    shared: Shared,
     updates: mpsc::Sender<Update>,
+}
+
+/// What loops of a kind have in common.
+#[derive(Clone, Debug)]
+struct Shared {
+    pages: Arc<scrape::Shared>,
+    redis: Arc<redis::Pool>,
 }
 
 #[derive(Debug)]
@@ -46,6 +58,7 @@ impl SourceSpec {
     pub fn target(&self) -> &TargetId {
         match self {
             Self::Scrape(spec) => &spec.target,
+            Self::Redis(spec) => &spec.target,
         }
     }
 }
@@ -56,7 +69,10 @@ impl Sources {
         Self {
             running: BTreeMap::new(),
             tasks: TaskTracker::new(),
-            shared: Arc::new(scrape::Shared::new()),
+            shared: Shared {
+                pages: Arc::new(scrape::Shared::new()),
+                redis: Arc::new(redis::Pool::default()),
+            },
             updates,
         }
     }
@@ -111,7 +127,7 @@ impl Sources {
         let stop = CancellationToken::new();
         let source = read(
             spec.clone(),
-            Arc::clone(&self.shared),
+            self.shared.clone(),
             self.updates.clone(),
             stop.clone(),
         );
@@ -130,11 +146,12 @@ impl Sources {
 /// One target's loop, of its kind.
 async fn read(
     spec: SourceSpec,
-    shared: Arc<scrape::Shared>,
+    shared: Shared,
     updates: mpsc::Sender<Update>,
     stop: CancellationToken,
 ) {
     match spec {
-        SourceSpec::Scrape(spec) => scrape::run(spec, shared, updates, stop).await,
+        SourceSpec::Scrape(spec) => scrape::run(spec, shared.pages, updates, stop).await,
+        SourceSpec::Redis(spec) => redis::run(spec, shared.redis, updates, stop).await,
     }
 }

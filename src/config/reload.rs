@@ -32,7 +32,11 @@ pub struct Reloaded {
 impl ConfigFile {
     /// A file that was not read yet.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), text: None, services: BTreeMap::new() }
+        Self {
+            path: path.to_owned(),
+            text: None,
+            services: BTreeMap::new(),
+        }
     }
 
     /// Its path, for messages.
@@ -58,14 +62,22 @@ impl ConfigFile {
         let parsed = parse(text);
         let mut services = parsed.services;
         let mut kept = Vec::new();
-        for id in parsed.problems.iter().filter_map(|problem| problem.service.as_ref()) {
+        for id in parsed
+            .problems
+            .iter()
+            .filter_map(|problem| problem.service.as_ref())
+        {
             if let (false, Some(previous)) = (services.contains_key(id), self.services.get(id)) {
                 services.insert(id.clone(), previous.clone());
                 kept.push(id.clone());
             }
         }
         // A document so broken that its name cannot be read may be any of those that are missing now.
-        if parsed.problems.iter().any(|problem| problem.service.is_none()) {
+        if parsed
+            .problems
+            .iter()
+            .any(|problem| problem.service.is_none())
+        {
             for (id, previous) in &self.services {
                 if !services.contains_key(id) {
                     services.insert(id.clone(), previous.clone());
@@ -74,6 +86,10 @@ impl ConfigFile {
             }
         }
         self.services = services;
-        Reloaded { services: self.services.values().cloned().collect(), problems: parsed.problems, kept }
+        Reloaded {
+            services: self.services.values().cloned().collect(),
+            problems: parsed.problems,
+            kept,
+        }
     }
 }

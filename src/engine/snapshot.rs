@@ -272,7 +272,9 @@ impl ServiceView {
     pub fn objective_latency_s(&self) -> Option<f64> {
         let quantile = Quantile::Of(self.objective?.quantile);
         self.base()?;
-        latency::latency(&[self], quantile).ok().map(|latency| latency.seconds)
+        latency::latency(&[self], quantile)
+            .ok()
+            .map(|latency| latency.seconds)
     }
 
     /// The nearest bucket bounds below and above the objective, when no bound lies on it: the slow share is then

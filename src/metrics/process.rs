@@ -30,12 +30,21 @@ impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let Some(seen) = look() else { return Ok(()) };
         let help = "CPU time used, user and system";
-        let cpu = encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
+        let cpu =
+            encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
         ConstCounter::new(seen.cpu_s).encode(cpu)?;
         for (name, help, value) in [
-            ("process_resident_memory_bytes", "Resident memory", seen.resident_bytes),
+            (
+                "process_resident_memory_bytes",
+                "Resident memory",
+                seen.resident_bytes,
+            ),
             ("process_open_fds", "Open file descriptors", seen.open_fds),
-            ("process_start_time_seconds", "Start of the process, in seconds since the epoch", seen.start_s),
+            (
+                "process_start_time_seconds",
+                "Start of the process, in seconds since the epoch",
+                seen.start_s,
+            ),
         ] {
             let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(value).encode(gauge)?;
@@ -48,10 +57,19 @@ fn look() -> Option<Seen> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The second field is the program's name in parentheses, which may hold anything; the rest are numbers.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let number = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok());
+    let number = |field: usize| {
+        fields
+            .get(field - 3)
+            .and_then(|text| text.parse::<f64>().ok())
+    };
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let boot = std::fs::read_to_string("/proc/stat").ok()?;
-    let boot_s: f64 = boot.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    let boot_s: f64 = boot
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .trim()
+        .parse()
+        .ok()?;
     Some(Seen {
         // Fields 14 and 15 are user and system time, 22 is the start after boot: proc_pid_stat(5).
         cpu_s: (number(14)? + number(15)?) / TICKS_PER_SECOND,

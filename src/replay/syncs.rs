@@ -61,21 +61,40 @@ pub fn syncs<'a>(recording: &'a Recording, specs: &[(Timestamp, Spec)]) -> Vec<S
     let mut syncs = Vec::new();
     let mut explained = vec![false; changes.len()];
     for (index, reads) in groups.iter().enumerate() {
-        let (Some(first), Some(last)) = (reads.first(), reads.last()) else { continue };
+        let (Some(first), Some(last)) = (reads.first(), reads.last()) else {
+            continue;
+        };
         let (began, at) = (first.t.timestamp(), last.t.timestamp());
-        let next = groups.get(index + 1).and_then(|reads| reads.first()).map(|read| read.t.timestamp());
-        let until = next.unwrap_or(Timestamp::from_ms(i64::MAX)).min(at + DECISION_DELAY);
+        let next = groups
+            .get(index + 1)
+            .and_then(|reads| reads.first())
+            .map(|read| read.t.timestamp());
+        let until = next
+            .unwrap_or(Timestamp::from_ms(i64::MAX))
+            .min(at + DECISION_DELAY);
         let (current, _) = recording.replicas_before(began);
         let mut decided = Decided::Replicas(current);
         for (change, explained) in changes.iter().zip(&mut explained) {
             if began <= change.at && change.at < until {
                 *explained = true;
-                decided = if change.by_others { Decided::Unclear } else { Decided::Replicas(change.to) };
+                decided = if change.by_others {
+                    Decided::Unclear
+                } else {
+                    Decided::Replicas(change.to)
+                };
             }
         }
-        syncs.push(Sync { began, at, reads, decided });
+        syncs.push(Sync {
+            began,
+            at,
+            reads,
+            decided,
+        });
     }
-    let unread = changes.iter().zip(&explained).filter(|(change, explained)| !**explained && !change.by_others);
+    let unread = changes
+        .iter()
+        .zip(&explained)
+        .filter(|(change, explained)| !**explained && !change.by_others);
     syncs.extend(unread.map(|(change, _)| Sync {
         began: change.at,
         at: change.at,
@@ -88,15 +107,29 @@ pub fn syncs<'a>(recording: &'a Recording, specs: &[(Timestamp, Spec)]) -> Vec<S
 
 /// The spec that holds at `t`.
 pub fn spec_at(specs: &[(Timestamp, Spec)], t: Timestamp) -> Option<&Spec> {
-    specs.iter().rfind(|(from, _)| *from <= t).map(|(_, spec)| spec)
+    specs
+        .iter()
+        .rfind(|(from, _)| *from <= t)
+        .map(|(_, spec)| spec)
 }
 
 /// What the HPA saw in `sync`.
 pub fn observe(recording: &Recording, spec: &Spec, sync: &Sync<'_>) -> Observation {
     let (spec_replicas, status_replicas) = recording.replicas_before(sync.began);
-    let request = recording.cpu_request.as_deref().and_then(|request| parse_milli(request).ok());
-    let pods = recording.pods.iter().filter_map(|life| pod_at(life, request, sync.at));
-    Observation { spec_replicas, status_replicas, pods: pods.collect(), answers: answers(spec, sync) }
+    let request = recording
+        .cpu_request
+        .as_deref()
+        .and_then(|request| parse_milli(request).ok());
+    let pods = recording
+        .pods
+        .iter()
+        .filter_map(|life| pod_at(life, request, sync.at));
+    Observation {
+        spec_replicas,
+        status_replicas,
+        pods: pods.collect(),
+        answers: answers(spec, sync),
+    }
 }
 
 /// The changes of the wanted replicas, and whose they were.
@@ -111,7 +144,11 @@ fn changes(recording: &Recording) -> Vec<Change> {
                 let acted = act.t.timestamp();
                 act.scale == Some(current) && acted.max(at).since(acted.min(at)) <= ACT_DELAY
             });
-            changes.push(Change { at, to: current, by_others });
+            changes.push(Change {
+                at,
+                to: current,
+                by_others,
+            });
         }
     }
     changes
@@ -125,8 +162,12 @@ fn groups<'a>(reads: &'a [Read], specs: &[(Timestamp, Spec)]) -> Vec<&'a [Read]>
         let group = &reads[from..index];
         let Some(last) = group.last() else { continue };
         let apart = READS_APART <= read.t.timestamp().since(last.t.timestamp());
-        let known = spec_at(specs, read.t.timestamp()).map_or(0, |spec| times_in(spec, &read.metric));
-        let seen = group.iter().filter(|earlier| earlier.metric == read.metric).count();
+        let known =
+            spec_at(specs, read.t.timestamp()).map_or(0, |spec| times_in(spec, &read.metric));
+        let seen = group
+            .iter()
+            .filter(|earlier| earlier.metric == read.metric)
+            .count();
         if apart || known.max(1) <= seen {
             groups.push(group);
             from = index;
@@ -138,7 +179,10 @@ fn groups<'a>(reads: &'a [Read], specs: &[(Timestamp, Spec)]) -> Vec<&'a [Read]>
 
 /// How often an HPA has a metric of this name; with different selectors that may be more than once.
 fn times_in(spec: &Spec, name: &str) -> usize {
-    spec.metrics.iter().filter(|metric| is_named(metric, name)).count()
+    spec.metrics
+        .iter()
+        .filter(|metric| is_named(metric, name))
+        .count()
 }
 
 /// Whether a read of `name` is of this metric: the HPA asks in lower case.
@@ -158,11 +202,21 @@ fn pod_at(life: &PodLife, request: Option<i64>, t: Timestamp) -> Option<Pod> {
     let ready = reached(life.ready.map(|ready| ready.timestamp()));
     Some(Pod {
         name: life.name.clone(),
-        phase: if started.is_some() { Phase::Running } else { Phase::Pending },
+        phase: if started.is_some() {
+            Phase::Running
+        } else {
+            Phase::Pending
+        },
         deleted: false,
         started,
-        readiness: Some(Readiness { ready: ready.is_some(), since: ready.or(started).unwrap_or(created) }),
-        requests: request.map(|milli| ("cpu".to_owned(), milli)).into_iter().collect(),
+        readiness: Some(Readiness {
+            ready: ready.is_some(),
+            since: ready.or(started).unwrap_or(created),
+        }),
+        requests: request
+            .map(|milli| ("cpu".to_owned(), milli))
+            .into_iter()
+            .collect(),
     })
 }
 
@@ -170,11 +224,17 @@ fn pod_at(life: &PodLife, request: Option<i64>, t: Timestamp) -> Option<Pod> {
 fn answers(spec: &Spec, sync: &Sync<'_>) -> Vec<Result<Answer, String>> {
     let mut unused: Vec<&Read> = sync.reads.iter().collect();
     let answer_for = |metric: &MetricSpec| {
-        let found = unused.iter().position(|read| is_named(metric, &read.metric));
+        let found = unused
+            .iter()
+            .position(|read| is_named(metric, &read.metric));
         let read = unused.remove(found.ok_or("no read of it was recorded")?);
         match metric {
-            MetricSpec::External { .. } | MetricSpec::Object { .. } => items(&read.value).map(Answer::Values),
-            MetricSpec::Pods { .. } | MetricSpec::Resource { .. } => per_pod(read).map(Answer::PerPod),
+            MetricSpec::External { .. } | MetricSpec::Object { .. } => {
+                items(&read.value).map(Answer::Values)
+            }
+            MetricSpec::Pods { .. } | MetricSpec::Resource { .. } => {
+                per_pod(read).map(Answer::PerPod)
+            }
         }
     };
     spec.metrics.iter().map(answer_for).collect()
@@ -198,7 +258,14 @@ fn per_pod(read: &Read) -> Result<BTreeMap<String, Usage>, String> {
     }
     let at = read.t.timestamp();
     let usage = |(name, value): (&String, &Value)| {
-        Ok((name.clone(), Usage { milli: milli(value)?, at, window: USAGE_WINDOW }))
+        Ok((
+            name.clone(),
+            Usage {
+                milli: milli(value)?,
+                at,
+                window: USAGE_WINDOW,
+            },
+        ))
     };
     read.pods.iter().map(usage).collect()
 }

@@ -17,18 +17,18 @@
 //! Read is one server at one address. Sentinel and Cluster (an address that is asked for, a server per slot) would be
 //! further kinds of [`Connection`]; key patterns a further kind of [`BacklogRead`].
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::link::Link;
 use self::pool::Slot;
 use self::server::Depth;
+use super::schedule;
 use crate::clock;
 use crate::model::health::{Failure, FailureReason};
 use crate::model::reading::{Batch, Reading, Update};
@@ -37,7 +37,7 @@ pub use self::backlog::label_from_key;
 pub use self::pool::Pool;
 pub use self::spec::{
     BACKLOGS_MAX, BUCKETS_MAX, BacklogRead, Connection, DEFAULT_PORT, HistogramKey, KEY_BYTES_MAX,
-    Measure, RedisSpec, RedisTls, ReportedRead, ServerRead, SpecError, SumKey, TlsIdentity, Unit,
+    Measure, RedisSpec, ReportedRead, ServerRead, SpecError, SumKey, Unit,
 };
 
 mod spec;
@@ -56,8 +56,6 @@ mod request;
 
 mod fault;
 
-mod tls;
-
 /// The shortest interval: more often would load a server that answers one command at a time.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
@@ -69,7 +67,7 @@ struct Told {
 }
 
 /// Reads one target until `stop`, once an interval, the first time after a part of the interval that differs from target
-/// to target. A read that takes longer than the interval delays the next one; there is never a second one beside it.
+/// to target. There is never a second one beside it.
 pub async fn run(
     spec: RedisSpec,
     pool: Arc<Pool>,
@@ -83,18 +81,18 @@ pub async fn run(
 /// Ends only when nobody takes updates any more.
 async fn read_for_ever(spec: &RedisSpec, pool: &Pool, updates: &mpsc::Sender<Update>) {
     let period = spec.interval.max(INTERVAL_MIN);
-    tokio::time::sleep(first_delay(spec, period)).await;
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = schedule::begin(&spec.target, period).await;
     let mut slot = None;
     let mut told = Told::default();
     loop {
-        ticks.tick().await;
+        let started = clock::instant();
         let outcome = attempt(spec, pool, &mut slot).await;
+        let took = started.elapsed();
         told.log(spec, &outcome);
-        if updates.send(update(spec, outcome)).await.is_err() {
+        if updates.send(update(spec, took, outcome)).await.is_err() {
             return;
         }
+        ticks.tick().await;
     }
 }
 
@@ -165,31 +163,26 @@ async fn read_over(spec: &RedisSpec, link: &mut Link) -> Result<(Reading, Depth)
     Ok((reading, depth))
 }
 
-fn update(spec: &RedisSpec, outcome: Result<(Reading, Depth), Failure>) -> Update {
+fn update(spec: &RedisSpec, took: Duration, outcome: Result<(Reading, Depth), Failure>) -> Update {
     let target = spec.target.clone();
     let at = clock::now();
     match outcome {
         Ok((reading, _)) => Update::Read(Batch {
             target,
             at,
+            took,
             reading,
         }),
         Err(failure) => Update::Failed {
             target,
             at,
+            took,
             failure: Failure::new(
                 failure.reason,
                 format!("redis {}: {}", spec.connection.address(), failure.message),
             ),
         },
     }
-}
-
-/// The same part of the interval for the same target, so that targets do not all read at once.
-fn first_delay(spec: &RedisSpec, period: Duration) -> Duration {
-    let mut hasher = DefaultHasher::new();
-    spec.target.hash(&mut hasher);
-    period.mul_f64(hasher.finish() as f64 / u64::MAX as f64)
 }
 
 impl Told {

@@ -10,7 +10,6 @@ mod connection;
 mod failure;
 mod fetch;
 mod request;
-mod schedule;
 mod shared;
 mod spec;
 
@@ -18,16 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::fetch::Fetcher;
-use self::schedule::Schedule;
 pub use self::shared::{LARGE_PAGE_BYTES, LARGE_PAGES_AT_ONCE, PAGES_AT_ONCE, Page, Shared};
 pub use self::spec::{
     Auth, BODY_BYTES_MAX, Endpoint, EndpointError, Scheme, ScrapeSpec, TIMEOUT_MAX, default_timeout,
 };
+use super::schedule;
 use crate::clock;
 use crate::exposition::PageReader;
 use crate::model::health::Failure;
@@ -53,12 +51,8 @@ pub async fn run(
 
 async fn keep_scraping(spec: ScrapeSpec, shared: Arc<Shared>, updates: mpsc::Sender<Update>) {
     let interval = spec.interval.max(INTERVAL_MIN);
-    let schedule = Schedule::of(&spec.target, interval);
+    let mut ticks = schedule::begin(&spec.target, interval).await;
     let mut target = Target::new(spec, shared);
-    let first = tokio::time::sleep(schedule.first);
-    let mut ticks = tokio::time::interval_at(first.deadline() + schedule.to_second, interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    first.await;
     while updates.send(target.scrape().await).await.is_ok() {
         ticks.tick().await;
     }

@@ -37,7 +37,7 @@ pub struct IdentityFiles {
     pub key_file: PathBuf,
 }
 
-/// Ready client configurations, one for all targets with the same [`TlsSpec`]: a set of authorities takes some
+/// Ready client configurations for HTTP, one for all targets with the same [`TlsSpec`]: a set of authorities takes some
 /// hundred kilobytes, too much for each of thousands of targets. A configuration lives as long as someone uses it.
 #[derive(Debug, Default)]
 pub struct ClientConfigs {
@@ -74,7 +74,9 @@ impl ClientConfigs {
             return Ok(config);
         }
         // Built under the lock, so that a thousand targets that start together read the files once.
-        let config = Arc::new(build(spec)?);
+        let mut config = build(spec)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let config = Arc::new(config);
         known.retain(|_, other| 0 < other.config.strong_count());
         let config_ref = Arc::downgrade(&config);
         known.insert(
@@ -133,7 +135,11 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-fn build(spec: &TlsSpec) -> Result<ClientConfig, Failure> {
+/// A client configuration read from the spec's files as they are now.
+///
+/// # Errors
+/// `tls`, naming the file, when one cannot be read or holds no certificate.
+pub(super) fn build(spec: &TlsSpec) -> Result<ClientConfig, Failure> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -145,18 +151,16 @@ fn build(spec: &TlsSpec) -> Result<ClientConfig, Failure> {
     } else {
         builder.with_root_certificates(roots(spec.ca_file.as_deref())?)
     };
-    let mut config = match &spec.identity {
-        None => builder.with_no_client_auth(),
+    match &spec.identity {
+        None => Ok(builder.with_no_client_auth()),
         Some(files) => {
             let key = PrivateKeyDer::from_pem_file(&files.key_file)
                 .map_err(|error| file_failure(&files.key_file, &error))?;
             builder
                 .with_client_auth_cert(certificates(&files.cert_file)?, key)
-                .map_err(|error| file_failure(&files.cert_file, &error))?
+                .map_err(|error| file_failure(&files.cert_file, &error))
         }
-    };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    }
 }
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Failure> {

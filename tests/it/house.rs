@@ -12,31 +12,84 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("hpa", &["model"]),
     ("source", &["clock", "exposition", "model"]),
     ("api", &["clock", "engine", "model"]),
-    ("config", &["engine", "exposition", "hpa", "model", "source"]),
+    (
+        "config",
+        &["engine", "exposition", "hpa", "model", "source"],
+    ),
     ("metrics", &["clock", "engine", "model"]),
-    ("pipeline", &["clock", "config", "engine", "metrics", "model", "source"]),
+    (
+        "pipeline",
+        &["clock", "config", "engine", "metrics", "model", "source"],
+    ),
     ("clock", &["model"]),
     ("cli", &["demo", "replay", "serve"]),
-    ("serve", &["api", "clock", "config", "engine", "metrics", "model", "pipeline"]),
+    (
+        "serve",
+        &[
+            "api", "clock", "config", "engine", "metrics", "model", "pipeline",
+        ],
+    ),
     ("replay", &["config", "hpa", "model"]),
-    ("demo", &["api", "clock", "config", "engine", "exposition", "hpa", "metrics", "model", "pipeline", "serve", "source"]),
+    (
+        "demo",
+        &[
+            "api",
+            "clock",
+            "config",
+            "engine",
+            "exposition",
+            "hpa",
+            "metrics",
+            "model",
+            "pipeline",
+            "serve",
+            "source",
+        ],
+    ),
 ];
 
 const PURE: &[&str] = &["model", "exposition", "engine", "hpa"];
 
 /// What no pure room says outside its tests.
 const IMPURE_WORDS: &[&str] = &[
-    "async fn", ".await", "tokio::", "std::fs", "std::net", "std::env", "std::process", "Mutex", "RwLock", "tracing::", "println!",
-    "eprintln!", "rand::", "Instant", "SystemTime", "crate::clock",
+    "async fn",
+    ".await",
+    "tokio::",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "Mutex",
+    "RwLock",
+    "tracing::",
+    "println!",
+    "eprintln!",
+    "rand::",
+    "Instant",
+    "SystemTime",
+    "crate::clock",
 ];
 
 /// Which foreign crates are fenced, and the only places that may name them.
 const FENCED: &[(&str, &[&str])] = &[
-    ("prometheus_parse", &["src/exposition/oracle.rs", "loadtest/src/page.rs", "loadtest/benches/"]),
-    ("axum", &["src/api.rs", "src/api/", "src/serve.rs", "src/serve/"]),
+    (
+        "prometheus_parse",
+        &[
+            "src/exposition/oracle.rs",
+            "loadtest/src/page.rs",
+            "loadtest/benches/",
+        ],
+    ),
+    (
+        "axum",
+        &["src/api.rs", "src/api/", "src/serve.rs", "src/serve/"],
+    ),
     ("prometheus_client", &["src/metrics.rs", "src/metrics/"]),
     ("ratatui", &["src/demo.rs", "src/demo/"]),
-    ("redis", &["src/source/redis.rs", "src/source/redis/", "loadtest/src/"]),
+    (
+        "redis",
+        &["src/source/redis.rs", "src/source/redis/", "loadtest/src/"],
+    ),
     ("serde_saphyr", &["src/config.rs", "src/config/"]),
     ("clap_complete", &["src/cli.rs"]),
 ];
@@ -53,8 +106,18 @@ fn sources(folder: &str) -> Vec<(String, String)> {
         for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
             if entry.path().is_dir() {
                 folders.push(entry.path());
-            } else if entry.path().extension().is_some_and(|extension| extension == "rs") {
-                let path = entry.path().strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            } else if entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "rs")
+            {
+                let path = entry
+                    .path()
+                    .strip_prefix(root())
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
                 files.push((path, std::fs::read_to_string(entry.path()).unwrap()));
             }
         }
@@ -66,7 +129,11 @@ fn sources(folder: &str) -> Vec<(String, String)> {
 /// The code before the unit tests, without comments.
 fn code(text: &str) -> String {
     let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-    before_tests.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
+    before_tests
+        .lines()
+        .map(|line| line.split("//").next().unwrap())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn is_test_file(path: &str) -> bool {
@@ -86,10 +153,18 @@ fn rooms_named(code: &str) -> BTreeSet<String> {
         match rest.strip_prefix('{') {
             Some(group) => {
                 let group = group.split('}').next().unwrap();
-                named.extend(group.split(',').map(|path| path.trim().split("::").next().unwrap().to_owned()));
+                named.extend(
+                    group
+                        .split(',')
+                        .map(|path| path.trim().split("::").next().unwrap().to_owned()),
+                );
             }
             None => {
-                named.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+                named.insert(
+                    rest.chars()
+                        .take_while(|c| c.is_alphanumeric() || *c == '_')
+                        .collect(),
+                );
             }
         }
     }
@@ -121,8 +196,14 @@ fn no_room_names_a_room_it_may_not() {
 #[test]
 fn pure_rooms_touch_nothing() {
     let mut wrong = Vec::new();
-    for (path, text) in sources("src").into_iter().filter(|(path, _)| PURE.contains(&room_of(path)) && !is_test_file(path)) {
-        for word in IMPURE_WORDS.iter().filter(|word| code(&text).contains(**word)) {
+    for (path, text) in sources("src")
+        .into_iter()
+        .filter(|(path, _)| PURE.contains(&room_of(path)) && !is_test_file(path))
+    {
+        for word in IMPURE_WORDS
+            .iter()
+            .filter(|word| code(&text).contains(**word))
+        {
             wrong.push(format!("{path} says {word}"));
         }
     }
@@ -137,7 +218,9 @@ fn fenced_crates_are_named_in_their_places_only() {
             for (name, places) in FENCED {
                 let names_it = code(&text).lines().any(|line| {
                     let line = line.trim_start();
-                    line.starts_with(&format!("use {name}::")) || line.contains(&format!(" {name}::")) || line.contains(&format!("({name}::"))
+                    line.starts_with(&format!("use {name}::"))
+                        || line.contains(&format!(" {name}::"))
+                        || line.contains(&format!("({name}::"))
                 });
                 if names_it && !places.iter().any(|place| path.starts_with(place)) {
                     wrong.push(format!("{path} names {name}"));
@@ -151,7 +234,10 @@ fn fenced_crates_are_named_in_their_places_only() {
 #[test]
 fn the_load_generator_knows_nothing_of_the_adapter() {
     for (path, text) in sources("loadtest/src") {
-        assert!(!text.contains("taffrail::"), "{path} names the adapter's crate");
+        assert!(
+            !text.contains("taffrail::"),
+            "{path} names the adapter's crate"
+        );
     }
 }
 
@@ -159,7 +245,10 @@ fn the_load_generator_knows_nothing_of_the_adapter() {
 fn every_module_says_what_it_is() {
     for folder in ["src", "loadtest/src", "tests"] {
         for (path, text) in sources(folder) {
-            assert!(text.starts_with("//!"), "{path} does not begin with what it is");
+            assert!(
+                text.starts_with("//!"),
+                "{path} does not begin with what it is"
+            );
         }
     }
 }
@@ -168,8 +257,14 @@ fn every_module_says_what_it_is() {
 fn the_map_names_every_room_and_only_rooms() {
     let map = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
     for (room, _) in MAY_NAME {
-        assert!(map.contains(&format!("| [`{room}`] |")), "the map in src/lib.rs lacks {room}");
-        assert!(map.contains(&format!("pub mod {room};")), "src/lib.rs does not declare {room}");
+        assert!(
+            map.contains(&format!("| [`{room}`] |")),
+            "the map in src/lib.rs lacks {room}"
+        );
+        assert!(
+            map.contains(&format!("pub mod {room};")),
+            "src/lib.rs does not declare {room}"
+        );
     }
     assert_eq!(map.matches("pub mod ").count(), MAY_NAME.len());
 }

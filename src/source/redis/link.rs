@@ -16,10 +16,10 @@ use tokio_rustls::TlsConnector;
 
 use super::fault;
 use super::request::Request;
-use super::spec::{Connection, RedisTls};
-use super::tls;
+use super::spec::Connection;
 use crate::clock;
 use crate::model::health::{Failure, FailureReason};
+use crate::source::tls::{self, TlsSpec};
 
 /// Bytes of all replies of one read. A server with every command in use says about 100 KiB; decoded, a reply of only
 /// the smallest values takes some twenty times its bytes, so this also keeps a hostile server's cost near 20 MiB.
@@ -179,9 +179,10 @@ impl Link {
 async fn encrypt(
     tcp: TcpStream,
     host: &str,
-    tls: &RedisTls,
+    tls: &TlsSpec,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
-    let config = tls::client_config(tls)?;
+    let config = tls::build(tls)?;
+    let host = tls.server_name.as_deref().unwrap_or(host);
     let name = ServerName::try_from(host.to_owned()).map_err(|_| {
         Failure::new(
             FailureReason::Tls,

@@ -2,12 +2,12 @@
 //! [`Connection::from_env`], which reads the environment through [`crate::clock::env`].
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::backlog::label_from_key;
 use crate::model::id::TargetId;
 use crate::source::secret::SecretRef;
+use crate::source::tls::TlsSpec;
 
 /// Where Redis listens unless told otherwise.
 pub const DEFAULT_PORT: u16 = 6379;
@@ -51,27 +51,7 @@ pub struct Connection {
     /// The logical database.
     pub db: u32,
     /// TLS, when set.
-    pub tls: Option<RedisTls>,
-}
-
-/// TLS towards Redis.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct RedisTls {
-    /// PEM file of the authorities to trust; the machine's own when absent.
-    pub ca_file: Option<PathBuf>,
-    /// Accept any certificate. Only for trials: whoever is between us and Redis then reads the password.
-    pub insecure_skip_verify: bool,
-    /// Our own certificate, for servers that ask for one (`tls-auth-clients`, on by default in Redis).
-    pub identity: Option<TlsIdentity>,
-}
-
-/// A client certificate and its key.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct TlsIdentity {
-    /// PEM file of the certificate chain, leaf first.
-    pub cert_file: PathBuf,
-    /// PEM file of the private key.
-    pub key_file: PathBuf,
+    pub tls: Option<TlsSpec>,
 }
 
 /// The requests of the Redis server itself.

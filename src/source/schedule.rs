@@ -1,8 +1,10 @@
-//! When a target is scraped. Each target has its own place on the interval's grid, given by a hash of its identity, so
+//! When a target is read. Each target has its own place on the interval's grid, given by a hash of its identity, so
 //! that targets are spread evenly without anything random and without knowing of each other.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::model::id::TargetId;
 
@@ -10,19 +12,30 @@ use crate::model::id::TargetId;
 /// a start of ours, should have a first point soon. Long enough that a thousand new targets are still spread.
 const FIRST_WITHIN: Duration = Duration::from_secs(1);
 
+/// Waits until `target`'s first read is due, and yields the timer of all further ones. A read that lasts past the next
+/// one's time skips it, so there are never two at once and none is made up for.
+pub(super) async fn begin(target: &TargetId, interval: Duration) -> Interval {
+    let schedule = Schedule::of(target, interval);
+    let first = tokio::time::sleep(schedule.first);
+    let mut ticks = tokio::time::interval_at(first.deadline() + schedule.to_second, interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    first.await;
+    ticks
+}
+
 /// When a target's first two scrapes are due; further ones follow an interval after the second.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Schedule {
+struct Schedule {
     /// From the loop's start to the first scrape.
-    pub first: Duration,
+    first: Duration,
     /// From the first scrape to the second, which lies on the target's grid. Between half an interval and one and a
     /// half: two scrapes closer than that would make a rate of too short a time.
-    pub to_second: Duration,
+    to_second: Duration,
 }
 
 impl Schedule {
     /// The schedule of one target.
-    pub(super) fn of(target: &TargetId, interval: Duration) -> Self {
+    fn of(target: &TargetId, interval: Duration) -> Self {
         Self::at(share(target), interval)
     }
 

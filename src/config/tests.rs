@@ -1,0 +1,1 @@
+//! Documents as people write them, right and wrong.
