@@ -15,9 +15,9 @@ pub(super) fn value(text: &str) -> Option<f64> {
         return Some(whole as f64);
     }
     let value: f64 = text.parse().ok()?;
-    let signed = text.starts_with(['+', '-']);
+    let signed_nan = value.is_nan() && text.starts_with(['+', '-']);
     let overflowed = value.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit());
-    (!overflowed && !(value.is_nan() && signed)).then_some(value)
+    (!overflowed && !signed_nan).then_some(value)
 }
 
 /// A timestamp in milliseconds: text has whole milliseconds, OpenMetrics has seconds with a fraction.

@@ -1,5 +1,6 @@
 //! Page after page of one target to readings.
 
+use super::cursor::Quoted;
 use super::declared;
 use super::failures::{malformed, not_found, shown};
 use super::labels::RawLabels;
@@ -245,7 +246,7 @@ impl<'p> Pass<'_, 'p> {
         }
         let slot = if self
             .matchers
-            .matches(|name| labels.get(name).map(|value| value.text()))
+            .matches(|name| labels.get(name).map(Quoted::text))
         {
             let key = labels.key(Some(BOUND));
             Some(self.histogram.slot(key, self.series_max)?)

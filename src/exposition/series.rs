@@ -20,6 +20,9 @@ use super::scan::Kind;
 use crate::model::health::Failure;
 use crate::model::reading::{Reading, SeriesReading};
 
+/// The largest number taken for a count: adding up a page of them stays finite.
+const COUNT_MAX: f64 = 1e300;
+
 /// Fixed keys, so that nothing here depends on chance.
 type FixedState = BuildHasherDefault<DefaultHasher>;
 
@@ -333,7 +336,7 @@ fn write_buckets(own: &[Bucket], page: &[u8], out: &mut Reading) -> u32 {
     repeated
 }
 
-/// Whether a number can be a count: finite and not negative, which NaN is not either.
+/// Whether a number can be a count: not negative and not beyond all bounds; NaN is neither.
 fn is_count(value: f64) -> bool {
-    0.0 <= value && value < f64::INFINITY
+    (0.0..=COUNT_MAX).contains(&value)
 }
