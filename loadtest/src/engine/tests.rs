@@ -1,0 +1,354 @@
+//! Runs against real servers on loopback, which stall, vanish, refuse and come back.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::Response;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::arrivals::Spacing;
+use crate::report::EndpointCounts;
+
+/// A server whose every answer takes `delay(time since its start)`.
+struct Server {
+    address: SocketAddr,
+    served: Arc<AtomicUsize>,
+    stop: CancellationToken,
+    stopped: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(status: u16, delay: fn(Duration) -> Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (served, stop) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
+        let stopped = tokio::spawn(serve(
+            listener,
+            status,
+            delay,
+            Arc::clone(&served),
+            stop.clone(),
+        ));
+        Self {
+            address,
+            served,
+            stop,
+            stopped,
+        }
+    }
+
+    fn served(&self) -> usize {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Answers what is under way, closes every connection, and is gone.
+    async fn drain(self) {
+        self.stop.cancel();
+        self.stopped.await.unwrap();
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    status: u16,
+    delay: fn(Duration) -> Duration,
+    served: Arc<AtomicUsize>,
+    stop: CancellationToken,
+) {
+    let start = clock::instant();
+    let graceful = GracefulShutdown::new();
+    while let Some(Ok((stream, _))) = stop.run_until_cancelled(listener.accept()).await {
+        let served = Arc::clone(&served);
+        let service = service_fn(move |_request: Request<Incoming>| {
+            let served = Arc::clone(&served);
+            async move {
+                tokio::time::sleep(delay(clock::instant() - start)).await;
+                served.fetch_add(1, Ordering::Relaxed);
+                let mut response =
+                    Response::new(http_body_util::Full::new(Bytes::from_static(b"ok")));
+                *response.status_mut() = StatusCode::from_u16(status).unwrap();
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let connection =
+            graceful.watch(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move { drop(connection.await) });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+fn at_once(_: Duration) -> Duration {
+    Duration::ZERO
+}
+
+/// Half a second, from 1 s to 1.5 s after the start, in which nothing is answered.
+fn stall(elapsed: Duration) -> Duration {
+    let (from, to) = (Duration::from_millis(1000), Duration::from_millis(1500));
+    if from <= elapsed && elapsed < to {
+        to - elapsed
+    } else {
+        Duration::ZERO
+    }
+}
+
+fn slowly(_: Duration) -> Duration {
+    Duration::from_millis(200)
+}
+
+fn config() -> Config {
+    Config::new(HeaderValue::from_static("test"), Uri::from_static("/"))
+}
+
+fn arrivals(profile: &str) -> Arrivals {
+    Arrivals::new(&profile.parse().unwrap(), Spacing::Uniform)
+}
+
+async fn run(config: Config, profile: &str, endpoints: Vec<SocketAddr>) -> Report {
+    let (_sender, endpoints) = watch::channel(endpoints);
+    Engine::new(config)
+        .run(arrivals(profile), endpoints, CancellationToken::new())
+        .await
+}
+
+/// A port on which nobody listens.
+async fn closed_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stall_is_felt_by_every_request_that_it_delays() {
+    // Of 2 s at 1,000/s, the requests of half a second wait 500 ms down to 0: a quarter of all, evenly. So the
+    // 0.95-quantile is 400 ms and the 0.99-quantile 480 ms. A few connections must give the same answer as many.
+    for connections in [20, 600] {
+        let server = Server::start(200, stall).await;
+        let config = Config {
+            connections_per_endpoint: connections,
+            ..config()
+        };
+        let report = run(config, "1000@2s", vec![server.address]).await;
+        assert_eq!((report.counts.offered, report.counts.ok), (2_000, 2_000));
+        for (q, expected_ms) in [(0.95, 400.0), (0.99, 480.0)] {
+            let actual_ms = report.latency.quantile(q).unwrap().as_secs_f64() * 1e3;
+            assert!(
+                (actual_ms / expected_ms - 1.0).abs() < 0.05,
+                "{q}: {actual_ms} ms with {connections} connections"
+            );
+        }
+        if connections == 20 {
+            let raw = report.raw.quantile(0.95).unwrap();
+            assert!(
+                raw < Duration::from_millis(100),
+                "the wait for a connection is not in the raw latency: {raw:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_request_is_sent_once_and_is_in_its_second() {
+    let server = Server::start(200, at_once).await;
+    let (progress, mut seconds) = mpsc::channel(16);
+    let (_sender, endpoints) = watch::channel(vec![server.address]);
+    let engine = Engine::new(config()).with_progress(progress);
+    let report = engine
+        .run(
+            arrivals("100@1s 300@1s 0@1s 50@1s"),
+            endpoints,
+            CancellationToken::new(),
+        )
+        .await;
+    assert_eq!(server.served(), 450);
+    assert_eq!(report.planned, 450);
+    let offered: Vec<u64> = report
+        .slots
+        .iter()
+        .map(|slot| slot.counts.offered)
+        .collect();
+    // A request whose moment is exactly a second's end belongs to the next second.
+    assert_eq!(offered, [99, 300, 1, 50]);
+    assert_eq!(report.lag.count(), 450);
+    let mut published = Vec::new();
+    while let Some(second) = seconds.recv().await {
+        published.push((second.second, second.counts.offered));
+    }
+    assert_eq!(published, [(0, 99), (1, 300), (2, 1), (3, 50)]);
+}
+
+#[tokio::test]
+async fn requests_above_the_bound_in_flight_are_dropped_and_counted() {
+    let server = Server::start(200, slowly).await;
+    let config = Config {
+        max_in_flight: 5,
+        ..config()
+    };
+    let report = run(config, "100@1s", vec![server.address]).await;
+    // Five in flight at 200 ms each let about 25 through.
+    assert!((20..=30).contains(&report.counts.ok), "{:?}", report.counts);
+    assert_eq!(report.counts.dropped, 100 - report.counts.ok);
+    assert_eq!(server.served() as u64, report.counts.ok);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_comes_gets_its_share_and_one_that_drains_costs_no_error() {
+    let (a, b, c) = (
+        Server::start(200, at_once).await,
+        Server::start(200, at_once).await,
+        Server::start(200, at_once).await,
+    );
+    let (sender, endpoints) = watch::channel(vec![a.address, b.address]);
+    let engine = Engine::new(config());
+    let running = tokio::spawn(engine.run(arrivals("400@3s"), endpoints, CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    sender.send_replace(vec![a.address, b.address, c.address]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    sender.send_replace(vec![a.address, c.address]);
+    let (gone, served_by_b) = (b.address, Arc::clone(&b.served));
+    b.drain().await;
+    let report = running.await.unwrap();
+    assert_eq!(report.counts.ok, 1_200, "{:?}", report.counts);
+    // Shares: a 200 + 133 + 200, b 200 + 133, c 133 + 200, less what the moments of change shift.
+    let ok = |address| report.endpoints[&address].ok;
+    for (name, address, expected) in [
+        ("a", a.address, 533),
+        ("b", gone, 333),
+        ("c", c.address, 333),
+    ] {
+        assert!(
+            ok(address).abs_diff(expected) <= 40,
+            "{name}: {} requests, not about {expected}",
+            ok(address)
+        );
+    }
+    assert_eq!(ok(gone), served_by_b.load(Ordering::Relaxed) as u64);
+    assert_eq!(
+        (ok(a.address), ok(c.address)),
+        (a.served() as u64, c.served() as u64)
+    );
+}
+
+#[tokio::test]
+async fn least_of_two_prefers_the_endpoint_with_fewer_in_flight() {
+    let (fast, slow) = (
+        Server::start(200, at_once).await,
+        Server::start(200, slowly).await,
+    );
+    let config = Config {
+        balance: Balance::LeastOfTwo,
+        ..config()
+    };
+    let report = run(config, "200@1s", vec![fast.address, slow.address]).await;
+    assert_eq!(report.counts.ok, 200);
+    // By turns it would be half; by draws alone at least a quarter, when both draws hit the slow one.
+    let share = report.endpoints[&fast.address].ok as f64 / 200.0;
+    assert!(0.6 < share && share < 0.95, "the fast endpoint got {share}");
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_tried_once_elsewhere() {
+    let (server, closed) = (Server::start(200, at_once).await, closed_port().await);
+    let report = run(config(), "100@500ms", vec![server.address, closed]).await;
+    assert_eq!((report.counts.ok, report.counts.errors()), (50, 0));
+    assert!(
+        (15..=35).contains(&report.retried),
+        "retried {}",
+        report.retried
+    );
+    let report = run(config(), "100@500ms", vec![closed]).await;
+    assert_eq!(report.counts.errors_of(ErrorClass::Connect), 50);
+    assert_eq!(
+        report.endpoints[&closed],
+        EndpointCounts { ok: 0, errors: 50 }
+    );
+    assert_eq!(report.latency.count(), 0);
+    let report = run(config(), "100@500ms", Vec::new()).await;
+    assert_eq!(report.counts.errors_of(ErrorClass::NoEndpoint), 50);
+}
+
+#[tokio::test]
+async fn a_request_that_may_have_been_sent_is_not_sent_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&requests);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let seen = Arc::clone(&seen);
+            tokio::spawn(async move {
+                let mut head = [0; 1024];
+                if 0 < stream.read(&mut head).await.unwrap_or(0) {
+                    seen.fetch_add(1, Ordering::Relaxed);
+                    let _ = stream
+                        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")
+                        .await;
+                }
+            });
+        }
+    });
+    let report = run(config(), "40@500ms", vec![address]).await;
+    assert_eq!(
+        report.counts.errors_of(ErrorClass::Broken),
+        20,
+        "{:?}",
+        report.counts
+    );
+    assert_eq!(requests.load(Ordering::Relaxed), 20);
+    assert_eq!(report.retried, 0);
+}
+
+#[tokio::test]
+async fn timeouts_count_with_the_time_they_took_and_bad_statuses_do_not() {
+    let slow = Server::start(200, slowly).await;
+    let config_short = Config {
+        timeout: Duration::from_millis(100),
+        ..config()
+    };
+    let report = run(config_short, "40@500ms", vec![slow.address]).await;
+    assert_eq!(report.counts.errors_of(ErrorClass::Timeout), 20);
+    let p50 = report.latency.quantile(0.5).unwrap();
+    assert!((99..150).contains(&p50.as_millis()), "{p50:?}");
+    assert_eq!(report.share_within(Duration::from_secs(1)), Some(0.0));
+
+    for (status, class) in [
+        (404, ErrorClass::ClientStatus),
+        (503, ErrorClass::ServerStatus),
+    ] {
+        let server = Server::start(status, at_once).await;
+        let report = run(config(), "40@500ms", vec![server.address]).await;
+        assert_eq!(
+            (report.counts.errors_of(class), report.latency.count()),
+            (20, 0)
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_run_ends_soon_and_says_what_was_left_undone() {
+    fn never(_: Duration) -> Duration {
+        Duration::from_secs(3600)
+    }
+    let server = Server::start(200, never).await;
+    let (_sender, endpoints) = watch::channel(vec![server.address]);
+    let cancel = CancellationToken::new();
+    let running =
+        tokio::spawn(Engine::new(config()).run(arrivals("50@1h"), endpoints, cancel.clone()));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    cancel.cancel();
+    let report = tokio::time::timeout(Duration::from_secs(3), running)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(report.interrupted);
+    assert_eq!(report.planned, 180_000);
+    assert!(0 < report.counts.unfinished && report.counts.unfinished == report.counts.offered);
+}

@@ -1,0 +1,153 @@
+//! What a sample app is told: flags, each with its environment variable. It only reads and bounds them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How the sample app behaves.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Config {
+    /// Requests worked on at once; others wait their turn
+    #[arg(long, env = "APP_WORKERS", default_value_t = 4)]
+    pub workers: usize,
+
+    /// Requests that may wait; others get a 503
+    #[arg(long, env = "APP_QUEUE", default_value_t = 512)]
+    pub queue: usize,
+
+    /// Mean service time, without waiting for a worker
+    #[arg(long, env = "APP_SERVICE_TIME", default_value = "60ms", value_parser = humantime::parse_duration)]
+    pub service_time: Duration,
+
+    /// Coefficient of variation of the service time, which is lognormal: 0 is constant, 1 already has a heavy tail
+    #[arg(long, env = "APP_SERVICE_CV", default_value_t = 0.8)]
+    pub service_cv: f64,
+
+    /// Share of the service time that is CPU really burned, between 0 and 1; the rest is waiting
+    #[arg(long, env = "APP_CPU_SHARE", default_value_t = 0.03)]
+    pub cpu_share: f64,
+
+    /// Seed of the service times: equal seeds give equal times in order of arrival
+    #[arg(long, env = "APP_SEED", default_value_t = 1)]
+    pub seed: u64,
+
+    /// How long after the start the app says that it is ready
+    #[arg(long, env = "APP_STARTUP_DELAY", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub startup_delay: Duration,
+
+    /// How long requests under way may take after SIGTERM
+    #[arg(long, env = "APP_DRAIN_TIMEOUT", default_value = "20s", value_parser = humantime::parse_duration)]
+    pub drain_timeout: Duration,
+
+    /// Value that the header X-Auth-Token must have, on everything but the probes
+    #[arg(long, env = "APP_AUTH_TOKEN", hide_env_values = true)]
+    pub auth_token: Option<Secret>,
+
+    /// Bearer token that must be given, on everything but the probes
+    #[arg(long, env = "APP_BEARER", hide_env_values = true)]
+    pub bearer: Option<Secret>,
+
+    /// Redis server in which each visit is counted (INCR visits); none are counted without it
+    #[arg(long, env = "REDIS_HOST")]
+    pub redis_host: Option<String>,
+
+    /// Port of the Redis server
+    #[arg(long, env = "REDIS_PORT", default_value_t = 6379)]
+    pub redis_port: u16,
+
+    /// User of the Redis server
+    #[arg(long, env = "REDIS_USERNAME")]
+    pub redis_username: Option<String>,
+
+    /// Password of the Redis server
+    #[arg(long, env = "REDIS_PASSWORD", hide_env_values = true)]
+    pub redis_password: Option<Secret>,
+}
+
+impl Default for Config {
+    /// The same values as the flags have.
+    fn default() -> Self {
+        Self {
+            workers: 4,
+            queue: 512,
+            service_time: Duration::from_millis(60),
+            service_cv: 0.8,
+            cpu_share: 0.03,
+            seed: 1,
+            startup_delay: Duration::ZERO,
+            drain_timeout: Duration::from_secs(20),
+            auth_token: None,
+            bearer: None,
+            redis_host: None,
+            redis_port: 6379,
+            redis_username: None,
+            redis_password: None,
+        }
+    }
+}
+
+/// A value that does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl From<String> for Secret {
+    fn from(value: String) -> Self {
+        Self(value)
+    }
+}
+
+impl FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(value: &str) -> Result<Self, Self::Err> {
+        Ok(Self(value.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    #[test]
+    fn the_defaults_of_flags_and_of_code_are_the_same() {
+        let flags = Flags::try_parse_from(["app"]).unwrap();
+        assert_eq!(
+            format!("{:?}", flags.config),
+            format!("{:?}", Config::default())
+        );
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let flags = Flags::try_parse_from(["app", "--auth-token", "hush", "--redis-password=hush"])
+            .unwrap();
+        assert_eq!(flags.config.auth_token.as_ref().unwrap().expose(), "hush");
+        assert!(!format!("{:?}", flags.config).contains("hush"));
+    }
+}
