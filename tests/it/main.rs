@@ -4,6 +4,7 @@ mod api;
 mod demo;
 mod fixtures;
 mod house;
+mod picture;
 mod prometheus;
 mod recording;
 mod redis;

@@ -9,7 +9,7 @@ use taffrail::demo::timeline::{
 const POD_RPS: f64 = 55.0;
 
 /// Length of the run in seconds.
-const SECONDS: u32 = 160;
+pub(crate) const SECONDS: u32 = 160;
 
 /// The run, the same each time.
 pub(crate) fn recording() -> Run {

@@ -62,7 +62,10 @@ impl Drawn<'_> {
         chart.line("offered", self.line(|s| Some(s.offered_rps)))?;
         chart.line("done", self.line(|s| Some(s.done_rps)))?;
         if 0.0 < errors {
-            chart.line("errors", self.line(|s| (0.0 < s.error_rps).then_some(s.error_rps)))?;
+            chart.line(
+                "errors",
+                self.line(|s| (0.0 < s.error_rps).then_some(s.error_rps)),
+            )?;
             keys.push(("errors", "failed".to_owned()));
         }
         self.marks(&mut chart)?;
@@ -126,7 +129,9 @@ impl Drawn<'_> {
         ] {
             let name = quantile.name();
             let (class, name) = match class {
-                _ if quantile == judged => ("judged", format!("{name}, held against the objective")),
+                _ if quantile == judged => {
+                    ("judged", format!("{name}, held against the objective"))
+                }
                 class => (class, name.to_owned()),
             };
             chart.line(class, self.line(|s| quantile.of(s)))?;

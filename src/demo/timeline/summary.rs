@@ -328,7 +328,8 @@ fn standing(run: &Run, sample: &Sample) -> Standing {
     }
 }
 
-fn breaches(run: &Run) -> Vec<Breach> {
+/// When latency stayed over the objective, in order of time; the last breach may be open.
+pub fn breaches(run: &Run) -> Vec<Breach> {
     let mut breaches: Vec<Breach> = Vec::new();
     // The unbroken run of seconds that stand alike: where it began, and how long it has lasted.
     let (mut alike, mut since_s, mut lasted_s) = (None, 0.0, 0.0);
