@@ -1,0 +1,154 @@
+//! How times, durations and numbers are written for people, alike in the terminal and in the report.
+
+use crate::demo::timeline::Objective;
+
+/// A moment of a run: `1:05` for 65 seconds, `1:00:05` past an hour.
+pub fn moment(t_s: f64) -> String {
+    let t = t_s.max(0.0).round() as u64;
+    let (hours, minutes, seconds) = (t / 3600, t / 60 % 60, t % 60);
+    if hours == 0 {
+        format!("{minutes}:{seconds:02}")
+    } else {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    }
+}
+
+/// A span of time: `48 s`, `3 min 20 s`.
+pub fn span(seconds: f64) -> String {
+    let s = seconds.max(0.0).round() as u64;
+    match (s / 60, s % 60) {
+        (0, s) => format!("{s} s"),
+        (m, 0) => format!("{m} min"),
+        (m, s) => format!("{m} min {s} s"),
+    }
+}
+
+/// A latency: `0.8 ms`, `250 ms`, `1.25 s`.
+pub fn latency(ms: f64) -> String {
+    if 999.5 <= ms {
+        let seconds = format!("{:.2}", ms / 1000.0);
+        format!("{} s", trimmed(&seconds))
+    } else if 9.95 <= ms {
+        format!("{ms:.0} ms")
+    } else {
+        format!("{} ms", trimmed(&format!("{ms:.1}")))
+    }
+}
+
+/// A number of things with thousands apart: `12,345`.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i != 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A plain number, as on an axis: at most three decimals, thousands apart.
+pub fn number(value: f64) -> String {
+    let text = format!("{value:.3}");
+    let short = trimmed(&text);
+    if short.contains('.') || value < 0.0 {
+        short.to_owned()
+    } else {
+        count(value.round() as u64)
+    }
+}
+
+/// Replicas with their noun: `1 replica`, `6 replicas`.
+pub fn replicas(n: u32) -> String {
+    if n == 1 {
+        "1 replica".to_owned()
+    } else {
+        format!("{n} replicas")
+    }
+}
+
+/// A share in percent: two decimals, and never `100 %` unless it is all.
+pub fn percent(share: f64) -> String {
+    if share < 1.0 && 0.9999 < share {
+        return "99.99 %".to_owned();
+    }
+    format!("{} %", trimmed(&format!("{:.2}", share * 100.0)))
+}
+
+/// An objective: `p95 within 250 ms`.
+pub fn objective(objective: Objective) -> String {
+    format!(
+        "p{} within {}",
+        quantile_digits(objective.quantile),
+        latency(objective.latency_ms)
+    )
+}
+
+/// A quantile as people say it: `95` for 0.95, `99.9` for 0.999.
+fn quantile_digits(quantile: f64) -> String {
+    trimmed(&format!("{:.2}", quantile * 100.0)).to_owned()
+}
+
+/// A decimal fraction without the zeros that say nothing.
+fn trimmed(decimal: &str) -> &str {
+    if decimal.contains('.') {
+        decimal.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        decimal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_people_write_them() {
+        assert_eq!(
+            [moment(0.0), moment(65.4), moment(3605.0)],
+            ["0:00", "1:05", "1:00:05"]
+        );
+        assert_eq!(
+            [span(48.2), span(60.0), span(200.0)],
+            ["48 s", "1 min", "3 min 20 s"]
+        );
+        assert_eq!(
+            [
+                latency(0.84),
+                latency(9.0),
+                latency(250.4),
+                latency(999.6),
+                latency(1250.0),
+                latency(30_000.0)
+            ],
+            ["0.8 ms", "9 ms", "250 ms", "1 s", "1.25 s", "30 s"]
+        );
+        assert_eq!(
+            [count(0), count(999), count(1000), count(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [number(0.1 + 0.2), number(1500.0), number(2.5)],
+            ["0.3", "1,500", "2.5"]
+        );
+        assert_eq!(
+            [replicas(1), replicas(0), replicas(6)],
+            ["1 replica", "0 replicas", "6 replicas"]
+        );
+        assert_eq!(
+            [
+                percent(1.0),
+                percent(0.999_999),
+                percent(0.9),
+                percent(0.123_45)
+            ],
+            ["100 %", "99.99 %", "90 %", "12.35 %"]
+        );
+        let three_nines = Objective {
+            quantile: 0.999,
+            latency_ms: 80.0,
+        };
+        assert_eq!(objective(three_nines), "p99.9 within 80 ms");
+    }
+}
