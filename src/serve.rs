@@ -1,1 +1,314 @@
 //! `taffrail serve`: wiring, start order, readiness, drain.
+//!
+//! Order matters twice. At the start: configuration and certificate first, since without them nothing useful can run
+//! and a person is looking; then the pipeline, then the listeners. At the end the reverse: readiness fails, the API
+//! answers what it has, and only then do the sources stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::api::server::{ConnectionLimits, require_loopback, serve as serve_api};
+use crate::api::tls::ServingCert;
+use crate::api::{AppState, RequestEvent, router};
+use crate::clock;
+use crate::config::Service;
+use crate::config::reload::{ConfigFile, Reloaded};
+use crate::engine::snapshot::{Metric, Snapshot};
+use crate::metrics::{self, Metrics};
+use crate::pipeline::{self, Wiring};
+
+/// How often the configuration file is looked at: soon enough for a person who waits for it.
+const CONFIG_POLL: Duration = Duration::from_secs(2);
+
+/// How often the certificate's files are looked at. A projected Secret takes up to a minute to arrive anyway.
+const CERTIFICATE_POLL: Duration = Duration::from_secs(30);
+
+/// How long readiness fails before the API stops accepting, so that whoever sends requests here has heard of it.
+const UNREADY_BEFORE_DRAIN: Duration = Duration::from_secs(1);
+
+/// Serve external metrics to HorizontalPodAutoscalers
+///
+/// Reads the targets of the RequestMetrics documents in --config and serves external.metrics.k8s.io over HTTPS. Until
+/// clients are authenticated, which needs a cluster, it listens on loopback addresses only.
+///
+/// Exit codes: 0 stopped by a signal after draining, 2 it could not start or run.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// RequestMetrics documents, YAML; read again whenever the file changes
+    #[arg(long, env = "TAFFRAIL_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+
+    #[command(flatten)]
+    api: ApiArgs,
+
+    /// Address of our own metrics, /metrics, and of /healthz and /readyz without TLS
+    #[arg(long, env = "TAFFRAIL_METRICS_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    metrics_listen: SocketAddr,
+
+    /// What is logged: error, warn, info, debug, or a filter such as taffrail::source=debug
+    #[arg(long, env = "TAFFRAIL_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+
+    /// How it is logged
+    #[arg(long, env = "TAFFRAIL_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// Where the API listens and what certificate it shows.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ApiArgs {
+    /// Address of the API, HTTPS
+    #[arg(long, env = "TAFFRAIL_LISTEN", default_value = "127.0.0.1:6443", value_name = "ADDRESS")]
+    listen: SocketAddr,
+
+    /// Certificate chain, PEM; read again when it changes. Without it a self-signed one is made at each start
+    #[arg(long, env = "TAFFRAIL_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]
+    tls_cert_file: Option<PathBuf>,
+
+    /// The certificate's private key, PEM
+    #[arg(long, env = "TAFFRAIL_TLS_KEY_FILE", value_name = "FILE", requires = "tls_cert_file")]
+    tls_key_file: Option<PathBuf>,
+
+    /// A further name of the self-signed certificate, such as taffrail.monitoring.svc; may be repeated
+    #[arg(long, env = "TAFFRAIL_TLS_NAME", value_name = "NAME", value_delimiter = ',')]
+    tls_name: Vec<String>,
+
+    /// Where the authority of the self-signed certificate is written, PEM, for clients to trust
+    #[arg(long, env = "TAFFRAIL_TLS_CA_OUT", value_name = "FILE", conflicts_with = "tls_cert_file")]
+    tls_ca_out: Option<PathBuf>,
+}
+
+/// How log lines look.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// A running API.
+#[derive(Debug)]
+pub struct RunningApi {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The authority to trust, when the certificate is self-signed.
+    pub ca_pem: Option<String>,
+    /// Ends when the last connection has.
+    pub done: JoinHandle<()>,
+    state: Arc<AppState>,
+}
+
+impl ApiArgs {
+    /// A self-signed API on a free loopback port.
+    pub fn self_signed_on_any_port() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_name: Vec::new(),
+            tls_ca_out: None,
+        }
+    }
+}
+
+/// Runs the adapter until a signal.
+///
+/// # Errors
+/// When it cannot start: a configuration that cannot be read or holds nothing right, a certificate, an address.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { config, api, metrics_listen, log, log_format } = args;
+    start_log(&log, log_format)?;
+    let mut file = ConfigFile::new(&config);
+    let first = read_first(&mut file)?;
+
+    let stop = CancellationToken::new();
+    let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+    let metrics = Arc::new(Metrics::new(snapshots.clone()));
+    let (desired, wanted) = watch::channel(Arc::new(Vec::new()));
+    let stop_api = stop.child_token();
+    let api = start_api(api, snapshots, Arc::clone(&metrics), stop_api.clone()).await?;
+    note_reload(&metrics, file.path(), &first);
+    desired.send_replace(Arc::new(first.services));
+
+    let stop_pipeline = CancellationToken::new();
+    let wiring = Wiring { desired: wanted, snapshots: publish, metrics: Arc::clone(&metrics) };
+    let heart = tokio::spawn(pipeline::run(wiring, stop_pipeline.clone()));
+    tokio::spawn(follow_config(file, desired, Arc::clone(&metrics)));
+    let own = TcpListener::bind(metrics_listen).await.with_context(|| format!("listening on --metrics-listen {metrics_listen}"))?;
+    let own_address = own.local_addr().context("the address of --metrics-listen")?;
+    tokio::spawn(serve_own_metrics(own, metrics, Arc::clone(&api.state)));
+    info!(api = %api.address, metrics = %own_address, "Serving; loopback only, since clients are not authenticated without a cluster.");
+
+    tokio::select! {
+        () = terminated() => {}
+        // The pipeline ends only when told to: anything else is a bug, and a restart is better than stale answers.
+        ended = heart => {
+            error!(?ended, "The pipeline ended by itself.");
+            anyhow::bail!("the pipeline ended by itself");
+        }
+    }
+    info!("Draining.");
+    api.state.drain();
+    tokio::time::sleep(UNREADY_BEFORE_DRAIN).await;
+    stop_api.cancel();
+    api.done.await.context("the API's end")?;
+    stop_pipeline.cancel();
+    info!("Stopped.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the API: certificate, listener, accept loop.
+///
+/// # Errors
+/// When the certificate cannot be used, or the address is not free, or is one that others can reach.
+pub async fn start_api(
+    args: ApiArgs, snapshots: watch::Receiver<Arc<Snapshot>>, metrics: Arc<Metrics>, stop: CancellationToken,
+) -> anyhow::Result<RunningApi> {
+    let ApiArgs { listen, tls_cert_file, tls_key_file, tls_name, tls_ca_out } = args;
+    require_loopback(listen).context("--listen")?;
+    let certificate = match (tls_cert_file, tls_key_file) {
+        (Some(cert), Some(key)) => ServingCert::from_files(&cert, &key).await.context("--tls-cert-file and --tls-key-file")?,
+        _ => ServingCert::self_signed(&tls_name, clock::now()).context("--tls-name")?,
+    };
+    let certificate = Arc::new(certificate);
+    let ca_pem = certificate.ca_pem().map(ToOwned::to_owned);
+    if let (Some(path), Some(pem)) = (&tls_ca_out, &ca_pem) {
+        std::fs::write(path, pem).with_context(|| format!("writing --tls-ca-out {}", path.display()))?;
+    }
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on --listen {listen}"))?;
+    let address = listener.local_addr().context("the address of --listen")?;
+    let observer = Arc::clone(&metrics);
+    let state = AppState::new(snapshots).observed_by(Arc::new(move |event: RequestEvent| observe(&observer, event)));
+    let state = Arc::new(state);
+    let (tls, app) = (certificate.server_config(), router(Arc::clone(&state)));
+    tokio::spawn(follow_certificate(Arc::clone(&certificate), metrics, stop.clone()));
+    let done = tokio::spawn(async move {
+        let drained = serve_api(listener, tls, app, ConnectionLimits::default(), Arc::default(), stop.cancelled_owned()).await;
+        if 0 < drained.cut {
+            warn!(connections = drained.cut, "Connections were cut at the end of the drain.");
+        }
+    });
+    Ok(RunningApi { address, ca_pem, done, state })
+}
+
+fn observe(metrics: &Metrics, event: RequestEvent) {
+    let RequestEvent { resource, verb, code, took, age } = event;
+    metrics.request(resource.map_or("", Metric::name), verb, code, took, age);
+}
+
+/// Keeps the certificate fresh, and its end in the metrics.
+async fn follow_certificate(certificate: Arc<ServingCert>, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let tell = async {
+        loop {
+            metrics.certificate(certificate.not_after());
+            tokio::time::sleep(CERTIFICATE_POLL).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = certificate.follow(CERTIFICATE_POLL) => {}
+        () = tell => {}
+    }
+}
+
+/// The first look at the configuration: a person is watching, so what is wrong ends the start if nothing is right.
+fn read_first(file: &mut ConfigFile) -> anyhow::Result<Reloaded> {
+    let path = file.path().to_owned();
+    let read = file.poll().with_context(|| format!("reading --config {}", path.display()))?;
+    let reloaded = read.context("the first read of a file always brings something")?;
+    if reloaded.services.is_empty() && !reloaded.problems.is_empty() {
+        let problems: Vec<String> = reloaded.problems.iter().map(ToString::to_string).collect();
+        anyhow::bail!("{}: {}", path.display(), problems.join("; "));
+    }
+    Ok(reloaded)
+}
+
+/// Looks at the configuration file for as long as the program runs.
+async fn follow_config(mut file: ConfigFile, desired: watch::Sender<Arc<Vec<Service>>>, metrics: Arc<Metrics>) {
+    let mut readable = true;
+    loop {
+        tokio::time::sleep(CONFIG_POLL).await;
+        match file.poll() {
+            Ok(None) => readable = true,
+            Ok(Some(reloaded)) => {
+                readable = true;
+                note_reload(&metrics, file.path(), &reloaded);
+                desired.send_replace(Arc::new(reloaded.services));
+            }
+            Err(error) if readable => {
+                readable = false;
+                metrics.reloaded(false, clock::now());
+                error!(file = %file.path().display(), %error, "The configuration cannot be read; the last one stays in force.");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn note_reload(metrics: &Metrics, path: &std::path::Path, reloaded: &Reloaded) {
+    metrics.reloaded(reloaded.problems.is_empty(), clock::now());
+    for problem in &reloaded.problems {
+        error!(file = %path.display(), %problem, "A document is wrong.");
+    }
+    for kept in &reloaded.kept {
+        warn!(service = %kept, "Its previous version stays in force.");
+    }
+    info!(file = %path.display(), services = reloaded.services.len(), "Configuration loaded.");
+}
+
+/// `/metrics`, `/healthz` and `/readyz` without TLS, for a Prometheus and a probe beside it.
+async fn serve_own_metrics(listener: TcpListener, metrics: Arc<Metrics>, state: Arc<AppState>) {
+    let page = move || {
+        let text = metrics.text();
+        async move { ([(http::header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response() }
+    };
+    let health = router(state);
+    let app = Router::new()
+        .route("/metrics", get(page))
+        .route_service("/healthz", health.clone())
+        .route_service("/livez", health.clone())
+        .route_service("/readyz", health);
+    if let Err(error) = axum::serve(listener, app).await {
+        error!(%error, "Our own metrics are not served any more.");
+    }
+}
+
+fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).context("--log")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("starting the log: {error}"))
+}
+
+/// Completes at SIGTERM or ctrl-c. A second signal ends the process at once, as the first restored the default.
+async fn terminated() {
+    let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(term) => term,
+        Err(error) => {
+            warn!(%error, "SIGTERM cannot be heard; only ctrl-c drains.");
+            let _ = tokio::signal::ctrl_c().await;
+            return;
+        }
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

@@ -65,6 +65,7 @@ fn mk_batch_of(target: &str, at_s: f64, reading: Reading) -> Batch {
     Batch {
         target: TargetId::new(&users(), target),
         at: at(at_s),
+        took: Duration::from_millis(2),
         reading,
     }
 }
@@ -575,6 +576,7 @@ fn several_services_are_merged_into_one_latency_or_refused() {
             engine.ingest(&Batch {
                 target,
                 at: at(f64::from(read) * 5.0),
+                took: Duration::from_millis(2),
                 reading,
             });
         }
