@@ -24,7 +24,10 @@ pub use behavior::{Limited, Recommendation, Stabilized};
 pub use conditions::{Condition, Conditions, Reason};
 pub use observation::{Answer, Observation, Phase, Pod, Readiness, Usage};
 pub use replicas::{Current, Proposal};
-pub use spec::{Behavior, MetricSpec, Policy, PolicyUnit, ResourceTarget, Rules, Select, Spec, Target, Tolerances};
+pub use spec::{
+    Behavior, MetricSpec, Policy, PolicyUnit, ResourceTarget, Rules, Select, Spec, Target,
+    Tolerances,
+};
 
 use self::behavior::Memory;
 use self::replicas::{Context, propose};
@@ -85,7 +88,11 @@ pub enum Path {
 impl Autoscaler {
     /// An HPA that has not synced yet.
     pub fn new(spec: Spec) -> Self {
-        Self { spec, memory: Memory::default(), conditions: Conditions::default() }
+        Self {
+            spec,
+            memory: Memory::default(),
+            conditions: Conditions::default(),
+        }
     }
 
     /// The spec it follows.
@@ -98,9 +105,25 @@ impl Autoscaler {
         self.spec = spec;
     }
 
-    /// Does one sync, and takes it that the scale is updated as decided.
-    //= horizontal.go reconcileAutoscaler
+    /// Does one sync, and takes it that the target is scaled as decided.
     pub fn reconcile(&mut self, now: Timestamp, observed: &Observation) -> Decision {
+        let decision = self.decide(now, observed);
+        self.scaled(now, decision.current, decision.desired);
+        decision
+    }
+
+    /// Notes that the HPA changed the target's replicas, for rates to count. What others change is not told.
+    pub fn scaled(&mut self, now: Timestamp, from: i32, to: i32) {
+        if from != to {
+            self.memory
+                .scaled(now, self.spec.behavior.as_ref(), from, to);
+        }
+    }
+
+    /// Does one sync, but leaves it to the caller to say how the target was [`scaled`](Self::scaled): for the shadow of
+    /// an HPA that may have decided otherwise.
+    //= horizontal.go reconcileAutoscaler
+    pub fn decide(&mut self, now: Timestamp, observed: &Observation) -> Decision {
         let current = observed.spec_replicas;
         self.conditions.able_to_scale =
             Condition::holds(Reason::SucceededGetScale, "the target's scale was read");
@@ -119,11 +142,18 @@ impl Autoscaler {
             self.follow_metrics(now, observed)
         };
         if desired != current {
-            self.conditions.able_to_scale =
-                Condition::holds(Reason::SucceededRescale, format!("the target was scaled to {desired}"));
-            self.memory.scaled(now, self.spec.behavior.as_ref(), current, desired);
+            self.conditions.able_to_scale = Condition::holds(
+                Reason::SucceededRescale,
+                format!("the target was scaled to {desired}"),
+            );
         }
-        Decision { at: now, current, desired, path, conditions: self.conditions.clone() }
+        Decision {
+            at: now,
+            current,
+            desired,
+            path,
+            conditions: self.conditions.clone(),
+        }
     }
 
     /// The metrics' part of a sync.
@@ -135,15 +165,24 @@ impl Autoscaler {
         let failed = first_failure(&proposals);
         let (winner, wanted) = match (winner, failed) {
             // A metric that fails might have wanted more, so nothing goes down without it.
-            (Some((_, wanted)), Some(failed)) if wanted < current => return self.fail(current, failed, proposals),
+            (Some((_, wanted)), Some(failed)) if wanted < current => {
+                return self.fail(current, failed, proposals);
+            }
             (None, Some(failed)) => return self.fail(current, failed, proposals),
             // An HPA without metrics cannot be: the API server fills in CPU.
             (None, None) => return (current, Path::Failed { proposals }),
             (Some(winner), _) => winner,
         };
-        let metric = self.spec.metrics.get(winner).map(ToString::to_string).unwrap_or_default();
-        self.conditions.scaling_active =
-            Condition::holds(Reason::ValidMetricFound, format!("the replica count comes from {metric}"));
+        let metric = self
+            .spec
+            .metrics
+            .get(winner)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        self.conditions.scaling_active = Condition::holds(
+            Reason::ValidMetricFound,
+            format!("the replica count comes from {metric}"),
+        );
         let behavior = self.spec.behavior.as_ref();
         let stabilized = self.memory.stabilize(now, behavior, current, wanted.max(0));
         let limited = self.memory.limit(now, &self.spec, current, stabilized.to);
@@ -153,15 +192,30 @@ impl Autoscaler {
         } else {
             Condition::holds(limited.reason, limited.to_string())
         };
-        (limited.to, Path::Metrics { proposals, winner, stabilized, limited })
+        (
+            limited.to,
+            Path::Metrics {
+                proposals,
+                winner,
+                stabilized,
+                limited,
+            },
+        )
     }
 
     /// Leaves the replicas as they are, for what the `failed` metric says.
-    fn fail(&mut self, current: i32, failed: (usize, String), proposals: Vec<Result<Proposal, String>>) -> (i32, Path) {
+    fn fail(
+        &mut self,
+        current: i32,
+        failed: (usize, String),
+        proposals: Vec<Result<Proposal, String>>,
+    ) -> (i32, Path) {
         let (index, error) = failed;
         if let Some(metric) = self.spec.metrics.get(index) {
-            self.conditions.scaling_active =
-                Condition::fails(Reason::failed(metric), format!("no replica count from {metric}: {error}"));
+            self.conditions.scaling_active = Condition::fails(
+                Reason::failed(metric),
+                format!("no replica count from {metric}: {error}"),
+            );
         }
         (current, Path::Failed { proposals })
     }
@@ -169,10 +223,18 @@ impl Autoscaler {
 
 /// What each metric proposes.
 fn proposals(now: Timestamp, spec: &Spec, observed: &Observation) -> Vec<Result<Proposal, String>> {
-    let context = Context { now, observed, tolerances: spec.tolerances() };
+    let context = Context {
+        now,
+        observed,
+        tolerances: spec.tolerances(),
+    };
     let unread = Err("the metric was not read".to_owned());
     let answers = observed.answers.iter().chain(std::iter::repeat(&unread));
-    spec.metrics.iter().zip(answers).map(|(metric, answer)| propose(context, metric, answer)).collect()
+    spec.metrics
+        .iter()
+        .zip(answers)
+        .map(|(metric, answer)| propose(context, metric, answer))
+        .collect()
 }
 
 /// The highest proposal with its index; of equal ones the first, but of zeros the last, as the controller's loop has it.
@@ -192,5 +254,7 @@ fn winner(proposals: &[Result<Proposal, String>]) -> Option<(usize, i32)> {
 /// The first metric that gave no proposal, and why.
 fn first_failure(proposals: &[Result<Proposal, String>]) -> Option<(usize, String)> {
     let failures = proposals.iter().enumerate();
-    failures.filter_map(|(index, proposal)| Some((index, proposal.as_ref().err()?.clone()))).next()
+    failures
+        .filter_map(|(index, proposal)| Some((index, proposal.as_ref().err()?.clone())))
+        .next()
 }

@@ -110,7 +110,11 @@ pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     } else {
         report.print(out)?;
     }
-    Ok(if report.passes(args.min_agreement) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.passes(args.min_agreement) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// The recordings that `path` names: itself, or the JSON files in it by name.
@@ -121,7 +125,10 @@ fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path)? {
         let file = entry?.path();
-        if file.extension().is_some_and(|extension| extension == "json") {
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
             files.push(file);
         }
     }
@@ -131,7 +138,12 @@ fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Replays one file into `report`.
-fn replay(file: &Path, verbose: bool, report: &mut Report, out: &mut impl Write) -> anyhow::Result<()> {
+fn replay(
+    file: &Path,
+    verbose: bool,
+    report: &mut Report,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let verdicts = match load(file) {
         Ok(verdicts) => verdicts,
         Err(error) => {
@@ -153,13 +165,18 @@ fn replay(file: &Path, verbose: bool, report: &mut Report, out: &mut impl Write)
 /// Reads and compares one file. An error of the syntax has its line and column.
 fn load(file: &Path) -> anyhow::Result<Vec<Verdict>> {
     let bytes = fs::metadata(file)?.len();
-    anyhow::ensure!(bytes <= FILE_BYTES_MAX, "{bytes} bytes are more than the {FILE_BYTES_MAX} that are read");
+    anyhow::ensure!(
+        bytes <= FILE_BYTES_MAX,
+        "{bytes} bytes are more than the {FILE_BYTES_MAX} that are read"
+    );
     let recording = Recording::parse(&fs::read_to_string(file)?).context("not a recording")?;
     compare(&recording).context("in hpa")
 }
 
 fn print_verdict(file: &str, verdict: &Verdict, out: &mut impl Write) -> anyhow::Result<()> {
-    let Verdict { at, decision, why, .. } = verdict;
+    let Verdict {
+        at, decision, why, ..
+    } = verdict;
     let mark = match (verdict.agrees(), &verdict.other_conditions) {
         (Some(true), None) => "agree  ",
         (Some(true), Some(_)) => "reasons",
@@ -167,7 +184,10 @@ fn print_verdict(file: &str, verdict: &Verdict, out: &mut impl Write) -> anyhow:
         (None, _) => "unclear",
     };
     let (from, to, hpa) = (decision.current, decision.desired, shown(verdict.decided));
-    writeln!(out, "{mark} {file} {at} s: {from} -> {hpa}, model {to}: {why}")?;
+    writeln!(
+        out,
+        "{mark} {file} {at} s: {from} -> {hpa}, model {to}: {why}"
+    )?;
     Ok(())
 }
 
@@ -186,7 +206,11 @@ impl Report {
             self.unclear += 1;
             return;
         };
-        let tally = if verdict.read { &mut self.decisions } else { &mut self.unread };
+        let tally = if verdict.read {
+            &mut self.decisions
+        } else {
+            &mut self.unread
+        };
         tally.count(agrees);
         self.conditions.count(verdict.other_conditions.is_none());
         let decision = &verdict.decision;
@@ -202,7 +226,11 @@ impl Report {
             });
         };
         if !agrees {
-            differ("replicas", shown(verdict.decided), decision.desired.to_string());
+            differ(
+                "replicas",
+                shown(verdict.decided),
+                decision.desired.to_string(),
+            );
         }
         if let Some(theirs) = &verdict.other_conditions {
             differ("conditions", theirs.clone(), listed(&decision.conditions));
@@ -210,7 +238,10 @@ impl Report {
     }
 
     fn unreadable(&mut self, file: &Path, error: &anyhow::Error) {
-        self.unreadable.push(Unreadable { file: file.display().to_string(), error: format!("{error:#}") });
+        self.unreadable.push(Unreadable {
+            file: file.display().to_string(),
+            error: format!("{error:#}"),
+        });
     }
 
     fn passes(&self, min_percent: f64) -> bool {
@@ -220,8 +251,20 @@ impl Report {
     }
 
     fn print(&self, out: &mut impl Write) -> anyhow::Result<()> {
-        for Difference { file, time, what, current, hpa, model, why } in &self.differences {
-            writeln!(out, "{file} at {time} s: from {current}, {what}: the HPA {hpa}, the model {model}: {why}")?;
+        for Difference {
+            file,
+            time,
+            what,
+            current,
+            hpa,
+            model,
+            why,
+        } in &self.differences
+        {
+            writeln!(
+                out,
+                "{file} at {time} s: from {current}, {what}: the HPA {hpa}, the model {model}: {why}"
+            )?;
         }
         for Unreadable { file, error } in &self.unreadable {
             writeln!(out, "{file}: {error}")?;
@@ -229,9 +272,15 @@ impl Report {
         let Tally { agree, total } = self.decisions;
         writeln!(out, "{agree} of {total} decisions agree")?;
         let Tally { agree, total } = self.unread;
-        writeln!(out, "{agree} of {total} changes to keep minReplicas and maxReplicas agree")?;
+        writeln!(
+            out,
+            "{agree} of {total} changes to keep minReplicas and maxReplicas agree"
+        )?;
         let Tally { agree, total } = self.conditions;
-        writeln!(out, "{agree} of {total} syncs end with the recorded conditions")?;
+        writeln!(
+            out,
+            "{agree} of {total} syncs end with the recorded conditions"
+        )?;
         Ok(())
     }
 }

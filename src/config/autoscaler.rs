@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::hpa::{Behavior, MetricSpec, Policy, PolicyUnit, ResourceTarget, Rules, Select, Spec, Target};
+use crate::hpa::{
+    Behavior, MetricSpec, Policy, PolicyUnit, ResourceTarget, Rules, Select, Spec, Target,
+};
 use crate::model::quantity::{self, QuantityError};
 
 /// Bounds of `stabilizationWindowSeconds`, in seconds: the API server's.
@@ -51,7 +53,10 @@ pub enum Problem {
 ///
 /// The first field that the API server would not accept.
 pub fn from_value(object: &Value) -> Result<Spec, SpecError> {
-    let root = Field { value: object, path: String::new() };
+    let root = Field {
+        value: object,
+        path: String::new(),
+    };
     let spec = root.get("spec").unwrap_or(root);
     let max_replicas = spec.required("maxReplicas")?.int(1..=i32::MAX)?;
     let min_replicas = match spec.get("minReplicas") {
@@ -60,12 +65,27 @@ pub fn from_value(object: &Value) -> Result<Spec, SpecError> {
         None => 1,
     };
     let metrics = match spec.get("metrics") {
-        Some(metrics) => metrics.items()?.map(metric).collect::<Result<Vec<_>, _>>()?,
+        Some(metrics) => metrics
+            .items()?
+            .map(|field| metric(&field))
+            .collect::<Result<Vec<_>, _>>()?,
         None => Vec::new(),
     };
-    let metrics = if metrics.is_empty() { vec![default_metric()] } else { metrics };
-    let behavior = spec.get("behavior").map(behavior).transpose()?;
-    Ok(Spec { min_replicas, max_replicas, metrics, behavior })
+    let metrics = if metrics.is_empty() {
+        vec![default_metric()]
+    } else {
+        metrics
+    };
+    let behavior = spec
+        .get("behavior")
+        .map(|field| behavior(&field))
+        .transpose()?;
+    Ok(Spec {
+        min_replicas,
+        max_replicas,
+        metrics,
+        behavior,
+    })
 }
 
 /// As [`from_value`], from JSON text.
@@ -89,11 +109,11 @@ fn default_metric() -> MetricSpec {
     }
 }
 
-fn metric(field: Field<'_>) -> Result<MetricSpec, SpecError> {
+fn metric(field: &Field<'_>) -> Result<MetricSpec, SpecError> {
     let kind = field.required("type")?;
     match kind.text()? {
         "External" => {
-            let (metric, target) = named_metric(field.required("external")?)?;
+            let (metric, target) = named_metric(&field.required("external")?)?;
             // The HPA uses averageValue where it stands, whatever target.type says.
             let target = match target.get("averageValue") {
                 Some(average) => Target::AverageValue(average.amount()?),
@@ -102,7 +122,7 @@ fn metric(field: Field<'_>) -> Result<MetricSpec, SpecError> {
             Ok(MetricSpec::External { metric, target })
         }
         "Object" => {
-            let (metric, target) = named_metric(field.required("object")?)?;
+            let (metric, target) = named_metric(&field.required("object")?)?;
             let kind = target.required("type")?;
             let target = match kind.text()? {
                 "Value" => Target::Value(target.required("value")?.amount()?),
@@ -112,45 +132,62 @@ fn metric(field: Field<'_>) -> Result<MetricSpec, SpecError> {
             Ok(MetricSpec::Object { metric, target })
         }
         "Pods" => {
-            let (metric, target) = named_metric(field.required("pods")?)?;
-            Ok(MetricSpec::Pods { metric, average_milli: target.required("averageValue")?.amount()? })
+            let (metric, target) = named_metric(&field.required("pods")?)?;
+            Ok(MetricSpec::Pods {
+                metric,
+                average_milli: target.required("averageValue")?.amount()?,
+            })
         }
-        "Resource" => resource(field.required("resource")?, None),
+        "Resource" => resource(&field.required("resource")?, None),
         "ContainerResource" => {
             let source = field.required("containerResource")?;
             let container = source.required("container")?.text()?.to_owned();
-            resource(source, Some(container))
+            resource(&source, Some(container))
         }
         _ => Err(kind.must_be("External, Object, Pods, Resource or ContainerResource")),
     }
 }
 
 /// The name and the target of a metric that has a `metric`.
-fn named_metric(source: Field<'_>) -> Result<(String, Field<'_>), SpecError> {
-    let name = source.required("metric")?.required("name")?.text()?.to_owned();
+fn named_metric<'a>(source: &Field<'a>) -> Result<(String, Field<'a>), SpecError> {
+    let name = source
+        .required("metric")?
+        .required("name")?
+        .text()?
+        .to_owned();
     Ok((name, source.required("target")?))
 }
 
-fn resource(source: Field<'_>, container: Option<String>) -> Result<MetricSpec, SpecError> {
+fn resource(source: &Field<'_>, container: Option<String>) -> Result<MetricSpec, SpecError> {
     let resource = source.required("name")?.text()?.to_owned();
     let target = source.required("target")?;
     // As in the HPA, an average amount goes before a share.
     let target = match target.get("averageValue") {
         Some(average) => ResourceTarget::AverageValue(average.amount()?),
-        None => ResourceTarget::Utilization(target.required("averageUtilization")?.int(1..=i32::MAX)?),
+        None => {
+            ResourceTarget::Utilization(target.required("averageUtilization")?.int(1..=i32::MAX)?)
+        }
     };
-    Ok(MetricSpec::Resource { resource, container, target })
+    Ok(MetricSpec::Resource {
+        resource,
+        container,
+        target,
+    })
 }
 
-fn behavior(field: Field<'_>) -> Result<Behavior, SpecError> {
-    let scale_up = field.get("scaleUp").map_or_else(|| Ok(Rules::scale_up()), |f| rules(f, Rules::scale_up()))?;
-    let scale_down =
-        field.get("scaleDown").map_or_else(|| Ok(Rules::scale_down()), |f| rules(f, Rules::scale_down()))?;
-    Ok(Behavior { scale_up, scale_down })
+fn behavior(field: &Field<'_>) -> Result<Behavior, SpecError> {
+    let direction = |name, defaults| match field.get(name) {
+        Some(field) => rules(&field, defaults),
+        None => Ok(defaults),
+    };
+    Ok(Behavior {
+        scale_up: direction("scaleUp", Rules::scale_up())?,
+        scale_down: direction("scaleDown", Rules::scale_down())?,
+    })
 }
 
 /// The rules of one direction: `defaults`, where nothing else is said.
-fn rules(field: Field<'_>, defaults: Rules) -> Result<Rules, SpecError> {
+fn rules(field: &Field<'_>, defaults: Rules) -> Result<Rules, SpecError> {
     let mut rules = defaults;
     if let Some(window) = field.get("stabilizationWindowSeconds") {
         rules.stabilization = window.seconds(WINDOW_SECONDS)?;
@@ -167,7 +204,10 @@ fn rules(field: Field<'_>, defaults: Rules) -> Result<Rules, SpecError> {
         rules.tolerance = tolerance.tolerance()?;
     }
     if let Some(policies) = field.get("policies") {
-        rules.policies = policies.items()?.map(policy).collect::<Result<_, _>>()?;
+        rules.policies = policies
+            .items()?
+            .map(|field| policy(&field))
+            .collect::<Result<_, _>>()?;
         if rules.policies.is_empty() {
             return Err(policies.must_be("at least one policy, or left out"));
         }
@@ -175,7 +215,7 @@ fn rules(field: Field<'_>, defaults: Rules) -> Result<Rules, SpecError> {
     Ok(rules)
 }
 
-fn policy(field: Field<'_>) -> Result<Policy, SpecError> {
+fn policy(field: &Field<'_>) -> Result<Policy, SpecError> {
     let kind = field.required("type")?;
     let unit = match kind.text()? {
         "Pods" => PolicyUnit::Pods,
@@ -200,17 +240,29 @@ impl<'a> Field<'a> {
     /// The field `name`, unless it is missing or null, which mean the same to Kubernetes.
     fn get(&self, name: &str) -> Option<Self> {
         let value = self.value.get(name).filter(|value| !value.is_null())?;
-        Some(Self { value, path: self.path_to(name) })
+        Some(Self {
+            value,
+            path: self.path_to(name),
+        })
     }
 
     fn required(&self, name: &str) -> Result<Self, SpecError> {
-        self.get(name).ok_or_else(|| SpecError { path: self.path_to(name), problem: Problem::Missing })
+        self.get(name).ok_or_else(|| SpecError {
+            path: self.path_to(name),
+            problem: Problem::Missing,
+        })
     }
 
     fn items(&self) -> Result<impl Iterator<Item = Self> + use<'a>, SpecError> {
-        let items = self.value.as_array().ok_or_else(|| self.must_be("a list"))?;
+        let items = self
+            .value
+            .as_array()
+            .ok_or_else(|| self.must_be("a list"))?;
         let path = self.path.clone();
-        Ok(items.iter().enumerate().map(move |(index, value)| Self { value, path: format!("{path}[{index}]") }))
+        Ok(items.iter().enumerate().map(move |(index, value)| Self {
+            value,
+            path: format!("{path}[{index}]"),
+        }))
     }
 
     fn text(&self) -> Result<&'a str, SpecError> {
@@ -220,12 +272,18 @@ impl<'a> Field<'a> {
     fn int(&self, range: RangeInclusive<i32>) -> Result<i32, SpecError> {
         let int = self.value.as_i64().and_then(|int| i32::try_from(int).ok());
         int.filter(|int| range.contains(int)).ok_or_else(|| {
-            self.must_be(&format!("a whole number from {} to {}", range.start(), range.end()))
+            self.must_be(&format!(
+                "a whole number from {} to {}",
+                range.start(),
+                range.end()
+            ))
         })
     }
 
     fn seconds(&self, range: RangeInclusive<i32>) -> Result<Duration, SpecError> {
-        Ok(Duration::from_secs(u64::from(self.int(range)?.unsigned_abs())))
+        Ok(Duration::from_secs(u64::from(
+            self.int(range)?.unsigned_abs(),
+        )))
     }
 
     /// The text of a quantity, which may stand as a bare number.
@@ -239,18 +297,32 @@ impl<'a> Field<'a> {
 
     /// A positive quantity in thousandths.
     fn amount(&self) -> Result<i64, SpecError> {
-        let milli = quantity::parse_milli(&self.quantity()?).map_err(|error| self.problem(error.into()))?;
-        if 0 < milli { Ok(milli) } else { Err(self.must_be("more than 0")) }
+        let milli =
+            quantity::parse_milli(&self.quantity()?).map_err(|error| self.problem(error.into()))?;
+        if 0 < milli {
+            Ok(milli)
+        } else {
+            Err(self.must_be("more than 0"))
+        }
     }
 
     /// A quantity that is not negative, as a ratio.
     fn tolerance(&self) -> Result<f64, SpecError> {
-        let tolerance = quantity::parse_f64(&self.quantity()?).map_err(|error| self.problem(error.into()))?;
-        if 0.0 <= tolerance { Ok(tolerance) } else { Err(self.must_be("0 or more")) }
+        let tolerance =
+            quantity::parse_f64(&self.quantity()?).map_err(|error| self.problem(error.into()))?;
+        if 0.0 <= tolerance {
+            Ok(tolerance)
+        } else {
+            Err(self.must_be("0 or more"))
+        }
     }
 
     fn path_to(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
     }
 
     fn must_be(&self, what: &str) -> SpecError {
@@ -258,7 +330,10 @@ impl<'a> Field<'a> {
     }
 
     fn problem(&self, problem: Problem) -> SpecError {
-        SpecError { path: self.path.clone(), problem }
+        SpecError {
+            path: self.path.clone(),
+            problem,
+        }
     }
 }
 
@@ -284,7 +359,10 @@ mod tests {
             min_replicas: 1,
             max_replicas: 20,
             metrics: vec![
-                MetricSpec::External { metric: "p95".to_owned(), target: Target::Value(250) },
+                MetricSpec::External {
+                    metric: "p95".to_owned(),
+                    target: Target::Value(250),
+                },
                 MetricSpec::Resource {
                     resource: "cpu".to_owned(),
                     container: None,
@@ -302,7 +380,8 @@ mod tests {
     fn an_empty_behavior_is_the_defaults_and_none_is_none() {
         let with = from_value(&json!({"maxReplicas": 2, "behavior": {}})).unwrap();
         assert_eq!(with.behavior, Some(Behavior::default()));
-        let without = from_value(&json!({"maxReplicas": 2, "behavior": null, "metrics": []})).unwrap();
+        let without =
+            from_value(&json!({"maxReplicas": 2, "behavior": null, "metrics": []})).unwrap();
         assert_eq!(without.behavior, None);
         assert_eq!(without.metrics, [default_metric()]);
     }
@@ -316,10 +395,18 @@ mod tests {
         }}))
         .unwrap();
         let expected = Behavior {
-            scale_up: Rules { select: Select::Min, tolerance: 0.05, ..Rules::scale_up() },
+            scale_up: Rules {
+                select: Select::Min,
+                tolerance: 0.05,
+                ..Rules::scale_up()
+            },
             scale_down: Rules {
                 stabilization: Duration::ZERO,
-                policies: vec![Policy { unit: PolicyUnit::Percent, value: 10, period: Duration::from_secs(60) }],
+                policies: vec![Policy {
+                    unit: PolicyUnit::Percent,
+                    value: 10,
+                    period: Duration::from_secs(60),
+                }],
                 ..Rules::scale_down()
             },
         };
@@ -342,10 +429,23 @@ mod tests {
         assert_eq!(
             spec.metrics,
             [
-                MetricSpec::External { metric: "e".to_owned(), target: Target::AverageValue(10_000) },
-                MetricSpec::Object { metric: "o".to_owned(), target: Target::AverageValue(10_000) },
-                MetricSpec::Pods { metric: "p".to_owned(), average_milli: 10_000 },
-                MetricSpec::Resource { resource: "memory".to_owned(), container: None, target: average },
+                MetricSpec::External {
+                    metric: "e".to_owned(),
+                    target: Target::AverageValue(10_000)
+                },
+                MetricSpec::Object {
+                    metric: "o".to_owned(),
+                    target: Target::AverageValue(10_000)
+                },
+                MetricSpec::Pods {
+                    metric: "p".to_owned(),
+                    average_milli: 10_000
+                },
+                MetricSpec::Resource {
+                    resource: "memory".to_owned(),
+                    container: None,
+                    target: average
+                },
                 MetricSpec::Resource {
                     resource: "cpu".to_owned(),
                     container: Some("web".to_owned()),
@@ -364,22 +464,47 @@ mod tests {
         for (object, message) in [
             (json!({}), "maxReplicas: is missing"),
             (json!({"spec": {}}), "spec.maxReplicas: is missing"),
-            (json!({"maxReplicas": "5"}), "maxReplicas: must be a whole number from 1 to 2147483647"),
-            (json!({"maxReplicas": 5, "minReplicas": 0}), "minReplicas: must be a whole number from 1 to 5"),
-            (json!({"maxReplicas": 5, "minReplicas": 6}), "minReplicas: must be a whole number from 1 to 5"),
-            (json!({"maxReplicas": 5, "metrics": [{"type": "Latency"}]}),
-             "metrics[0].type: must be External, Object, Pods, Resource or ContainerResource"),
-            (external(json!({"type": "Value"})), "spec.metrics[0].external.target.value: is missing"),
-            (external(json!({"value": "0"})), "spec.metrics[0].external.target.value: must be more than 0"),
-            (external(json!({"value": "1,5"})),
-             "spec.metrics[0].external.target.value: `1,5` is not a quantity: \
-              write a number such as 250m, 0.25, 1k or 1Ki"),
-            (json!({"maxReplicas": 5, "behavior": {"scaleUp": {"policies": []}}}),
-             "behavior.scaleUp.policies: must be at least one policy, or left out"),
-            (json!({"maxReplicas": 5, "behavior": {"scaleDown": {"tolerance": "-0.1"}}}),
-             "behavior.scaleDown.tolerance: must be 0 or more"),
-            (json!({"maxReplicas": 5, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 3601}}}),
-             "behavior.scaleDown.stabilizationWindowSeconds: must be a whole number from 0 to 3600"),
+            (
+                json!({"maxReplicas": "5"}),
+                "maxReplicas: must be a whole number from 1 to 2147483647",
+            ),
+            (
+                json!({"maxReplicas": 5, "minReplicas": 0}),
+                "minReplicas: must be a whole number from 1 to 5",
+            ),
+            (
+                json!({"maxReplicas": 5, "minReplicas": 6}),
+                "minReplicas: must be a whole number from 1 to 5",
+            ),
+            (
+                json!({"maxReplicas": 5, "metrics": [{"type": "Latency"}]}),
+                "metrics[0].type: must be External, Object, Pods, Resource or ContainerResource",
+            ),
+            (
+                external(json!({"type": "Value"})),
+                "spec.metrics[0].external.target.value: is missing",
+            ),
+            (
+                external(json!({"value": "0"})),
+                "spec.metrics[0].external.target.value: must be more than 0",
+            ),
+            (
+                external(json!({"value": "1,5"})),
+                "spec.metrics[0].external.target.value: `1,5` is not a quantity: \
+              write a number such as 250m, 0.25, 1k or 1Ki",
+            ),
+            (
+                json!({"maxReplicas": 5, "behavior": {"scaleUp": {"policies": []}}}),
+                "behavior.scaleUp.policies: must be at least one policy, or left out",
+            ),
+            (
+                json!({"maxReplicas": 5, "behavior": {"scaleDown": {"tolerance": "-0.1"}}}),
+                "behavior.scaleDown.tolerance: must be 0 or more",
+            ),
+            (
+                json!({"maxReplicas": 5, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 3601}}}),
+                "behavior.scaleDown.stabilizationWindowSeconds: must be a whole number from 0 to 3600",
+            ),
         ] {
             assert_eq!(from_value(&object).unwrap_err().to_string(), message);
         }

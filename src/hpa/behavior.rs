@@ -79,13 +79,20 @@ impl Memory {
     //= horizontal.go recordInitialRecommendation
     pub(super) fn begin(&mut self, now: Timestamp, replicas: i32) {
         if self.recommendations.is_empty() {
-            self.recommendations.push(Recommendation { at: now, replicas });
+            self.recommendations
+                .push(Recommendation { at: now, replicas });
         }
     }
 
     /// Notes a change that was made. Without `behavior` no rule looks at it.
     //= horizontal.go storeScaleEvent
-    pub(super) fn scaled(&mut self, now: Timestamp, behavior: Option<&Behavior>, from: i32, to: i32) {
+    pub(super) fn scaled(
+        &mut self,
+        now: Timestamp,
+        behavior: Option<&Behavior>,
+        from: i32,
+        to: i32,
+    ) {
         let Some(behavior) = behavior else { return };
         let (events, rules) = if from < to {
             (&mut self.ups, &behavior.scale_up)
@@ -93,33 +100,69 @@ impl Memory {
             (&mut self.downs, &behavior.scale_down)
         };
         // Only this direction's periods count, though the other direction's rules look at the events too.
-        let longest = rules.policies.iter().map(|policy| policy.period).max().unwrap_or_default();
+        let longest = rules
+            .policies
+            .iter()
+            .map(|policy| policy.period)
+            .max()
+            .unwrap_or_default();
         for event in events.iter_mut() {
             event.outdated |= event.at < now - longest;
         }
         let old = events.iter().rposition(|event| event.outdated);
         let change = to.saturating_sub(from).saturating_abs();
-        put(events, old, ScaleEvent { at: now, change, outdated: false });
+        put(
+            events,
+            old,
+            ScaleEvent {
+                at: now,
+                change,
+                outdated: false,
+            },
+        );
     }
 
     /// Looks at earlier recommendations, and notes this one.
-    pub(super) fn stabilize(&mut self, now: Timestamp, behavior: Option<&Behavior>, current: i32, wanted: i32) -> Stabilized {
+    pub(super) fn stabilize(
+        &mut self,
+        now: Timestamp,
+        behavior: Option<&Behavior>,
+        current: i32,
+        wanted: i32,
+    ) -> Stabilized {
         let up_from = now - behavior.map_or(Duration::ZERO, |b| b.scale_up.stabilization);
         let down_window = behavior.map_or(DOWNSCALE_STABILIZATION, |b| b.scale_down.stabilization);
         let down_from = now - down_window;
         let (to, held_reason) = match behavior {
             Some(_) => self.between_recent(current, wanted, up_from, down_from),
-            None => (self.highest_recent(wanted, down_from), Reason::ScaleDownStabilized),
+            None => (
+                self.highest_recent(wanted, down_from),
+                Reason::ScaleDownStabilized,
+            ),
         };
         let held = to != wanted;
         let window_from = if to < wanted { up_from } else { down_from };
         let held_by = held.then(|| self.holder(wanted, to, window_from)).flatten();
-        let old = self.recommendations.iter().rposition(|rec| rec.at < up_from && rec.at < down_from);
-        put(&mut self.recommendations, old, Recommendation { at: now, replicas: wanted });
+        let old = self
+            .recommendations
+            .iter()
+            .rposition(|rec| rec.at < up_from && rec.at < down_from);
+        put(
+            &mut self.recommendations,
+            old,
+            Recommendation {
+                at: now,
+                replicas: wanted,
+            },
+        );
         Stabilized {
             from: wanted,
             to,
-            reason: if held { held_reason } else { Reason::ReadyForNewScale },
+            reason: if held {
+                held_reason
+            } else {
+                Reason::ReadyForNewScale
+            },
             held_by: held_by.map(|rec| (rec, rec.at.since(window_from))),
         }
     }
@@ -132,7 +175,13 @@ impl Memory {
 
     /// The aim is what there is, moved only as far as every recent recommendation agrees.
     //= horizontal.go stabilizeRecommendationWithBehaviors
-    fn between_recent(&self, current: i32, wanted: i32, up_from: Timestamp, down_from: Timestamp) -> (i32, Reason) {
+    fn between_recent(
+        &self,
+        current: i32,
+        wanted: i32,
+        up_from: Timestamp,
+        down_from: Timestamp,
+    ) -> (i32, Reason) {
         let (mut up, mut down) = (wanted, wanted);
         for rec in &self.recommendations {
             if up_from < rec.at {
@@ -142,7 +191,11 @@ impl Memory {
                 down = down.max(rec.replicas);
             }
         }
-        let reason = if current <= wanted { Reason::ScaleUpStabilized } else { Reason::ScaleDownStabilized };
+        let reason = if current <= wanted {
+            Reason::ScaleUpStabilized
+        } else {
+            Reason::ScaleDownStabilized
+        };
         // Not `clamp`, which panics where the bounds cross; here the lower one is the weaker.
         (current.max(up).min(down), reason)
     }
@@ -150,16 +203,34 @@ impl Memory {
     /// The newest recommendation since `from` that keeps the aim at `to` rather than nearer to `wanted`.
     fn holder(&self, wanted: i32, to: i32, from: Timestamp) -> Option<Recommendation> {
         let holds = |rec: &&Recommendation| {
-            from <= rec.at && if to < wanted { rec.replicas <= to } else { to <= rec.replicas }
+            from <= rec.at
+                && if to < wanted {
+                    rec.replicas <= to
+                } else {
+                    to <= rec.replicas
+                }
         };
-        self.recommendations.iter().filter(holds).copied().max_by_key(|rec| rec.at)
+        self.recommendations
+            .iter()
+            .filter(holds)
+            .copied()
+            .max_by_key(|rec| rec.at)
     }
 
     /// Cuts `aim` by the bounds and, with `behavior`, by its policies.
     pub(super) fn limit(&self, now: Timestamp, spec: &Spec, current: i32, aim: i32) -> Limited {
-        let within = Limited { to: aim, reason: Reason::DesiredWithinRange, policy: None, frees_in: None };
+        let within = Limited {
+            to: aim,
+            reason: Reason::DesiredWithinRange,
+            policy: None,
+            frees_in: None,
+        };
         let Some(behavior) = &spec.behavior else {
-            return limit_by_doubling(spec, current, aim).map_or(within, |(to, reason)| Limited { to, reason, ..within });
+            return limit_by_doubling(spec, current, aim).map_or(within, |(to, reason)| Limited {
+                to,
+                reason,
+                ..within
+            });
         };
         let cut = if current < aim {
             self.limit_up(now, spec, &behavior.scale_up, current)
@@ -180,7 +251,12 @@ impl Memory {
         if to < spec.max_replicas {
             Limited { to, ..rate }
         } else {
-            Limited { to: spec.max_replicas, reason: Reason::TooManyReplicas, policy: None, frees_in: None }
+            Limited {
+                to: spec.max_replicas,
+                reason: Reason::TooManyReplicas,
+                policy: None,
+                frees_in: None,
+            }
         }
     }
 
@@ -191,7 +267,12 @@ impl Memory {
         if spec.min_replicas < to {
             Limited { to, ..rate }
         } else {
-            Limited { to: spec.min_replicas, reason: Reason::TooFewReplicas, policy: None, frees_in: None }
+            Limited {
+                to: spec.min_replicas,
+                reason: Reason::TooFewReplicas,
+                policy: None,
+                frees_in: None,
+            }
         }
     }
 
@@ -202,31 +283,60 @@ impl Memory {
             Direction::Up => Reason::ScaleUpLimit,
             Direction::Down => Reason::ScaleDownLimit,
         };
-        let allowed = rules.policies.iter().map(|policy| (self.allowed(now, policy, current, direction), policy));
+        let allowed = rules
+            .policies
+            .iter()
+            .map(|policy| (self.allowed(now, policy, current, direction), policy));
         let chosen = match (rules.select, direction) {
             (Select::Disabled, _) => None,
-            (Select::Max, Direction::Up) | (Select::Min, Direction::Down) => allowed.max_by_key(|(to, _)| *to),
-            (Select::Min, Direction::Up) | (Select::Max, Direction::Down) => allowed.min_by_key(|(to, _)| *to),
+            (Select::Max, Direction::Up) | (Select::Min, Direction::Down) => {
+                allowed.max_by_key(|(to, _)| *to)
+            }
+            (Select::Min, Direction::Up) | (Select::Max, Direction::Down) => {
+                allowed.min_by_key(|(to, _)| *to)
+            }
         };
         let Some((to, policy)) = chosen else {
-            return Limited { to: current, reason, policy: None, frees_in: None };
+            return Limited {
+                to: current,
+                reason,
+                policy: None,
+                frees_in: None,
+            };
         };
-        let events = if direction == Direction::Up { &self.ups } else { &self.downs };
+        let events = if direction == Direction::Up {
+            &self.ups
+        } else {
+            &self.downs
+        };
         let from = now - policy.period;
-        let oldest = events.iter().map(|event| event.at).filter(|at| from < *at).min();
-        Limited { to, reason, policy: Some(*policy), frees_in: oldest.map(|at| at.since(from)) }
+        let oldest = events
+            .iter()
+            .map(|event| event.at)
+            .filter(|at| from < *at)
+            .min();
+        Limited {
+            to,
+            reason,
+            policy: Some(*policy),
+            frees_in: oldest.map(|at| at.since(from)),
+        }
     }
 
     /// As far as one policy allows, from the replicas at its period's start.
     fn allowed(&self, now: Timestamp, policy: &Policy, current: i32, direction: Direction) -> i32 {
         let from = now - policy.period;
-        let start = current.saturating_sub(changed(&self.ups, from)).saturating_add(changed(&self.downs, from));
+        let start = current
+            .saturating_sub(changed(&self.ups, from))
+            .saturating_add(changed(&self.downs, from));
         let share = f64::from(policy.value) / 100.0;
         match (policy.unit, direction) {
             (PolicyUnit::Pods, Direction::Up) => start.saturating_add(policy.value),
             (PolicyUnit::Pods, Direction::Down) => start.saturating_sub(policy.value),
             // Rounded up, or a small share of few pods would never add one.
-            (PolicyUnit::Percent, Direction::Up) => (f64::from(start) * (1.0 + share)).ceil() as i32,
+            (PolicyUnit::Percent, Direction::Up) => {
+                (f64::from(start) * (1.0 + share)).ceil() as i32
+            }
             (PolicyUnit::Percent, Direction::Down) => (f64::from(start) * (1.0 - share)) as i32,
         }
     }
@@ -239,14 +349,19 @@ impl fmt::Display for Stabilized {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, to, .. } = self;
         match (self.reason, self.held_by) {
-            (Reason::ReadyForNewScale, _) => write!(f, "the metrics want {from} and nothing holds that back"),
+            (Reason::ReadyForNewScale, _) => {
+                write!(f, "the metrics want {from} and nothing holds that back")
+            }
             (_, Some((rec, left))) => write!(
                 f,
                 "the metrics want {from}, but wanted {} within the window: {to} for {} s more unless they change",
                 rec.replicas,
                 left.as_secs()
             ),
-            (_, None) => write!(f, "the metrics want {from}; earlier recommendations hold at {to}"),
+            (_, None) => write!(
+                f,
+                "the metrics want {from}; earlier recommendations hold at {to}"
+            ),
         }
     }
 }
@@ -258,11 +373,19 @@ impl fmt::Display for Limited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let to = self.to;
         match (self.reason, self.policy, self.frees_in) {
-            (Reason::TooFewReplicas, ..) => write!(f, "the metrics want fewer than minReplicas, {to}"),
-            (Reason::TooManyReplicas, ..) => write!(f, "the metrics want more than maxReplicas, {to}"),
+            (Reason::TooFewReplicas, ..) => {
+                write!(f, "the metrics want fewer than minReplicas, {to}")
+            }
+            (Reason::TooManyReplicas, ..) => {
+                write!(f, "the metrics want more than maxReplicas, {to}")
+            }
             (Reason::DesiredWithinRange, ..) => write!(f, "{to} is within bounds and rates"),
             (_, Some(policy), Some(left)) => {
-                write!(f, "held at {to} by the policy {policy}, which frees up in {} s", left.as_secs())
+                write!(
+                    f,
+                    "held at {to} by the policy {policy}, which frees up in {} s",
+                    left.as_secs()
+                )
             }
             (_, Some(policy), None) => write!(f, "held at {to} by the policy {policy}"),
             (_, None, _) => write!(f, "held at {to}, as far as one sync may go"),
@@ -299,7 +422,9 @@ fn put<T>(items: &mut Vec<T>, old: Option<usize>, item: T) {
 /// The bounds and the rate that hold without `behavior`; `None` when `aim` keeps them.
 //= horizontal.go convertDesiredReplicasWithRules
 fn limit_by_doubling(spec: &Spec, current: i32, aim: i32) -> Option<(i32, Reason)> {
-    let rate = current.saturating_mul(SCALE_UP_FACTOR).max(SCALE_UP_MINIMUM);
+    let rate = current
+        .saturating_mul(SCALE_UP_FACTOR)
+        .max(SCALE_UP_MINIMUM);
     let (most, reason) = if rate < spec.max_replicas {
         (rate, Reason::ScaleUpLimit)
     } else {

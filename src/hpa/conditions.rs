@@ -28,7 +28,10 @@ pub struct Condition {
 
 /// The `reason` of a condition; the variants are Kubernetes' words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each word is its own description, and the API's, not ours")]
+#[expect(
+    missing_docs,
+    reason = "each word is its own description, and the API's, not ours"
+)]
 pub enum Reason {
     SucceededGetScale,
     ReadyForNewScale,
@@ -69,12 +72,20 @@ impl Conditions {
 impl Condition {
     /// A condition that holds.
     pub(super) fn holds(reason: Reason, message: impl Into<String>) -> Option<Self> {
-        Some(Self { status: true, reason, message: message.into() })
+        Some(Self {
+            status: true,
+            reason,
+            message: message.into(),
+        })
     }
 
     /// A condition that does not hold.
     pub(super) fn fails(reason: Reason, message: impl Into<String>) -> Option<Self> {
-        Some(Self { status: false, reason, message: message.into() })
+        Some(Self {
+            status: false,
+            reason,
+            message: message.into(),
+        })
     }
 }
 
@@ -87,8 +98,12 @@ impl Reason {
             MetricSpec::External { .. } => Self::FailedGetExternalMetric,
             MetricSpec::Object { .. } => Self::FailedGetObjectMetric,
             MetricSpec::Pods { .. } => Self::FailedGetPodsMetric,
-            MetricSpec::Resource { container: None, .. } => Self::FailedGetResourceMetric,
-            MetricSpec::Resource { container: Some(_), .. } => Self::FailedGetContainerResourceMetric,
+            MetricSpec::Resource {
+                container: None, ..
+            } => Self::FailedGetResourceMetric,
+            MetricSpec::Resource {
+                container: Some(_), ..
+            } => Self::FailedGetContainerResourceMetric,
         }
     }
 }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::observation::{Answer, Observation, Phase, Pod, Usage};
 use super::spec::{
-    CPU_INITIALIZATION_PERIOD, INITIAL_READINESS_DELAY, MetricSpec, ResourceTarget, Target, Tolerances,
+    CPU_INITIALIZATION_PERIOD, INITIAL_READINESS_DELAY, MetricSpec, ResourceTarget, Target,
+    Tolerances,
 };
 use crate::model::time::Timestamp;
 
@@ -65,15 +66,25 @@ pub fn propose<'a>(
 ) -> Result<Proposal, String> {
     let answer = answer.as_ref().map_err(Clone::clone)?;
     match (metric, answer) {
-        (MetricSpec::External { target, .. }, Answer::Values(items)) => external(context, *target, items),
+        (MetricSpec::External { target, .. }, Answer::Values(items)) => {
+            external(context, *target, items)
+        }
         (MetricSpec::Object { target, .. }, Answer::Values(items)) => match items[..] {
             [value] => object(context, *target, value),
-            _ => Err(format!("expected one value of an object, got {}", items.len())),
+            _ => Err(format!(
+                "expected one value of an object, got {}",
+                items.len()
+            )),
         },
         (MetricSpec::Pods { average_milli, .. }, Answer::PerPod(usage)) => {
             plain(context, "", *average_milli, usage)
         }
-        (MetricSpec::Resource { resource, target, .. }, Answer::PerPod(usage)) => match target {
+        (
+            MetricSpec::Resource {
+                resource, target, ..
+            },
+            Answer::PerPod(usage),
+        ) => match target {
             ResourceTarget::Utilization(percent) => utilization(context, resource, *percent, usage),
             ResourceTarget::AverageValue(milli) => plain(context, resource, *milli, usage),
         },
@@ -89,7 +100,9 @@ fn external(context: Context<'_>, target: Target, items: &[i64]) -> Result<Propo
     }
     match target {
         Target::Value(target) => {
-            let sum = items.iter().fold(0_i64, |sum, item| sum.saturating_add(*item));
+            let sum = items
+                .iter()
+                .fold(0_i64, |sum, item| sum.saturating_add(*item));
             by_ready_pods(context, target, sum)
         }
         Target::AverageValue(target) => {
@@ -131,7 +144,12 @@ fn by_ready_pods(context: Context<'_>, target: i64, total: i64) -> Result<Propos
         let ready = observed.pods.iter().filter(|pod| pod.is_ready()).count();
         ceil(ratio * ready as f64)
     };
-    Ok(Proposal { replicas, ratio: Some(ratio), within_tolerance, current: Current::Value(total) })
+    Ok(Proposal {
+        replicas,
+        ratio: Some(ratio),
+        within_tolerance,
+        current: Current::Value(total),
+    })
 }
 
 /// The total over the target; pods do not come into it.
@@ -139,7 +157,11 @@ fn by_status_replicas(context: Context<'_>, target: i64, total: i64) -> Proposal
     let count = context.observed.status_replicas;
     let ratio = total as f64 / (target as f64 * f64::from(count));
     let within_tolerance = context.tolerances.contain(ratio);
-    let replicas = if within_tolerance { count } else { ceil(total as f64 / target as f64) };
+    let replicas = if within_tolerance {
+        count
+    } else {
+        ceil(total as f64 / target as f64)
+    };
     // Go's conversion of an infinity is whatever the processor makes of it.
     let average = (count != 0).then(|| (total as f64 / f64::from(count)).ceil() as i64);
     Proposal {
@@ -195,7 +217,10 @@ fn utilization<'a>(
     let mut milli = groups.measured(usage)?;
     let requests = requests(context, resource)?;
     let (ratio, percent, average_milli) = utilization_ratio(&milli, &requests, target)?;
-    let current = Current::Utilization { percent, average_milli };
+    let current = Current::Utilization {
+        percent,
+        average_milli,
+    };
     if groups.are_settled(ratio) {
         return Ok(groups.simple(context, ratio, current));
     }
@@ -230,7 +255,11 @@ impl<'a> Groups<'a> {
     ///
     /// When there are no pods at all.
     //= replica_calculator.go groupPods
-    fn of(context: Context<'a>, resource: &str, usage: &'a BTreeMap<String, Usage>) -> Result<Self, String> {
+    fn of(
+        context: Context<'a>,
+        resource: &str,
+        usage: &'a BTreeMap<String, Usage>,
+    ) -> Result<Self, String> {
         let pods = &context.observed.pods;
         if pods.is_empty() {
             return Err("the selector matches no pods".to_owned());
@@ -265,7 +294,10 @@ impl<'a> Groups<'a> {
     /// # Errors
     ///
     /// When none does.
-    fn measured(&self, usage: &'a BTreeMap<String, Usage>) -> Result<BTreeMap<&'a str, i64>, String> {
+    fn measured(
+        &self,
+        usage: &'a BTreeMap<String, Usage>,
+    ) -> Result<BTreeMap<&'a str, i64>, String> {
         let measured: BTreeMap<&str, i64> = usage
             .iter()
             .map(|(name, usage)| (name.as_str(), usage.milli))
@@ -302,7 +334,12 @@ impl<'a> Groups<'a> {
         } else {
             ceil(ratio * self.ready as f64)
         };
-        Proposal { replicas, ratio: Some(ratio), within_tolerance, current }
+        Proposal {
+            replicas,
+            ratio: Some(ratio),
+            within_tolerance,
+            current,
+        }
     }
 }
 
@@ -326,7 +363,10 @@ fn is_starting(now: Timestamp, pod: &Pod, usage: &Usage) -> bool {
 fn requests<'a>(context: Context<'a>, resource: &str) -> Result<BTreeMap<&'a str, i64>, String> {
     let of_pod = |pod: &'a Pod| {
         let request = pod.requests.get(resource).ok_or_else(|| {
-            format!("pod {} requests no {resource}: utilization is a share of the request", pod.name)
+            format!(
+                "pod {} requests no {resource}: utilization is a share of the request",
+                pod.name
+            )
         })?;
         Ok((pod.name.as_str(), *request))
     };
@@ -336,7 +376,9 @@ fn requests<'a>(context: Context<'a>, resource: &str) -> Result<BTreeMap<&'a str
 /// The average usage over `target`, and the average, truncated. `usage` is not empty.
 //= metrics/utilization.go GetMetricUsageRatio
 fn average_ratio(usage: &BTreeMap<&str, i64>, target: i64) -> (f64, i64) {
-    let total = usage.values().fold(0_i64, |sum, milli| sum.saturating_add(*milli));
+    let total = usage
+        .values()
+        .fold(0_i64, |sum, milli| sum.saturating_add(*milli));
     let count = i64::try_from(usage.len()).unwrap_or(i64::MAX).max(1);
     let average = total / count;
     (average as f64 / target as f64, average)
@@ -358,23 +400,45 @@ fn utilization_ratio(
         }
     }
     if requested == 0 {
-        return Err("the usage read belongs to none of the pods, or they request nothing".to_owned());
+        return Err(
+            "the usage read belongs to none of the pods, or they request nothing".to_owned(),
+        );
     }
     let percent = (i128::from(used) * 100 / i128::from(requested)) as i32;
-    Ok((f64::from(percent) / f64::from(target), percent, used / count))
+    Ok((
+        f64::from(percent) / f64::from(target),
+        percent,
+        used / count,
+    ))
 }
 
 /// The proposal from a ratio in which missing and unready pods were counted cautiously: none where it is near 1, where
 /// caution turned the direction, or where the number of pods would.
 //= replica_calculator.go GetResourceReplicas, calcPlainMetricReplicas
-fn adjusted(context: Context<'_>, measured: f64, cautious: f64, pods: usize, current: Current) -> Proposal {
+fn adjusted(
+    context: Context<'_>,
+    measured: f64,
+    cautious: f64,
+    pods: usize,
+    current: Current,
+) -> Proposal {
     let spec_replicas = context.observed.spec_replicas;
     let within_tolerance = context.tolerances.contain(cautious);
     let turned = (measured < 1.0 && 1.0 < cautious) || (1.0 < measured && cautious < 1.0);
     let replicas = ceil(cautious * pods as f64);
-    let against = (cautious < 1.0 && spec_replicas < replicas) || (1.0 < cautious && replicas < spec_replicas);
-    let replicas = if within_tolerance || turned || against { spec_replicas } else { replicas };
-    Proposal { replicas, ratio: Some(cautious), within_tolerance, current }
+    let against = (cautious < 1.0 && spec_replicas < replicas)
+        || (1.0 < cautious && replicas < spec_replicas);
+    let replicas = if within_tolerance || turned || against {
+        spec_replicas
+    } else {
+        replicas
+    };
+    Proposal {
+        replicas,
+        ratio: Some(cautious),
+        within_tolerance,
+        current,
+    }
 }
 
 /// Rounded up to a replica count; what does not fit is capped.

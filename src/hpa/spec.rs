@@ -167,7 +167,10 @@ pub struct Tolerances {
 
 impl Default for Tolerances {
     fn default() -> Self {
-        Self { down: TOLERANCE, up: TOLERANCE }
+        Self {
+            down: TOLERANCE,
+            up: TOLERANCE,
+        }
     }
 }
 
@@ -185,7 +188,9 @@ impl MetricSpec {
     /// The metric's or the resource's name.
     pub fn name(&self) -> &str {
         match self {
-            Self::External { metric, .. } | Self::Object { metric, .. } | Self::Pods { metric, .. } => metric,
+            Self::External { metric, .. }
+            | Self::Object { metric, .. }
+            | Self::Pods { metric, .. } => metric,
             Self::Resource { resource, .. } => resource,
         }
     }
@@ -198,8 +203,16 @@ impl fmt::Display for MetricSpec {
             Self::External { metric, .. } => write!(f, "external metric {metric}"),
             Self::Object { metric, .. } => write!(f, "object metric {metric}"),
             Self::Pods { metric, .. } => write!(f, "pods metric {metric}"),
-            Self::Resource { resource, container: None, .. } => write!(f, "resource {resource}"),
-            Self::Resource { resource, container: Some(container), .. } => {
+            Self::Resource {
+                resource,
+                container: None,
+                ..
+            } => write!(f, "resource {resource}"),
+            Self::Resource {
+                resource,
+                container: Some(container),
+                ..
+            } => {
                 write!(f, "resource {resource} of container {container}")
             }
         }
@@ -216,8 +229,16 @@ impl Rules {
             stabilization: Duration::ZERO,
             select: Select::Max,
             policies: vec![
-                Policy { unit: PolicyUnit::Pods, value: 4, period: POLICY_PERIOD },
-                Policy { unit: PolicyUnit::Percent, value: 100, period: POLICY_PERIOD },
+                Policy {
+                    unit: PolicyUnit::Pods,
+                    value: 4,
+                    period: POLICY_PERIOD,
+                },
+                Policy {
+                    unit: PolicyUnit::Percent,
+                    value: 100,
+                    period: POLICY_PERIOD,
+                },
             ],
             tolerance: TOLERANCE,
         }
@@ -229,7 +250,11 @@ impl Rules {
         Self {
             stabilization: DOWNSCALE_STABILIZATION,
             select: Select::Max,
-            policies: vec![Policy { unit: PolicyUnit::Percent, value: 100, period: POLICY_PERIOD }],
+            policies: vec![Policy {
+                unit: PolicyUnit::Percent,
+                value: 100,
+                period: POLICY_PERIOD,
+            }],
             tolerance: TOLERANCE,
         }
     }
@@ -238,7 +263,10 @@ impl Rules {
 impl Default for Behavior {
     /// `behavior: {}`.
     fn default() -> Self {
-        Self { scale_up: Rules::scale_up(), scale_down: Rules::scale_down() }
+        Self {
+            scale_up: Rules::scale_up(),
+            scale_down: Rules::scale_down(),
+        }
     }
 }
 

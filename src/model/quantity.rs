@@ -95,13 +95,18 @@ fn parse_scaled(text: &str, decimals: i64) -> Result<i128, QuantityError> {
         return Err(syntax());
     }
     let (power_of_ten, powers_of_1024) = scale_of(suffix).ok_or_else(syntax)?;
-    let mut digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).map(|d| d - b'0').collect();
+    let mut digits: Vec<u8> = whole
+        .bytes()
+        .chain(fraction.bytes())
+        .map(|d| d - b'0')
+        .collect();
     for _ in 0..powers_of_1024 {
         multiply(&mut digits, 1024);
     }
     let fraction_len = i64::try_from(fraction.len()).map_err(|_| syntax())?;
     let shift = power_of_ten.saturating_add(decimals - fraction_len);
-    let magnitude = shifted(&digits, shift).ok_or_else(|| QuantityError::TooLarge(text.to_owned()))?;
+    let magnitude =
+        shifted(&digits, shift).ok_or_else(|| QuantityError::TooLarge(text.to_owned()))?;
     Ok(if negative { -magnitude } else { magnitude })
 }
 
@@ -154,14 +159,19 @@ fn shifted(digits: &[u8], shift: i64) -> Option<i128> {
     if digits.is_empty() {
         return Some(0);
     }
-    let dropped = usize::try_from(shift.saturating_neg()).unwrap_or(0).min(digits.len());
+    let dropped = usize::try_from(shift.saturating_neg())
+        .unwrap_or(0)
+        .min(digits.len());
     let appended = usize::try_from(shift).unwrap_or(0);
     let (kept, rest) = digits.split_at(digits.len() - dropped);
     if DIGITS_MAX <= kept.len().saturating_add(appended) {
         return None;
     }
     let zeros = std::iter::repeat_n(&0, appended);
-    let magnitude = kept.iter().chain(zeros).fold(0, |sum, d| sum * 10 + i128::from(*d));
+    let magnitude = kept
+        .iter()
+        .chain(zeros)
+        .fold(0, |sum, d| sum * 10 + i128::from(*d));
     Some(magnitude + i128::from(rest.iter().any(|d| *d != 0)))
 }
 
@@ -217,17 +227,52 @@ mod tests {
     #[test]
     fn what_is_no_quantity_is_refused() {
         for text in [
-            "", "NaN", "Inf", "1 000", "1,5", " 1", "1 ", "-", "+", ".", "m", "1.2.3", "1e", "1e+", "1ee3", "1K",
-            "1mi", "--1", "1e1.5", "0x10", "1e99999999999999999999", "\u{0661}",
+            "",
+            "NaN",
+            "Inf",
+            "1 000",
+            "1,5",
+            " 1",
+            "1 ",
+            "-",
+            "+",
+            ".",
+            "m",
+            "1.2.3",
+            "1e",
+            "1e+",
+            "1ee3",
+            "1K",
+            "1mi",
+            "--1",
+            "1e1.5",
+            "0x10",
+            "1e99999999999999999999",
+            "\u{0661}",
         ] {
-            assert_eq!(parse_milli(text), Err(QuantityError::Syntax(text.to_owned())), "{text:?}");
+            assert_eq!(
+                parse_milli(text),
+                Err(QuantityError::Syntax(text.to_owned())),
+                "{text:?}"
+            );
         }
     }
 
     #[test]
     fn what_would_wrap_in_the_hpa_is_refused() {
-        for text in ["9223372036854775808m", "9.3e15", "10P", "8Ei", "1e99999", "-10P"] {
-            assert_eq!(parse_milli(text), Err(QuantityError::TooLarge(text.to_owned())), "{text}");
+        for text in [
+            "9223372036854775808m",
+            "9.3e15",
+            "10P",
+            "8Ei",
+            "1e99999",
+            "-10P",
+        ] {
+            assert_eq!(
+                parse_milli(text),
+                Err(QuantityError::TooLarge(text.to_owned())),
+                "{text}"
+            );
         }
     }
 

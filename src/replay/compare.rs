@@ -41,7 +41,9 @@ impl Verdict {
 pub fn compare(recording: &Recording) -> Result<Vec<Verdict>, SpecError> {
     let specs = recording.specs()?;
     let syncs = syncs(recording, &specs);
-    let Some((_, first)) = specs.first() else { return Ok(Vec::new()) };
+    let Some((_, first)) = specs.first() else {
+        return Ok(Vec::new());
+    };
     let mut autoscaler = Autoscaler::new(first.clone());
     let mut verdicts = Vec::with_capacity(syncs.len());
     for (index, sync) in syncs.iter().enumerate() {
@@ -51,7 +53,12 @@ pub fn compare(recording: &Recording) -> Result<Vec<Verdict>, SpecError> {
             autoscaler.set_spec(spec.clone());
         }
         let observed = observe(recording, autoscaler.spec(), sync);
-        let decision = autoscaler.reconcile(sync.at, &observed);
+        let decision = autoscaler.decide(sync.at, &observed);
+        let scaled_to = match sync.decided {
+            Decided::Replicas(replicas) => replicas,
+            Decided::Unclear => decision.desired,
+        };
+        autoscaler.scaled(sync.at, decision.current, scaled_to);
         let next = syncs.get(index + 1).map(|next| next.began);
         verdicts.push(Verdict {
             at: sync.at,
@@ -66,9 +73,19 @@ pub fn compare(recording: &Recording) -> Result<Vec<Verdict>, SpecError> {
 }
 
 /// The conditions recorded last before `next`, unless they are `ours`.
-fn other_conditions(recording: &Recording, next: Option<Timestamp>, ours: &Conditions) -> Option<String> {
-    let recorded = recording.status.iter().rfind(|status| next.is_none_or(|next| status.t.timestamp() < next))?;
-    let theirs = recorded.conditions.iter().map(|(kind, (status, reason))| format!("{kind}={status}/{reason}"));
+fn other_conditions(
+    recording: &Recording,
+    next: Option<Timestamp>,
+    ours: &Conditions,
+) -> Option<String> {
+    let recorded = recording
+        .status
+        .iter()
+        .rfind(|status| next.is_none_or(|next| status.t.timestamp() < next))?;
+    let theirs = recorded
+        .conditions
+        .iter()
+        .map(|(kind, (status, reason))| format!("{kind}={status}/{reason}"));
     let theirs = theirs.collect::<Vec<_>>().join(" ");
     (theirs != listed(ours)).then_some(theirs)
 }
@@ -85,13 +102,20 @@ pub fn listed(conditions: &Conditions) -> String {
 /// How a decision came about.
 fn why(metrics: &[MetricSpec], decision: &Decision) -> String {
     let proposals = |proposals: &[_]| {
-        let each = metrics.iter().zip(proposals).map(|(metric, proposal)| match proposal {
-            Err(error) => format!("{metric}: {error}"),
-            Ok(crate::hpa::Proposal { replicas, ratio: Some(ratio), .. }) => {
-                format!("{metric} wants {replicas} at {ratio:.3} of its target")
-            }
-            Ok(crate::hpa::Proposal { replicas, .. }) => format!("{metric} wants {replicas}"),
-        });
+        let each = metrics
+            .iter()
+            .zip(proposals)
+            .map(|(metric, proposal)| match proposal {
+                Err(error) => format!("{metric}: {error}"),
+                Ok(crate::hpa::Proposal {
+                    replicas,
+                    ratio: Some(ratio),
+                    ..
+                }) => {
+                    format!("{metric} wants {replicas} at {ratio:.3} of its target")
+                }
+                Ok(crate::hpa::Proposal { replicas, .. }) => format!("{metric} wants {replicas}"),
+            });
         each.collect::<Vec<_>>().join(", ")
     };
     match &decision.path {
@@ -99,7 +123,12 @@ fn why(metrics: &[MetricSpec], decision: &Decision) -> String {
         Path::AboveMax => "there are more replicas than maxReplicas".to_owned(),
         Path::BelowMin => "there are fewer replicas than minReplicas".to_owned(),
         Path::Failed { proposals: each } => proposals(each),
-        Path::Metrics { proposals: each, stabilized, limited, .. } => {
+        Path::Metrics {
+            proposals: each,
+            stabilized,
+            limited,
+            ..
+        } => {
             format!("{}; {stabilized}; {limited}", proposals(each))
         }
     }

@@ -111,7 +111,9 @@ impl Recording {
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
         let mut recording: Self = serde_json::from_str(text)?;
         recording.reads.sort_by_key(|read| read.t.timestamp());
-        recording.replicas.sort_by_key(|replicas| replicas.t.timestamp());
+        recording
+            .replicas
+            .sort_by_key(|replicas| replicas.t.timestamp());
         recording.status.sort_by_key(|status| status.t.timestamp());
         recording.acted.sort_by_key(|act| act.t.timestamp());
         Ok(recording)
@@ -124,7 +126,10 @@ impl Recording {
     /// A spec that no HPA could have.
     pub fn specs(&self) -> Result<Vec<(Timestamp, Spec)>, SpecError> {
         let mut object = self.hpa.clone();
-        let mut specs = vec![(Timestamp::from_ms(i64::MIN), autoscaler::from_value(&object)?)];
+        let mut specs = vec![(
+            Timestamp::from_ms(i64::MIN),
+            autoscaler::from_value(&object)?,
+        )];
         for act in &self.acted {
             if let Some(patch) = &act.hpa {
                 merge(&mut object, patch);
@@ -136,8 +141,15 @@ impl Recording {
 
     /// Wanted and present replicas just before `t`.
     pub fn replicas_before(&self, t: Timestamp) -> (i32, i32) {
-        let before = self.replicas.iter().take_while(|replicas| replicas.t.timestamp() < t);
-        before.last().map_or((self.initial_replicas, self.initial_replicas), |last| (last.spec, last.status))
+        let before = self
+            .replicas
+            .iter()
+            .take_while(|replicas| replicas.t.timestamp() < t);
+        before
+            .last()
+            .map_or((self.initial_replicas, self.initial_replicas), |last| {
+                (last.spec, last.status)
+            })
     }
 }
 
