@@ -338,6 +338,38 @@ fn a_pod_that_leaves_is_not_counted_for_cpu_but_is_for_latency() {
 }
 
 #[test]
+fn a_failed_pod_is_counted_by_neither() {
+    let mut pods = pods_requesting(1000, 3, 0);
+    pods[2].phase = Phase::Failed;
+    let scale = (3, 3);
+    let cluster = Tolerances::default();
+    let answer = usage(&[1000, 1000, 1000]);
+    let got = proposal(&cpu(50), cluster, scale, pods.clone(), &answer).unwrap();
+    assert_eq!(got.replicas, 4);
+    let latency = external(Target::Value(500));
+    let got = proposal(&latency, cluster, scale, pods, &values(&[1000])).unwrap();
+    assert_eq!(got.replicas, 4);
+}
+
+#[test]
+fn caution_about_missing_pods_never_turns_the_direction() {
+    // replicas, pods, usage in thousandths of 1.0, target in per cent
+    for (replicas, ready, milli, target) in [
+        // 40 % of 50 %, and 70 % of 50 % with the missing at what they request: not 6.
+        (4, 4, &[400, 400][..], 50),
+        // 60 % of 100 %, and 68 % of five pods, of which two are surplus: not 4.
+        (3, 5, &[600, 600, 600, 600], 100),
+    ] {
+        let pods = pods_requesting(1000, ready, 0);
+        let scale = (replicas, replicas);
+        let cluster = Tolerances::default();
+        let got = proposal(&cpu(target), cluster, scale, pods, &usage(milli)).unwrap();
+        assert_eq!(got.replicas, replicas);
+        assert!(!got.within_tolerance);
+    }
+}
+
+#[test]
 fn a_metric_without_data_is_an_error_and_not_zero() {
     let value = external(Target::Value(500));
     for (metric, pods, answer, error) in [
