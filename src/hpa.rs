@@ -105,9 +105,25 @@ impl Autoscaler {
         self.spec = spec;
     }
 
-    /// Does one sync, and takes it that the scale is updated as decided.
-    //= horizontal.go reconcileAutoscaler
+    /// Does one sync, and takes it that the target is scaled as decided.
     pub fn reconcile(&mut self, now: Timestamp, observed: &Observation) -> Decision {
+        let decision = self.decide(now, observed);
+        self.scaled(now, decision.current, decision.desired);
+        decision
+    }
+
+    /// Notes that the HPA changed the target's replicas, for rates to count. What others change is not told.
+    pub fn scaled(&mut self, now: Timestamp, from: i32, to: i32) {
+        if from != to {
+            self.memory
+                .scaled(now, self.spec.behavior.as_ref(), from, to);
+        }
+    }
+
+    /// Does one sync, but leaves it to the caller to say how the target was [`scaled`](Self::scaled): for the shadow of
+    /// an HPA that may have decided otherwise.
+    //= horizontal.go reconcileAutoscaler
+    pub fn decide(&mut self, now: Timestamp, observed: &Observation) -> Decision {
         let current = observed.spec_replicas;
         self.conditions.able_to_scale =
             Condition::holds(Reason::SucceededGetScale, "the target's scale was read");
@@ -130,8 +146,6 @@ impl Autoscaler {
                 Reason::SucceededRescale,
                 format!("the target was scaled to {desired}"),
             );
-            self.memory
-                .scaled(now, self.spec.behavior.as_ref(), current, desired);
         }
         Decision {
             at: now,

@@ -271,6 +271,13 @@ impl Report {
         }
         let Tally { agree, total } = self.decisions;
         writeln!(out, "{agree} of {total} decisions agree")?;
+        if 0 < self.unclear {
+            writeln!(
+                out,
+                "{} more are not counted: somebody else scaled right after the reads",
+                self.unclear
+            )?;
+        }
         let Tally { agree, total } = self.unread;
         writeln!(
             out,

@@ -67,7 +67,7 @@ pub fn from_value(object: &Value) -> Result<Spec, SpecError> {
     let metrics = match spec.get("metrics") {
         Some(metrics) => metrics
             .items()?
-            .map(metric)
+            .map(|field| metric(&field))
             .collect::<Result<Vec<_>, _>>()?,
         None => Vec::new(),
     };
@@ -76,7 +76,10 @@ pub fn from_value(object: &Value) -> Result<Spec, SpecError> {
     } else {
         metrics
     };
-    let behavior = spec.get("behavior").map(behavior).transpose()?;
+    let behavior = spec
+        .get("behavior")
+        .map(|field| behavior(&field))
+        .transpose()?;
     Ok(Spec {
         min_replicas,
         max_replicas,
@@ -106,11 +109,11 @@ fn default_metric() -> MetricSpec {
     }
 }
 
-fn metric(field: Field<'_>) -> Result<MetricSpec, SpecError> {
+fn metric(field: &Field<'_>) -> Result<MetricSpec, SpecError> {
     let kind = field.required("type")?;
     match kind.text()? {
         "External" => {
-            let (metric, target) = named_metric(field.required("external")?)?;
+            let (metric, target) = named_metric(&field.required("external")?)?;
             // The HPA uses averageValue where it stands, whatever target.type says.
             let target = match target.get("averageValue") {
                 Some(average) => Target::AverageValue(average.amount()?),
@@ -119,7 +122,7 @@ fn metric(field: Field<'_>) -> Result<MetricSpec, SpecError> {
             Ok(MetricSpec::External { metric, target })
         }
         "Object" => {
-            let (metric, target) = named_metric(field.required("object")?)?;
+            let (metric, target) = named_metric(&field.required("object")?)?;
             let kind = target.required("type")?;
             let target = match kind.text()? {
                 "Value" => Target::Value(target.required("value")?.amount()?),
@@ -129,24 +132,24 @@ fn metric(field: Field<'_>) -> Result<MetricSpec, SpecError> {
             Ok(MetricSpec::Object { metric, target })
         }
         "Pods" => {
-            let (metric, target) = named_metric(field.required("pods")?)?;
+            let (metric, target) = named_metric(&field.required("pods")?)?;
             Ok(MetricSpec::Pods {
                 metric,
                 average_milli: target.required("averageValue")?.amount()?,
             })
         }
-        "Resource" => resource(field.required("resource")?, None),
+        "Resource" => resource(&field.required("resource")?, None),
         "ContainerResource" => {
             let source = field.required("containerResource")?;
             let container = source.required("container")?.text()?.to_owned();
-            resource(source, Some(container))
+            resource(&source, Some(container))
         }
         _ => Err(kind.must_be("External, Object, Pods, Resource or ContainerResource")),
     }
 }
 
 /// The name and the target of a metric that has a `metric`.
-fn named_metric(source: Field<'_>) -> Result<(String, Field<'_>), SpecError> {
+fn named_metric<'a>(source: &Field<'a>) -> Result<(String, Field<'a>), SpecError> {
     let name = source
         .required("metric")?
         .required("name")?
@@ -155,7 +158,7 @@ fn named_metric(source: Field<'_>) -> Result<(String, Field<'_>), SpecError> {
     Ok((name, source.required("target")?))
 }
 
-fn resource(source: Field<'_>, container: Option<String>) -> Result<MetricSpec, SpecError> {
+fn resource(source: &Field<'_>, container: Option<String>) -> Result<MetricSpec, SpecError> {
     let resource = source.required("name")?.text()?.to_owned();
     let target = source.required("target")?;
     // As in the HPA, an average amount goes before a share.
@@ -172,22 +175,19 @@ fn resource(source: Field<'_>, container: Option<String>) -> Result<MetricSpec, 
     })
 }
 
-fn behavior(field: Field<'_>) -> Result<Behavior, SpecError> {
-    let scale_up = field
-        .get("scaleUp")
-        .map_or_else(|| Ok(Rules::scale_up()), |f| rules(f, Rules::scale_up()))?;
-    let scale_down = field.get("scaleDown").map_or_else(
-        || Ok(Rules::scale_down()),
-        |f| rules(f, Rules::scale_down()),
-    )?;
+fn behavior(field: &Field<'_>) -> Result<Behavior, SpecError> {
+    let direction = |name, defaults| match field.get(name) {
+        Some(field) => rules(&field, defaults),
+        None => Ok(defaults),
+    };
     Ok(Behavior {
-        scale_up,
-        scale_down,
+        scale_up: direction("scaleUp", Rules::scale_up())?,
+        scale_down: direction("scaleDown", Rules::scale_down())?,
     })
 }
 
 /// The rules of one direction: `defaults`, where nothing else is said.
-fn rules(field: Field<'_>, defaults: Rules) -> Result<Rules, SpecError> {
+fn rules(field: &Field<'_>, defaults: Rules) -> Result<Rules, SpecError> {
     let mut rules = defaults;
     if let Some(window) = field.get("stabilizationWindowSeconds") {
         rules.stabilization = window.seconds(WINDOW_SECONDS)?;
@@ -204,7 +204,10 @@ fn rules(field: Field<'_>, defaults: Rules) -> Result<Rules, SpecError> {
         rules.tolerance = tolerance.tolerance()?;
     }
     if let Some(policies) = field.get("policies") {
-        rules.policies = policies.items()?.map(policy).collect::<Result<_, _>>()?;
+        rules.policies = policies
+            .items()?
+            .map(|field| policy(&field))
+            .collect::<Result<_, _>>()?;
         if rules.policies.is_empty() {
             return Err(policies.must_be("at least one policy, or left out"));
         }
@@ -212,7 +215,7 @@ fn rules(field: Field<'_>, defaults: Rules) -> Result<Rules, SpecError> {
     Ok(rules)
 }
 
-fn policy(field: Field<'_>) -> Result<Policy, SpecError> {
+fn policy(field: &Field<'_>) -> Result<Policy, SpecError> {
     let kind = field.required("type")?;
     let unit = match kind.text()? {
         "Pods" => PolicyUnit::Pods,

@@ -219,18 +219,9 @@ impl Memory {
 
     /// Cuts `aim` by the bounds and, with `behavior`, by its policies.
     pub(super) fn limit(&self, now: Timestamp, spec: &Spec, current: i32, aim: i32) -> Limited {
-        let within = Limited {
-            to: aim,
-            reason: Reason::DesiredWithinRange,
-            policy: None,
-            frees_in: None,
-        };
+        let within = Limited::at(aim, Reason::DesiredWithinRange);
         let Some(behavior) = &spec.behavior else {
-            return limit_by_doubling(spec, current, aim).map_or(within, |(to, reason)| Limited {
-                to,
-                reason,
-                ..within
-            });
+            return limit_by_doubling(spec, current, aim).unwrap_or(within);
         };
         let cut = if current < aim {
             self.limit_up(now, spec, &behavior.scale_up, current)
@@ -251,12 +242,7 @@ impl Memory {
         if to < spec.max_replicas {
             Limited { to, ..rate }
         } else {
-            Limited {
-                to: spec.max_replicas,
-                reason: Reason::TooManyReplicas,
-                policy: None,
-                frees_in: None,
-            }
+            Limited::at(spec.max_replicas, Reason::TooManyReplicas)
         }
     }
 
@@ -267,12 +253,7 @@ impl Memory {
         if spec.min_replicas < to {
             Limited { to, ..rate }
         } else {
-            Limited {
-                to: spec.min_replicas,
-                reason: Reason::TooFewReplicas,
-                policy: None,
-                frees_in: None,
-            }
+            Limited::at(spec.min_replicas, Reason::TooFewReplicas)
         }
     }
 
@@ -297,12 +278,7 @@ impl Memory {
             }
         };
         let Some((to, policy)) = chosen else {
-            return Limited {
-                to: current,
-                reason,
-                policy: None,
-                frees_in: None,
-            };
+            return Limited::at(current, reason);
         };
         let events = if direction == Direction::Up {
             &self.ups
@@ -368,6 +344,18 @@ impl fmt::Display for Stabilized {
 
 // === impl Limited ===
 
+impl Limited {
+    /// No policy's doing.
+    const fn at(to: i32, reason: Reason) -> Self {
+        Self {
+            to,
+            reason,
+            policy: None,
+            frees_in: None,
+        }
+    }
+}
+
 /// The message of the `ScalingLimited` condition.
 impl fmt::Display for Limited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -421,20 +409,57 @@ fn put<T>(items: &mut Vec<T>, old: Option<usize>, item: T) {
 
 /// The bounds and the rate that hold without `behavior`; `None` when `aim` keeps them.
 //= horizontal.go convertDesiredReplicasWithRules
-fn limit_by_doubling(spec: &Spec, current: i32, aim: i32) -> Option<(i32, Reason)> {
+fn limit_by_doubling(spec: &Spec, current: i32, aim: i32) -> Option<Limited> {
     let rate = current
         .saturating_mul(SCALE_UP_FACTOR)
         .max(SCALE_UP_MINIMUM);
-    let (most, reason) = if rate < spec.max_replicas {
-        (rate, Reason::ScaleUpLimit)
+    let most = if rate < spec.max_replicas {
+        Limited::at(rate, Reason::ScaleUpLimit)
     } else {
-        (spec.max_replicas, Reason::TooManyReplicas)
+        Limited::at(spec.max_replicas, Reason::TooManyReplicas)
     };
     if aim < spec.min_replicas {
-        Some((spec.min_replicas, Reason::TooFewReplicas))
-    } else if most < aim {
-        Some((most, reason))
+        Some(Limited::at(spec.min_replicas, Reason::TooFewReplicas))
     } else {
-        None
+        (most.to < aim).then_some(most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_bounded_and_the_oldest_goes_first() {
+        let mut items = Vec::new();
+        for item in 0..MEMORY_MAX + 10 {
+            put(&mut items, None, item);
+        }
+        assert_eq!((items.len(), items[0]), (MEMORY_MAX, 10));
+    }
+
+    #[test]
+    fn what_is_too_old_to_count_is_written_over() {
+        let mut memory = Memory::default();
+        let behavior = Behavior::default();
+        for sync in 0..1000 {
+            let now = Timestamp::from_ms(sync * 15_000);
+            memory.stabilize(now, Some(&behavior), 1, 1);
+            memory.scaled(now, Some(&behavior), 1, 2);
+        }
+        // 300 s of syncs and both ends; the default period is 15 s, of which both ends count too.
+        let lengths = [
+            memory.recommendations.len(),
+            memory.ups.len(),
+            memory.downs.len(),
+        ];
+        assert_eq!(lengths, [21, 2, 0]);
+    }
+
+    #[test]
+    fn without_behavior_no_change_is_remembered() {
+        let mut memory = Memory::default();
+        memory.scaled(Timestamp::default(), None, 1, 9);
+        assert!(memory.ups.is_empty());
     }
 }

@@ -53,7 +53,12 @@ pub fn compare(recording: &Recording) -> Result<Vec<Verdict>, SpecError> {
             autoscaler.set_spec(spec.clone());
         }
         let observed = observe(recording, autoscaler.spec(), sync);
-        let decision = autoscaler.reconcile(sync.at, &observed);
+        let decision = autoscaler.decide(sync.at, &observed);
+        let scaled_to = match sync.decided {
+            Decided::Replicas(replicas) => replicas,
+            Decided::Unclear => decision.desired,
+        };
+        autoscaler.scaled(sync.at, decision.current, scaled_to);
         let next = syncs.get(index + 1).map(|next| next.began);
         verdicts.push(Verdict {
             at: sync.at,

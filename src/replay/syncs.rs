@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::recording::{PodLife, Read, Recording};
+use super::recording::{PodLife, Read, Recording, Seconds};
 use crate::hpa::{Answer, MetricSpec, Observation, Phase, Pod, Readiness, Spec, Usage};
 use crate::model::quantity::parse_milli;
 use crate::model::time::Timestamp;
@@ -56,46 +56,30 @@ struct Change {
 
 /// The syncs of `recording` in order, given the `specs` it had.
 pub fn syncs<'a>(recording: &'a Recording, specs: &[(Timestamp, Spec)]) -> Vec<Sync<'a>> {
-    let changes = changes(recording);
+    let mut changes = changes(recording);
     let groups = groups(&recording.reads, specs);
     let mut syncs = Vec::new();
-    let mut explained = vec![false; changes.len()];
+    let begins = |reads: &[Read]| reads.first().map(|read| read.t.timestamp());
     for (index, reads) in groups.iter().enumerate() {
-        let (Some(first), Some(last)) = (reads.first(), reads.last()) else {
+        let (Some(began), Some(last)) = (begins(reads), reads.last()) else {
             continue;
         };
-        let (began, at) = (first.t.timestamp(), last.t.timestamp());
-        let next = groups
-            .get(index + 1)
-            .and_then(|reads| reads.first())
-            .map(|read| read.t.timestamp());
-        let until = next
-            .unwrap_or(Timestamp::from_ms(i64::MAX))
-            .min(at + DECISION_DELAY);
+        let at = last.t.timestamp();
+        let next = groups.get(index + 1).and_then(|reads| begins(reads));
+        let until = next.map_or(at + DECISION_DELAY, |next| next.min(at + DECISION_DELAY));
+        let own: Vec<Change> = changes
+            .extract_if(.., |change| began <= change.at && change.at < until)
+            .collect();
         let (current, _) = recording.replicas_before(began);
-        let mut decided = Decided::Replicas(current);
-        for (change, explained) in changes.iter().zip(&mut explained) {
-            if began <= change.at && change.at < until {
-                *explained = true;
-                decided = if change.by_others {
-                    Decided::Unclear
-                } else {
-                    Decided::Replicas(change.to)
-                };
-            }
-        }
         syncs.push(Sync {
             began,
             at,
             reads,
-            decided,
+            decided: decided(current, &own),
         });
     }
-    let unread = changes
-        .iter()
-        .zip(&explained)
-        .filter(|(change, explained)| !**explained && !change.by_others);
-    syncs.extend(unread.map(|(change, _)| Sync {
+    let unread = changes.iter().filter(|change| !change.by_others);
+    syncs.extend(unread.map(|change| Sync {
         began: change.at,
         at: change.at,
         reads: &[],
@@ -103,6 +87,15 @@ pub fn syncs<'a>(recording: &'a Recording, specs: &[(Timestamp, Spec)]) -> Vec<S
     }));
     syncs.sort_by_key(|sync| sync.began);
     syncs
+}
+
+/// What was decided, given the changes that followed: the first one, for an HPA scales once a sync.
+fn decided(current: i32, changes: &[Change]) -> Decided {
+    match changes.first() {
+        None => Decided::Replicas(current),
+        Some(change) if change.by_others => Decided::Unclear,
+        Some(change) => Decided::Replicas(change.to),
+    }
 }
 
 /// The spec that holds at `t`.
@@ -198,8 +191,8 @@ fn pod_at(life: &PodLife, request: Option<i64>, t: Timestamp) -> Option<Pod> {
         return None;
     }
     let reached = |at: Option<Timestamp>| at.filter(|at| *at <= t);
-    let started = reached(life.start.map(|start| start.timestamp()));
-    let ready = reached(life.ready.map(|ready| ready.timestamp()));
+    let started = reached(life.start.map(Seconds::timestamp));
+    let ready = reached(life.ready.map(Seconds::timestamp));
     Some(Pod {
         name: life.name.clone(),
         phase: if started.is_some() {
@@ -278,4 +271,120 @@ fn milli(value: &Value) -> Result<i64, String> {
         other => other.to_string(),
     };
     parse_milli(&text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A recording of an HPA with the external metrics `names`, read at `reads`.
+    fn recording(names: &[&str], reads: &[(f64, &str)], more: &Value) -> Recording {
+        let metric = |name| {
+            json!({"type": "External", "external": {
+                "metric": {"name": name}, "target": {"type": "Value", "value": "1"}}})
+        };
+        let read = |(t, metric): &(f64, &str)| json!({"t": t, "metric": metric, "value": "1"});
+        let mut object = json!({
+            "hpa": {"maxReplicas": 9, "metrics": names.iter().map(metric).collect::<Vec<_>>()},
+            "initial_replicas": 3,
+            "reads": reads.iter().map(read).collect::<Vec<_>>(),
+            "pods": [],
+            "replicas": [],
+        });
+        object
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        Recording::parse(&object.to_string()).unwrap()
+    }
+
+    /// Each sync: when it decided, how many reads it had, and what it decided.
+    fn found(recording: &Recording) -> Vec<(i64, usize, Decided)> {
+        let specs = recording.specs().unwrap();
+        let syncs = syncs(recording, &specs);
+        syncs
+            .iter()
+            .map(|sync| (sync.at.ms(), sync.reads.len(), sync.decided))
+            .collect()
+    }
+
+    #[test]
+    fn reads_are_of_one_sync_until_one_repeats_or_comes_late() {
+        use Decided::Replicas;
+        let recording = recording(
+            &["a", "b"],
+            &[
+                (15.0, "a"),
+                (15.1, "b"),
+                (15.2, "a"),
+                (20.2, "b"),
+                (30.0, "b"),
+            ],
+            &json!({}),
+        );
+        assert_eq!(
+            found(&recording),
+            [
+                (15_100, 2, Replicas(3)),
+                (15_200, 1, Replicas(3)),
+                (20_200, 1, Replicas(3)),
+                (30_000, 1, Replicas(3)),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_metric_that_the_hpa_has_twice_is_read_twice() {
+        let reads = [(15.0, "a"), (15.1, "a"), (30.0, "a"), (30.1, "a")];
+        assert_eq!(found(&recording(&["a", "A"], &reads, &json!({}))).len(), 2);
+        assert_eq!(found(&recording(&["a"], &reads, &json!({}))).len(), 4);
+    }
+
+    #[test]
+    fn a_change_is_of_the_sync_before_it_of_others_or_of_the_bounds() {
+        use Decided::{Replicas, Unclear};
+        let recording = recording(
+            &["a"],
+            &[(15.0, "a"), (30.0, "a"), (60.0, "a")],
+            &json!({
+                "replicas": [
+                    {"t": 15.2, "spec": 5, "status": 3},
+                    {"t": 17.0, "spec": 6, "status": 5},
+                    {"t": 33.0, "spec": 2, "status": 6},
+                    {"t": 45.0, "spec": 10, "status": 2},
+                    {"t": 46.0, "spec": 9, "status": 10},
+                ],
+                "acted": [
+                    {"t": 16.9, "scale": 6},
+                    {"t": 33.0, "scale": 2},
+                    {"t": 44.5, "scale": 10},
+                ],
+            }),
+        );
+        assert_eq!(
+            found(&recording),
+            [
+                (15_000, 1, Replicas(5)),
+                (30_000, 1, Unclear),
+                (46_000, 0, Replicas(9)),
+                (60_000, 1, Replicas(9)),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pod_is_pending_then_running_then_ready_then_gone() {
+        let life: PodLife = serde_json::from_value(
+            json!({"name": "p", "created": 1, "start": 2, "ready": 5, "gone": 9}),
+        )
+        .unwrap();
+        let at = |seconds: i64| pod_at(&life, Some(100), Timestamp::from_ms(seconds * 1000));
+        let state = |seconds| at(seconds).map(|pod| (pod.phase, pod.is_ready()));
+        assert_eq!(state(0), None);
+        assert_eq!(state(1), Some((Phase::Pending, false)));
+        assert_eq!(state(2), Some((Phase::Running, false)));
+        assert_eq!(state(5), Some((Phase::Running, true)));
+        assert_eq!(state(9), None);
+    }
 }
