@@ -1,4 +1,4 @@
 //! What several tests need: free ports, temporary files, servers that end with the test.
 
-pub mod authority;
-pub mod rogue;
+pub(crate) mod authority;
+pub(crate) mod rogue;
