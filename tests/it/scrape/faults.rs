@@ -130,7 +130,8 @@ async fn without_room_a_scrape_waits_for_its_deadline_and_no_longer() {
     assert_eq!(failure.reason, FailureReason::Timeout);
     held.abort();
     assert!(held.await.unwrap_err().is_cancelled());
-    assert_eq!(fetch_again(&mut waiting).await.unwrap(), PAGE);
+    let mut next = Fetcher::new(spec(healthy.port), shared);
+    assert_eq!(fetch_again(&mut next).await.unwrap(), PAGE);
 }
 
 #[tokio::test]
