@@ -1,0 +1,364 @@
+//! The labels of a sample: a stretch of the line that is checked once and walked as often as needed.
+//!
+//! Quotes are respected throughout, so what a client managed to put into a label's value stays in that value.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use super::cursor::{Cursor, Quoted};
+use super::line::Problem;
+
+/// A byte that no UTF-8 text holds. It keeps `a="bc"` and `ab="c"` apart in the hash.
+const SEPARATOR: u8 = 0xff;
+
+/// What stands between the braces, known to be well formed.
+#[derive(Clone, Copy, Debug)]
+pub struct RawLabels<'p> {
+    text: &'p str,
+    /// Where `text` begins in the page.
+    at: usize,
+}
+
+/// One label.
+#[derive(Clone, Copy, Debug)]
+pub struct Label<'p> {
+    /// Its name, quoted in the page if it is not a plain one.
+    pub name: Quoted<'p>,
+    /// Its value.
+    pub value: Quoted<'p>,
+    /// Where it begins and ends in the text, and where its value does.
+    start: usize,
+    end: usize,
+    value_at: usize,
+}
+
+/// Walks labels in the order of the page.
+#[derive(Clone, Debug)]
+pub struct Labels<'p> {
+    cursor: Cursor<'p>,
+}
+
+/// Labels split around one of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around<'p> {
+    /// What stands before and after it. Equal texts are equal label sets, which spares most lines the hashing.
+    pub(super) rest: (&'p str, &'p str),
+    /// Its value and where that begins in the page.
+    pub(super) found: Option<(Quoted<'p>, usize)>,
+}
+
+/// A block of braces: labels, perhaps with the metric's name among them.
+pub(super) struct Block<'p> {
+    pub(super) labels: RawLabels<'p>,
+    pub(super) name: Option<Quoted<'p>>,
+    /// Just behind the closing brace.
+    pub(super) end: usize,
+}
+
+enum Item<'p> {
+    Label(Label<'p>),
+    /// A quoted string without a value: the metric's name, as in `{"my.metric", x="1"} 2`.
+    Name(Quoted<'p>),
+}
+
+impl<'p> RawLabels<'p> {
+    /// Every label in the order of the page.
+    pub fn iter(&self) -> Labels<'p> {
+        Labels {
+            cursor: Cursor::new(self.text, 0),
+        }
+    }
+
+    /// The value of a label.
+    pub fn get(&self, name: &str) -> Option<Quoted<'p>> {
+        self.iter()
+            .find(|label| label.name.is(name))
+            .map(|label| label.value)
+    }
+
+    /// A hash of the label set but for the label `except`, the same for any order of the labels and any way of writing
+    /// them. An empty value counts as no label. SipHash with fixed keys, so it is the same in every run.
+    pub fn key(&self, except: Option<&str>) -> u64 {
+        self.iter()
+            .filter(|label| !label.value.is_empty())
+            .filter(|label| !except.is_some_and(|name| label.name.is(name)))
+            .fold(0, |sum: u64, label| sum.wrapping_add(label.hash()))
+    }
+
+    /// No labels at all.
+    pub(super) fn none() -> Self {
+        Self { text: "", at: 0 }
+    }
+
+    pub(super) fn around(&self, name: &str) -> Around<'p> {
+        let trim = |text: &'p str| text.trim_matches([',', ' ', '\t']);
+        self.iter().find(|label| label.name.is(name)).map_or_else(
+            || Around {
+                rest: (trim(self.text), ""),
+                found: None,
+            },
+            |label| Around {
+                rest: (
+                    trim(&self.text[..label.start]),
+                    trim(&self.text[label.end..]),
+                ),
+                found: Some((label.value, self.at + label.value_at)),
+            },
+        )
+    }
+
+    fn repeats_a_name(&self) -> bool {
+        self.iter().enumerate().any(|(nth, label)| {
+            let name = label.name.text();
+            self.iter().take(nth).any(|other| other.name.is(&name))
+        })
+    }
+}
+
+impl<'p> IntoIterator for &RawLabels<'p> {
+    type Item = Label<'p>;
+    type IntoIter = Labels<'p>;
+
+    fn into_iter(self) -> Labels<'p> {
+        self.iter()
+    }
+}
+
+impl Label<'_> {
+    fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.name.hash_into(&mut hasher);
+        hasher.write_u8(SEPARATOR);
+        self.value.hash_into(&mut hasher);
+        hasher.finish()
+    }
+
+    /// One of 64 bits that tells most names apart, so that the exact search for a repeated name is rarely needed.
+    fn name_bit(&self) -> u64 {
+        match self.name.raw().as_bytes() {
+            [] => 1,
+            name @ [first, .., last] => {
+                1 << ((name.len() ^ usize::from(*first) ^ (usize::from(*last) << 1)) & 63)
+            }
+            [only] => 1 << (only & 63),
+        }
+    }
+}
+
+impl<'p> Iterator for Labels<'p> {
+    type Item = Label<'p>;
+
+    fn next(&mut self) -> Option<Label<'p>> {
+        loop {
+            match item(&mut self.cursor) {
+                Ok(Some(Item::Label(label))) => return Some(label),
+                Ok(Some(Item::Name(_))) => {}
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// Reads the block whose opening brace is at `open` of `line`, which begins at `line_at` of the page.
+pub(super) fn block(
+    line: &str,
+    open: usize,
+    line_at: usize,
+    labels_max: usize,
+) -> Result<Block<'_>, Problem> {
+    let start = open + 1;
+    let mut cursor = Cursor::new(line, start);
+    let (mut name, mut count, mut bits, mut exact) = (None, 0, 0, false);
+    while let Some(item) = item(&mut cursor)? {
+        match item {
+            Item::Name(_) if name.is_some() => return Err(Problem::Name),
+            Item::Name(quoted) => name = Some(quoted),
+            Item::Label(label) => {
+                count += 1;
+                let bit = label.name_bit();
+                // Two ways to escape one name have different bits, hence the exact search.
+                exact |= bits & bit != 0 || label.name.is_escaped();
+                bits |= bit;
+            }
+        }
+        if labels_max < count {
+            return Err(Problem::TooManyLabels);
+        }
+    }
+    let end = cursor.at();
+    if !cursor.eat(b'}') {
+        return Err(Problem::Labels);
+    }
+    let labels = RawLabels {
+        text: &line[start..end],
+        at: line_at + start,
+    };
+    if exact && labels.repeats_a_name() {
+        return Err(Problem::RepeatedLabel);
+    }
+    Ok(Block {
+        labels,
+        name,
+        end: end + 1,
+    })
+}
+
+/// One item and the comma after it; `None` at the closing brace or at the end.
+fn item<'p>(cursor: &mut Cursor<'p>) -> Result<Option<Item<'p>>, Problem> {
+    cursor.blank();
+    let start = cursor.at();
+    let (name, bare) = match cursor.peek() {
+        None | Some(b'}') => return Ok(None),
+        Some(b'"') => (cursor.quoted(), false),
+        Some(_) => (cursor.label_name(), true),
+    };
+    let name = name.ok_or(Problem::Labels)?;
+    cursor.blank();
+    let found = if cursor.eat(b'=') {
+        cursor.blank();
+        let value_at = cursor.at() + 1;
+        let value = cursor.quoted().ok_or(Problem::Labels)?;
+        Item::Label(Label {
+            name,
+            value,
+            start,
+            end: cursor.at(),
+            value_at,
+        })
+    } else if bare {
+        return Err(Problem::Labels);
+    } else {
+        Item::Name(name)
+    };
+    cursor.blank();
+    match cursor.peek() {
+        None | Some(b'}') => {}
+        Some(_) if cursor.eat(b',') => {}
+        Some(_) => return Err(Problem::Labels),
+    }
+    Ok(Some(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<(String, String)>, Problem> {
+        block(text, 0, 0, 8).map(|block| pairs(&block.labels))
+    }
+
+    fn pairs(labels: &RawLabels<'_>) -> Vec<(String, String)> {
+        labels
+            .iter()
+            .map(|label| (label.name.text().into(), label.value.text().into()))
+            .collect()
+    }
+
+    fn key(text: &str) -> u64 {
+        block(text, 0, 0, 8).unwrap().labels.key(Some("le"))
+    }
+
+    #[test]
+    fn legal_blocks_are_read_as_written() {
+        for (text, expected) in [
+            ("{}", &[][..]),
+            ("{ }", &[]),
+            (r#"{x="1,2",y="3"}"#, &[("x", "1,2"), ("y", "3")]),
+            (r#"{x="k=v",y="3"}"#, &[("x", "k=v"), ("y", "3")]),
+            (r#"{ x = "1" , y = "2" , }"#, &[("x", "1"), ("y", "2")]),
+            ("{\tx\t=\t\"1\"\t}", &[("x", "1")]),
+            (r#"{path="/o/{id}"}"#, &[("path", "/o/{id}")]),
+            (
+                r#"{path="/x,pod=other",code="200"}"#,
+                &[("path", "/x,pod=other"), ("code", "200")],
+            ),
+            (r#"{a="\"\\\n"}"#, &[("a", "\"\\\n")]),
+            (r#"{"my.label"="1"}"#, &[("my.label", "1")]),
+            (r#"{"my.metric",x="1"}"#, &[("x", "1")]),
+            (r#"{x=""}"#, &[("x", "")]),
+            (r#"{x="ü\"é"}"#, &[("x", "ü\"é")]),
+        ] {
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            assert_eq!(read(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn broken_blocks_are_refused() {
+        for (text, expected) in [
+            ("{", Problem::Labels),
+            (r#"{x="1"#, Problem::Labels),
+            (r#"{x="1""#, Problem::Labels),
+            (r#"{x=1}"#, Problem::Labels),
+            (r#"{x}"#, Problem::Labels),
+            (r#"{="1"}"#, Problem::Labels),
+            (r#"{,}"#, Problem::Labels),
+            (r#"{x="1",,y="2"}"#, Problem::Labels),
+            (r#"{x="1" y="2"}"#, Problem::Labels),
+            (r#"{1x="1"}"#, Problem::Labels),
+            (r#"{a:b="1"}"#, Problem::Labels),
+            (r#"{x="1",x="2"}"#, Problem::RepeatedLabel),
+            (r#"{x="1","x"="2"}"#, Problem::RepeatedLabel),
+            (r#"{"a\\z"="1","a\z"="2"}"#, Problem::RepeatedLabel),
+            (r#"{"a","b"}"#, Problem::Name),
+            (
+                r#"{a="",b="",c="",d="",e="",f="",g="",h="",i=""}"#,
+                Problem::TooManyLabels,
+            ),
+        ] {
+            assert_eq!(read(text), Err(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn labels_whose_bits_collide_are_still_told_apart() {
+        // `ab` and `cb` ... share length and last byte; all 26 first letters cannot have bits of their own.
+        let names: Vec<String> = ('a'..='z').map(|first| format!("{first}bcd")).collect();
+        let text = format!(
+            "{{{}}}",
+            names
+                .iter()
+                .map(|name| format!("{name}=\"1\""))
+                .collect::<Vec<_>>()
+                .join(",")
+        );
+        assert!(block(&text, 0, 0, 64).is_ok());
+    }
+
+    #[test]
+    fn a_key_ignores_order_spelling_and_the_excepted_label() {
+        let plain = key(r#"{a="1",b="2"}"#);
+        for same in [
+            r#"{b="2",a="1"}"#,
+            r#"{ a = "1", "b"="2", }"#,
+            r#"{a="1",le="0.5",b="2"}"#,
+            r#"{a="1",b="2",c=""}"#,
+            r#"{"a.metric",a="1",b="2"}"#,
+        ] {
+            assert_eq!(key(same), plain, "{same}");
+        }
+        for other in [
+            r#"{a="1"}"#,
+            r#"{a="2",b="1"}"#,
+            r#"{a="1,b=2"}"#,
+            r#"{ab="1",b="2"}"#,
+            r#"{a="1",b="2",c="3"}"#,
+        ] {
+            assert_ne!(key(other), plain, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_text_around_a_label_is_that_of_the_series_without_it() {
+        let around = |text| {
+            let block = block(text, 0, 0, 8).unwrap();
+            block.labels.around("le").rest
+        };
+        let bare = around(r#"{a="1",b="2"}"#);
+        assert_eq!(around(r#"{a="1",b="2",le="0.5"}"#), bare);
+        assert_eq!(around(r#"{a="1",b="2", le="0.5", }"#), bare);
+        assert_ne!(around(r#"{a="1",le="0.5",b="2"}"#), bare);
+    }
+}
