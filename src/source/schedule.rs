@@ -92,7 +92,7 @@ mod tests {
             assert_eq!(share(&target), share(&target.clone()));
             tenths[(share(&target) * 10.0) as usize] += 1;
         }
-        assert!(tenths.iter().all(|&n| 60 <= n && n <= 140), "{tenths:?}");
+        assert!(tenths.iter().all(|n| (60..=140).contains(n)), "{tenths:?}");
     }
 
     proptest! {

@@ -1,5 +1,5 @@
 //! What several tests need: free ports, temporary files, servers that end with the test.
 
-pub mod authority;
-pub mod redis_server;
-pub mod rogue;
+pub(crate) mod authority;
+pub(crate) mod redis_server;
+pub(crate) mod rogue;

@@ -8,14 +8,20 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taffrail::exposition::{Format, Limits, Want};
+use taffrail::exposition::{Format, Want};
 use taffrail::model::health::Failure;
 use taffrail::model::id::{ServiceId, TargetId};
 use taffrail::source::scrape::{Endpoint, Fetcher, ScrapeSpec, Shared};
 
 use crate::fixtures::rogue::{self, Rogue};
 
-const PAGE: &str = "# TYPE requests_total counter\nrequests_total 7\n";
+const PAGE: &str = "\
+# TYPE http_request_duration_seconds histogram
+http_request_duration_seconds_bucket{le=\"0.1\"} 3
+http_request_duration_seconds_bucket{le=\"+Inf\"} 4
+http_request_duration_seconds_sum 0.5
+http_request_duration_seconds_count 4
+";
 
 /// Within this everything that is going to happen has happened, on a slow machine too.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,16 +36,11 @@ fn spec(port: u16) -> ScrapeSpec {
 }
 
 fn spec_of(url: &str) -> ScrapeSpec {
-    let limits = Limits {
-        line_bytes: 64 * 1024,
-        lines: 100_000,
-        series: 2000,
-    };
     let endpoint = Endpoint::parse(url).unwrap();
     let interval = Duration::from_millis(20);
     ScrapeSpec {
         timeout: PATIENCE,
-        ..ScrapeSpec::new(target(url), endpoint, interval, Want::default(), limits)
+        ..ScrapeSpec::new(target(url), endpoint, interval, Want::default())
     }
 }
 

@@ -78,7 +78,7 @@ where
     B::Error: Error + 'static,
 {
     // Refuses at once what says that it is too large.
-    if bytes_max as u64 <= body.size_hint().lower().saturating_sub(1) {
+    if (bytes_max as u64) < body.size_hint().lower() {
         return Err(failure::too_large(bytes_max));
     }
     let mut unpacker = Unpacker::new(coding, std::mem::take(&mut page.bytes), bytes_max);

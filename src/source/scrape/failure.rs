@@ -98,10 +98,11 @@ pub(super) fn too_large(bytes_max: usize) -> Failure {
 }
 
 fn tls_within(error: &(dyn Error + 'static)) -> Option<Failure> {
-    use rustls::CertificateError::UnknownIssuer;
+    use rustls::CertificateError::{BadSignature, UnknownIssuer};
     let cause = find::<rustls::Error>(error)?;
     let advice = match cause {
-        rustls::Error::InvalidCertificate(UnknownIssuer) => {
+        // A bad signature is how an authority looks that was made anew under its old name.
+        rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature) => {
             "; name the CA file that its issuer is in"
         }
         rustls::Error::InvalidMessage(_) => "; does the port speak TLS?",

@@ -59,10 +59,11 @@ impl Fetcher {
     }
 
     async fn attempt(&mut self, progress: &mut Progress) -> Result<Page<'_>, Failure> {
-        let headers = request::headers(&self.spec, ACCEPT)?;
+        let headers = request::headers(&self.spec)?;
         let (connection, answer) = self.send(&headers, progress).await?;
         check_status(answer.status(), &self.spec)?;
-        let format = format_of(answer.headers())?;
+        let content_type = answer.headers().get(CONTENT_TYPE);
+        let format = Format::from_content_type(content_type.and_then(|value| value.to_str().ok()))?;
         let coding = Coding::of(answer.headers(), self.spec.gzip)?;
         *progress = Progress::AwaitingRoom;
         let mut page = self.shared.page(format).await;
@@ -124,23 +125,4 @@ fn check_status(status: StatusCode, spec: &ScrapeSpec) -> Result<(), Failure> {
         _ => (FailureReason::Status, format!("answered {code}")),
     };
     Err(Failure::new(reason, message))
-}
-
-// INTEGRATOR: what follows stands in for `exposition::ACCEPT` and `Format::from_content_type`.
-
-const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;escaping=underscores;q=0.6,\
-                      text/plain;version=0.0.4;escaping=underscores;q=0.5";
-
-fn format_of(headers: &HeaderMap) -> Result<Format, Failure> {
-    let content_type = headers
-        .get(CONTENT_TYPE)
-        .map_or("text/plain", |value| value.to_str().unwrap_or_default());
-    match content_type.split(';').next().unwrap_or_default().trim() {
-        "text/plain" => Ok(Format::Text),
-        "application/openmetrics-text" => Ok(Format::OpenMetrics),
-        _ => Err(Failure::new(
-            FailureReason::Malformed,
-            "the answer's Content-Type is not that of a page of metrics",
-        )),
-    }
 }

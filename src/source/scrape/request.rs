@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 
 use super::spec::{Auth, ScrapeSpec};
+use crate::exposition;
 use crate::model::health::{Failure, FailureReason};
 use crate::source::secret::SecretRef;
 
@@ -17,11 +18,11 @@ const AGENT: HeaderValue =
 /// How long the target has, as Prometheus says it: some exporters gather less when in a hurry.
 const TIMEOUT_SECONDS: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
-/// The headers of one scrape. `accept` is what [`crate::exposition`] can read.
+/// The headers of one scrape.
 ///
 /// # Errors
 /// `unauthorized`, naming where the secret is, when one cannot be read or sent; `refused` when the host is no host name.
-pub(super) fn headers(spec: &ScrapeSpec, accept: &'static str) -> Result<HeaderMap, Failure> {
+pub(super) fn headers(spec: &ScrapeSpec) -> Result<HeaderMap, Failure> {
     let host = HeaderValue::try_from(spec.endpoint.authority())
         .map_err(|_| Failure::new(FailureReason::Refused, "the host is no host name"))?;
     let coding = if spec.gzip { "gzip" } else { "identity" };
@@ -30,7 +31,7 @@ pub(super) fn headers(spec: &ScrapeSpec, accept: &'static str) -> Result<HeaderM
     let mut headers = HeaderMap::from_iter([
         (HOST, host),
         (USER_AGENT, AGENT),
-        (ACCEPT, HeaderValue::from_static(accept)),
+        (ACCEPT, HeaderValue::from_static(exposition::ACCEPT)),
         (ACCEPT_ENCODING, HeaderValue::from_static(coding)),
         (TIMEOUT_SECONDS, timeout),
     ]);
@@ -82,22 +83,16 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::exposition::{Limits, Want};
+    use crate::exposition::Want;
     use crate::model::id::{ServiceId, TargetId};
     use crate::source::scrape::Endpoint;
 
     fn spec() -> ScrapeSpec {
-        let limits = Limits {
-            line_bytes: 1000,
-            lines: 1000,
-            series: 1000,
-        };
         ScrapeSpec::new(
             TargetId::new(&ServiceId::new("shop", "api"), "pod-1"),
             Endpoint::parse("http://app:8080/metrics").unwrap(),
             Duration::from_secs(1),
             Want::default(),
-            limits,
         )
     }
 
@@ -107,9 +102,9 @@ mod tests {
 
     #[test]
     fn a_request_says_who_asks_for_what_and_how_long_it_waits() {
-        let headers = headers(&spec(), "text/plain").unwrap();
+        let headers = headers(&spec()).unwrap();
         assert_eq!(headers[HOST], "app:8080");
-        assert_eq!(headers[ACCEPT], "text/plain");
+        assert_eq!(headers[ACCEPT], exposition::ACCEPT);
         assert_eq!(headers[ACCEPT_ENCODING], "identity");
         assert_eq!(headers[TIMEOUT_SECONDS], "0.8");
         assert!(
@@ -127,7 +122,7 @@ mod tests {
         let mut spec = spec();
         spec.headers = vec![(token.clone(), literal("&^@$"))];
         spec.auth = Some(Auth::Bearer(literal("a.b-c/d+e==")));
-        let sent = headers(&spec, "text/plain").unwrap();
+        let sent = headers(&spec).unwrap();
         assert_eq!(sent[&token], "&^@$");
         assert_eq!(sent[AUTHORIZATION], "Bearer a.b-c/d+e==");
         let printed = format!("{sent:?} {spec:?}");
@@ -147,7 +142,7 @@ mod tests {
     fn a_secret_with_a_line_end_is_refused_without_showing_it() {
         let mut spec = spec();
         spec.headers = vec![(HeaderName::from_static("x-auth-token"), literal("hu\nsh"))];
-        let failure = headers(&spec, "text/plain").unwrap_err();
+        let failure = headers(&spec).unwrap_err();
         assert_eq!(failure.reason, FailureReason::Unauthorized);
         assert!(failure.message.contains("line end"));
         assert!(!failure.message.contains("hu"));

@@ -105,7 +105,6 @@ impl ScrapeSpec {
         endpoint: Endpoint,
         interval: Duration,
         want: exposition::Want,
-        page_limits: exposition::Limits,
     ) -> Self {
         Self {
             target,
@@ -113,7 +112,7 @@ impl ScrapeSpec {
             interval,
             timeout: default_timeout(interval),
             want,
-            page_limits,
+            page_limits: exposition::Limits::default(),
             body_bytes_max: BODY_BYTES_MAX,
             headers: Vec::new(),
             auth: None,

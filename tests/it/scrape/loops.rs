@@ -63,6 +63,8 @@ async fn a_target_is_read_again_and_again_and_each_batch_says_when() {
         assert_eq!(batch.target, target("pod-1"));
         assert!(before <= batch.at && batch.at <= clock::now());
         assert!(batch.took < PATIENCE);
+        assert_eq!(batch.reading.counts, [3.0, 4.0]);
+        assert_eq!(batch.reading.series[0].sum, Some(0.5));
         before = batch.at;
     }
     assert!(Duration::from_millis(60) <= before.since(started));
@@ -90,6 +92,25 @@ async fn a_failure_is_told_once_an_interval_and_a_recovery_is_seen() {
         assert_eq!(failure.reason, FailureReason::Status);
     }
     assert!(matches!(next(&mut updates).await, Update::Read(_)));
+}
+
+#[tokio::test]
+async fn a_page_that_cannot_be_read_is_a_failure_and_the_connection_stays() {
+    let server = Rogue::answering(|_, nth| match nth {
+        0 => rogue::page("<html>please log in</html>"),
+        1 => rogue::page("other_total 1\n"),
+        _ => rogue::page(PAGE),
+    })
+    .await;
+    let (mut updates, _stop, _task) = start(spec(server.port));
+    for reason in [FailureReason::Malformed, FailureReason::NotFound] {
+        let Update::Failed { failure, .. } = next(&mut updates).await else {
+            panic!("there is no histogram in the page");
+        };
+        assert_eq!(failure.reason, reason, "{failure}");
+    }
+    assert!(matches!(next(&mut updates).await, Update::Read(_)));
+    assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]

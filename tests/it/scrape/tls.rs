@@ -42,6 +42,7 @@ async fn a_target_of_an_own_authority_is_read_over_one_connection() {
 #[tokio::test]
 async fn a_certificate_of_an_unknown_authority_a_wrong_name_or_a_past_date_is_refused() {
     let (authority, other) = (Authority::new(), Authority::new());
+    // Both authorities have the same name, as one has that was made anew.
     for (tls, trusted, part) in [
         (authority.server(ADDRESS), &other, "CA file"),
         (authority.server("app.shop.svc"), &authority, "name"),
