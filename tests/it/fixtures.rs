@@ -1,2 +1,2 @@
 //! What several tests need: free ports, temporary files, servers that end with the test.
-pub mod redis_server;
+pub(crate) mod redis_server;

@@ -277,8 +277,13 @@ mod tests {
                 let _ = theirs.read(&mut asked).await;
                 let _ = theirs.write_all(&says).await;
             };
-            let (reply, ()) = tokio::join!(link.ask_one(&Request::Ping), server);
-            assert_eq!(link.in_sync, reply.is_ok());
+            // The link goes once it has failed: a server that still talks must notice.
+            let client = async move {
+                let reply = link.ask_one(&Request::Ping).await;
+                assert_eq!(link.in_sync, reply.is_ok());
+                reply
+            };
+            let (reply, ()) = tokio::join!(client, server);
             reply
         })
     }
