@@ -20,6 +20,7 @@ use super::spec::{Connection, RedisTls};
 use super::tls;
 use crate::clock;
 use crate::model::health::{Failure, FailureReason};
+use crate::source::secret::SecretRef;
 
 /// Bytes of all replies of one read. A server with every command in use says about 100 KiB; decoded, a reply of only
 /// the smallest values takes some twenty times its bytes, so this also keeps a hostile server's cost near 20 MiB.
@@ -157,7 +158,7 @@ impl Link {
         if let Some(password) = &connection.password {
             let username = connection.username.as_ref();
             requests.push(Request::Auth {
-                username: username.map(|name| name.read()).transpose()?,
+                username: username.map(SecretRef::read).transpose()?,
                 password: password.read()?,
             });
         }
