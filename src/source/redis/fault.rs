@@ -107,9 +107,9 @@ pub(super) fn from_server(error: &ServerError, request: &Request<'_>) -> Failure
     Failure::new(reason, message)
 }
 
-/// The server does not have the command, or this user may not use it: true of what an older or other server lacks.
-pub(super) fn is_unknown_command(detail: &str) -> bool {
-    // "unknown command", "Unknown subcommand or wrong number of arguments", "unknown subcommand".
+/// The server does not have the command: an older one, or one that speaks Redis' protocol but is another.
+fn is_unknown_command(detail: &str) -> bool {
+    // "unknown command", "unknown subcommand", "Unknown subcommand or wrong number of arguments": versions differ.
     detail
         .get(..7)
         .is_some_and(|start| start.eq_ignore_ascii_case("unknown"))

@@ -19,6 +19,7 @@ use super::request::Request;
 use super::spec::Connection;
 use crate::clock;
 use crate::model::health::{Failure, FailureReason};
+use crate::source::secret::SecretRef;
 use crate::source::tls::{self, TlsSpec};
 
 /// Bytes of all replies of one read. A server with every command in use says about 100 KiB; decoded, a reply of only
@@ -157,7 +158,7 @@ impl Link {
         if let Some(password) = &connection.password {
             let username = connection.username.as_ref();
             requests.push(Request::Auth {
-                username: username.map(|name| name.read()).transpose()?,
+                username: username.map(SecretRef::read).transpose()?,
                 password: password.read()?,
             });
         }
@@ -278,8 +279,13 @@ mod tests {
                 let _ = theirs.read(&mut asked).await;
                 let _ = theirs.write_all(&says).await;
             };
-            let (reply, ()) = tokio::join!(link.ask_one(&Request::Ping), server);
-            assert_eq!(link.in_sync, reply.is_ok());
+            // The link goes once it has failed: a server that still talks must notice.
+            let client = async move {
+                let reply = link.ask_one(&Request::Ping).await;
+                assert_eq!(link.in_sync, reply.is_ok());
+                reply
+            };
+            let (reply, ()) = tokio::join!(client, server);
             reply
         })
     }

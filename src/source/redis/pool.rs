@@ -80,7 +80,7 @@ mod tests {
         let mut held: Vec<_> = (0..CONNECTIONS_MAX)
             .map(|port| slot_of(port).unwrap())
             .collect();
-        let failure = slot_of(CONNECTIONS_MAX).unwrap_err();
+        let failure = slot_of(CONNECTIONS_MAX).err().unwrap();
         assert_eq!(failure.reason, FailureReason::TooLarge);
         held.pop();
         assert!(slot_of(CONNECTIONS_MAX).is_ok());

@@ -36,7 +36,7 @@ pub(super) async fn read(
     let histogram = match &reported.histogram {
         Some(histogram) => {
             let length = link.ask_one(&Request::HashLength(&histogram.key)).await??;
-            check_length(&histogram.key, length)?;
+            check_length(&histogram.key, &length)?;
             let fields = link.ask_one(&Request::HashFields(&histogram.key)).await??;
             Some(Histogram::from_fields(histogram, fields)?)
         }
@@ -111,11 +111,11 @@ pub(super) fn number_of(key: &str, reply: Reply) -> Result<Option<f64>, Failure>
         })
 }
 
-fn check_length(key: &str, length: Value) -> Result<(), Failure> {
+fn check_length(key: &str, length: &Value) -> Result<(), Failure> {
     match length {
         Value::Int(0) => Err(missing(key)),
         // One more than the bounds, for `+Inf`.
-        Value::Int(fields) if fields <= BUCKETS_MAX as i64 + 1 => Ok(()),
+        Value::Int(fields) if *fields <= BUCKETS_MAX as i64 + 1 => Ok(()),
         Value::Int(fields) => Err(Failure::new(
             FailureReason::TooLarge,
             format!(
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_hash_of_more_fields_than_a_histogram_has_is_not_fetched() {
-        let reason = |fields| check_length("h", Value::Int(fields)).map_err(|f| f.reason);
+        let reason = |fields| check_length("h", &Value::Int(fields)).map_err(|f| f.reason);
         assert_eq!(reason(12), Ok(()));
         assert_eq!(reason(0), Err(FailureReason::NotFound));
         assert_eq!(reason(1_000_000), Err(FailureReason::TooLarge));

@@ -131,7 +131,8 @@ pub enum Measure {
         /// The consumer group.
         group: String,
     },
-    /// Entries of a stream not yet delivered to this consumer group. Redis sometimes cannot know; then it is unknown.
+    /// Entries of a stream not yet delivered to this consumer group, as Redis says it. After deletions Redis sometimes
+    /// cannot know, and then it is unknown; Redis 7.0 may also go on counting entries deleted before delivery.
     Lag {
         /// The consumer group.
         group: String,
