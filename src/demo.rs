@@ -36,7 +36,8 @@ use crate::model::time::Timestamp;
 
 use adapter::Adapter;
 use fleet::Fleet;
-use picture::{Picture, Plain};
+use picture::Picture;
+use picture::plain::{Plain, ending};
 use recorder::Recorder;
 use scaler::Scaler;
 use timeline::{Summary, Verdict};
@@ -258,7 +259,7 @@ impl Stage {
         std::fs::write(path, html).with_context(|| format!("writing the report to {}; choose another place with --report", path.display()))?;
         let say = |line: &str| if json { eprintln!("{line}") } else { println!("{line}") };
         say("");
-        picture::ending(&Summary::of(run)).iter().for_each(|line| say(line));
+        ending(&Summary::of(run)).iter().for_each(|line| say(line));
         say(&format!("\nReport: {}", path.display()));
         if json {
             println!("{}", run.to_json());

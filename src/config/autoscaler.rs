@@ -88,15 +88,15 @@ pub fn from_value(object: &Value) -> Result<Spec, SpecError> {
     })
 }
 
-/// As [`from_value`], from JSON text.
+/// As [`from_value`], from YAML text, of which JSON is a part.
 ///
 /// # Errors
 ///
-/// As [`from_value`]; text that is no JSON is an error of the root.
-pub fn from_json(text: &str) -> Result<Spec, SpecError> {
-    let value: Value = serde_json::from_str(text).map_err(|error| SpecError {
+/// As [`from_value`]; text that is no YAML is an error of the root.
+pub fn from_yaml(text: &str) -> Result<Spec, SpecError> {
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| SpecError {
         path: "the object".to_owned(),
-        problem: Problem::MustBe(format!("JSON: {error}")),
+        problem: Problem::MustBe(format!("YAML: {error}")),
     })?;
     from_value(&value)
 }
@@ -373,7 +373,7 @@ mod tests {
         };
         assert_eq!(from_value(&spec), Ok(expected.clone()));
         let object = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "spec": spec});
-        assert_eq!(from_json(&object.to_string()), Ok(expected));
+        assert_eq!(from_yaml(&object.to_string()), Ok(expected));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::engine::{Objective, ServiceSpec, WIDEST_WINDOW};
-use crate::exposition::{Limits, Want};
+use crate::exposition::Want;
 use crate::model::id::{ServiceId, TargetId};
 use crate::model::matcher::Matchers;
 use crate::source::SourceSpec;
@@ -252,7 +252,6 @@ fn scrape_template(
         nowhere,
         interval,
         want,
-        Limits::default(),
     );
     Ok(ScrapeSpec {
         timeout: duration("spec.source.pods.timeout", pods.timeout.as_ref())?

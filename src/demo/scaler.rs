@@ -94,7 +94,7 @@ impl Scaler {
         let mut answers = Vec::new();
         for metric in self.spec().metrics.clone() {
             answers.push(match &metric {
-                MetricSpec::External { name, .. } => {
+                MetricSpec::External { metric: name, .. } => {
                     let selector = format!("service={SERVICE},quantile=0.95");
                     self.reader.read(name, &selector).await.map(Answer::Values)
                 }
@@ -110,7 +110,7 @@ impl Scaler {
         let decision = self.hpa.reconcile(now, &observed);
         self.sync_shadow(now, used.values().sum());
         let replicas = u32::try_from(decision.desired).unwrap_or(0);
-        let names: Vec<String> = self.spec().metrics.iter().map(metric_name).collect();
+        let names: Vec<String> = self.spec().metrics.iter().map(|metric| metric.name().to_owned()).collect();
         let (proposals, winner) = match &decision.path {
             Path::Metrics { proposals, winner, .. } => (proposals.as_slice(), names.get(*winner).cloned()),
             Path::Failed { proposals } => (proposals.as_slice(), None),
@@ -146,15 +146,6 @@ impl Scaler {
         };
         let desired = self.cpu_only.reconcile(now, &observed).desired;
         self.cpu_only_replicas = u32::try_from(desired).unwrap_or(replicas);
-    }
-}
-
-/// The metric's name as people write it.
-fn metric_name(metric: &MetricSpec) -> String {
-    match metric {
-        MetricSpec::External { name, .. } => name.clone(),
-        MetricSpec::Resource { resource, .. } => resource.clone(),
-        other => other.to_string(),
     }
 }
 
