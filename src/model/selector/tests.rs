@@ -221,8 +221,7 @@ fn any_selector() -> impl Strategy<Value = Selector> {
         (0..=i64::MAX).prop_map(Operator::GreaterThan),
         (0..=i64::MAX).prop_map(Operator::LessThan),
     ];
-    let requirement =
-        (key, operator).prop_map(|(key, operator)| Requirement { key, operator });
+    let requirement = (key, operator).prop_map(|(key, operator)| Requirement { key, operator });
     proptest::collection::vec(requirement, 0..6).prop_map(Selector::new)
 }
 
