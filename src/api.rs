@@ -1,1 +1,225 @@
-//! The aggregated API: discovery, reads, TLS.
+//! The aggregated API: discovery, reads, health, over TLS.
+//!
+//! Every answer comes from memory: documents that are written once at start, and the latest [`Snapshot`]. Nothing here
+//! waits for a source, so discovery, which is how Kubernetes judges the adapter's health, answers even when every
+//! source is down. No answer ever carries `Retry-After`: the HPA controller would sleep that long in one of the five
+//! workers that all HPAs of a cluster share.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`read`] | a metric, a namespace and a selector to an `ExternalMetricValueList` |
+//! | [`discovery`], [`openapi`] | the documents |
+//! | [`health`] | `/livez`, `/readyz`, `/healthz` |
+//! | [`guard`] | what every request goes through: identity headers, limits, deadline, panics, the event |
+//! | [`accept`], [`query`], [`status`], [`reply`] | content negotiation, query strings, errors, bodies |
+//! | [`server`], [`tls`] | the accept loop, the serving certificate |
+
+pub mod server;
+pub mod tls;
+
+mod accept;
+mod discovery;
+mod guard;
+mod health;
+mod openapi;
+mod query;
+mod read;
+mod reply;
+mod status;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::handler::Handler;
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::get;
+use tokio::sync::{Semaphore, watch};
+
+use crate::engine::snapshot::{Metric, Snapshot};
+
+use discovery::Documents;
+use status::Status;
+
+/// The API group.
+pub const GROUP: &str = "external.metrics.k8s.io";
+
+/// Its version.
+pub const VERSION: &str = "v1beta1";
+
+/// Both, as objects name them.
+pub const GROUP_VERSION: &str = "external.metrics.k8s.io/v1beta1";
+
+/// The path below which the group is served.
+pub const GROUP_VERSION_PATH: &str = "/apis/external.metrics.k8s.io/v1beta1";
+
+/// What one request may cost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Reads whose answer has not left yet; one more is a 429. Discovery and health are not counted, so that a flood
+    /// of reads cannot make the API seem down. 400 is what Kubernetes' own servers allow.
+    pub reads_in_flight: usize,
+    /// How long one request may take; then it is a 504. Kubernetes would wait for 60 s, and all HPAs with it.
+    pub deadline: Duration,
+    /// How old the snapshot may be; then reads are a 503. It is made every second, so after ten of them something is
+    /// broken, and the HPA acts on any number however stale.
+    pub snapshot_age_max: Duration,
+}
+
+/// One answered request, for counters and histograms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RequestEvent {
+    /// The metric that was read; absent for discovery, health, and metrics that do not exist.
+    pub resource: Option<Metric>,
+    /// In the words of Kubernetes' own servers: `LIST` for a read, `WATCH` for a refused watch, else `GET` or `OTHER`.
+    pub verb: &'static str,
+    /// The HTTP status code.
+    pub code: u16,
+    /// From the request's arrival to its answer, without sending it.
+    pub took: Duration,
+    /// The age of the oldest read behind the answer's items, when it has any.
+    pub age: Option<Duration>,
+}
+
+/// What is told of each request. It is called on the request's path, so it must be quick.
+pub type Observer = Arc<dyn Fn(RequestEvent) + Send + Sync>;
+
+/// What all requests share.
+pub struct AppState {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    limits: Limits,
+    observer: Observer,
+    reads: Arc<Semaphore>,
+    documents: Documents,
+    /// Set once when every service had a chance to be known; see [`health`].
+    settled: AtomicBool,
+    draining: AtomicBool,
+}
+
+// === impl AppState ===
+
+impl AppState {
+    /// The state of an API that answers from `snapshots`.
+    pub fn new(snapshots: watch::Receiver<Arc<Snapshot>>) -> Self {
+        let limits = Limits::default();
+        Self {
+            snapshots,
+            limits,
+            observer: Arc::new(|_| {}),
+            reads: Arc::new(Semaphore::new(limits.reads_in_flight)),
+            documents: Documents::new(),
+            settled: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.reads = Arc::new(Semaphore::new(limits.reads_in_flight));
+        self.limits = limits;
+        self
+    }
+
+    /// The same with someone who is told of each request.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Observer) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// Makes `/readyz` fail, so that no new connections are sent here while the old ones are served out.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Reads whose answers have not left yet.
+    pub fn reads_in_flight(&self) -> usize {
+        self.limits
+            .reads_in_flight
+            .saturating_sub(self.reads.available_permits())
+    }
+
+    /// The latest snapshot.
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshots.borrow())
+    }
+}
+
+impl fmt::Debug for AppState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppState")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            reads_in_flight: 400,
+            deadline: Duration::from_secs(2),
+            snapshot_age_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Every path of the API.
+pub fn router(state: Arc<AppState>) -> Router {
+    let routes = Router::new()
+        .route("/", get(discovery::paths))
+        .route("/version", get(discovery::version))
+        .route("/openapi/v2", get(openapi::v2))
+        .route("/openapi/v3", get(openapi::v3))
+        .route(
+            &format!("/openapi/v3{GROUP_VERSION_PATH}"),
+            get(openapi::v3_group),
+        )
+        .route(
+            &format!("{GROUP_VERSION_PATH}/namespaces/{{namespace}}/{{metric}}"),
+            get(read::read),
+        );
+    let routes = with_slash(routes, "/apis", discovery::groups);
+    let routes = with_slash(routes, &format!("/apis/{GROUP}"), discovery::group);
+    let routes = with_slash(routes, GROUP_VERSION_PATH, discovery::resources);
+    health::routes(routes)
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(from_fn_with_state(Arc::clone(&state), guard::guard))
+        .with_state(state)
+}
+
+/// A route that Kubernetes' own servers answer with and without a slash at the end.
+fn with_slash<T: 'static>(
+    routes: Router<Arc<AppState>>,
+    path: &str,
+    handler: impl Handler<T, Arc<AppState>> + Clone,
+) -> Router<Arc<AppState>> {
+    routes
+        .route(path, get(handler.clone()))
+        .route(&format!("{path}/"), get(handler))
+}
+
+async fn unknown_path(
+    State(_): State<Arc<AppState>>,
+    request: Request,
+) -> Result<Response, Status> {
+    Err(Status::not_found(format!(
+        "there is nothing at {}; metrics are at {GROUP_VERSION_PATH}/namespaces/NAMESPACE/METRIC",
+        request.uri().path()
+    )))
+}
+
+async fn unknown_method(request: Request) -> Result<Response, Status> {
+    Err(Status::method_not_allowed(format!(
+        "{} is not allowed on {}: external metrics can only be read",
+        request.method(),
+        request.uri().path()
+    )))
+}

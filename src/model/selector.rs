@@ -1,4 +1,15 @@
-//! The Kubernetes label selector: parsed from a query string, matched against labels.
+//! The Kubernetes label selector: parsed from a query string, matched against labels, printed in canonical form.
+//!
+//! The grammar is that of `k8s.io/apimachinery/pkg/labels`, which is what an HPA's client prints. `=` and `in` of one
+//! value are one operator here, since nothing tells them apart but the spelling.
+
+use std::fmt;
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+pub use parse::{REQUIREMENTS_MAX, SELECTOR_BYTES_MAX, SelectorError};
 
 /// Requirements that must all hold; none at all selects everything.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -33,12 +44,25 @@ pub enum Operator {
 }
 
 impl Selector {
-    /// A selector of these requirements.
-    pub fn new(requirements: Vec<Requirement>) -> Self {
+    /// A selector of these requirements, put in order: equal selectors print alike however they were written.
+    pub fn new(mut requirements: Vec<Requirement>) -> Self {
+        requirements
+            .iter_mut()
+            .for_each(|requirement| requirement.operator.sort());
+        requirements.sort_by(|a, b| a.key.cmp(&b.key));
         Self { requirements }
     }
 
-    /// The requirements, in the order written.
+    /// Reads what stands behind `labelSelector=`, decoded. Empty text selects everything.
+    ///
+    /// # Errors
+    /// Text outside the grammar, a key or value that no label can have, or more than [`SELECTOR_BYTES_MAX`] bytes or
+    /// [`REQUIREMENTS_MAX`] requirements.
+    pub fn parse(text: &str) -> Result<Self, SelectorError> {
+        parse::parse(text).map(Self::new)
+    }
+
+    /// The requirements, in the order of their keys.
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements
     }
@@ -62,6 +86,48 @@ impl Requirement {
             Operator::DoesNotExist => value.is_none(),
             Operator::GreaterThan(bound) => integer().is_some_and(|n| *bound < n),
             Operator::LessThan(bound) => integer().is_some_and(|n| n < *bound),
+        }
+    }
+}
+
+impl Operator {
+    /// Sorts a set of values and drops what stands there twice: `k in (b,a,b)` is `k in (a,b)`.
+    fn sort(&mut self) {
+        if let Self::In(values) | Self::NotIn(values) = self {
+            values.sort();
+            values.dedup();
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, requirement) in self.requirements.iter().enumerate() {
+            if 0 < i {
+                f.write_str(",")?;
+            }
+            requirement.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = &self.key;
+        match &self.operator {
+            Operator::In(values) => match values.as_slice() {
+                [value] => write!(f, "{key}={value}"),
+                values => write!(f, "{key} in ({})", values.join(",")),
+            },
+            Operator::NotIn(values) => match values.as_slice() {
+                [value] => write!(f, "{key}!={value}"),
+                values => write!(f, "{key} notin ({})", values.join(",")),
+            },
+            Operator::Exists => f.write_str(key),
+            Operator::DoesNotExist => write!(f, "!{key}"),
+            Operator::GreaterThan(bound) => write!(f, "{key}>{bound}"),
+            Operator::LessThan(bound) => write!(f, "{key}<{bound}"),
         }
     }
 }

@@ -1,0 +1,103 @@
+//! What every request goes through, on one screen.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::body::HttpBody;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderName, Method};
+
+use crate::clock;
+
+use super::read::About;
+use super::status::Status;
+use super::{AppState, GROUP_VERSION_PATH, RequestEvent, query, reply};
+
+/// The longest path with query that is looked at. The longest selector, each byte of it percent-encoded, would not
+/// fit; one that an HPA writes fits ten times.
+const URI_BYTES_MAX: usize = 8 * 1024;
+
+/// Strips, limits, runs, renders and reports one request.
+pub(super) async fn guard(
+    State(state): State<Arc<AppState>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let began = clock::instant();
+    drop_identity(request.headers_mut());
+    let verb = verb(&request);
+    let method = request.method().clone();
+    let indent = reply::wants_indent(request.uri(), request.headers());
+
+    let mut response = match refuse(&request) {
+        Some(status) => status.into_response(),
+        None => run(&state, request, next).await,
+    };
+    Status::render(&mut response, &method, indent);
+
+    let about = response.extensions().get::<About>().copied();
+    let About { metric, age } = about.unwrap_or_default();
+    (state.observer)(RequestEvent {
+        resource: metric,
+        verb,
+        code: response.status().as_u16(),
+        took: began.elapsed(),
+        age,
+    });
+    response
+}
+
+/// The answer, within the deadline, and also when the handler panics: that costs one request, not the connection.
+async fn run(state: &AppState, request: Request, next: Next) -> Response {
+    let uri = request.uri().clone();
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(state.limits.deadline, answer).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            tracing::error!(path = uri.path(), "Request panicked");
+            Status::internal().into_response()
+        }
+        Err(_) => Status::timeout().into_response(),
+    }
+}
+
+/// Who the front proxy says the user is counts only behind the proxy's client certificate. Certificates are not
+/// verified yet, so these headers are anybody's, and no code behind this line may see them.
+fn drop_identity(headers: &mut HeaderMap) {
+    let is_identity = |name: &HeaderName| name.as_str().starts_with("x-remote-");
+    while let Some(name) = headers.keys().find(|name| is_identity(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// What is refused before it is routed. Other methods never reach a handler, whatever they carry.
+fn refuse(request: &Request) -> Option<Status> {
+    let uri = request.uri();
+    let uri_bytes = uri.path().len() + uri.query().map_or(0, str::len);
+    if URI_BYTES_MAX < uri_bytes {
+        return Some(Status::uri_too_long(URI_BYTES_MAX));
+    }
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    (reads && !request.body().is_end_stream()).then(Status::unwanted_body)
+}
+
+/// The verb as Kubernetes' request metrics name it.
+fn verb(request: &Request) -> &'static str {
+    let uri = request.uri();
+    let is_metric = uri
+        .path()
+        .strip_prefix(GROUP_VERSION_PATH)
+        .is_some_and(|rest| rest.starts_with("/namespaces/"));
+    match *request.method() {
+        Method::GET if is_metric && query::is_watch(uri.query().unwrap_or_default()) => "WATCH",
+        Method::GET if is_metric => "LIST",
+        Method::GET | Method::HEAD => "GET",
+        _ => "OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests;

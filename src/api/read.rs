@@ -1,0 +1,264 @@
+//! The one read there is: a metric of a namespace, as an `ExternalMetricValueList`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::Full;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::clock;
+use crate::engine::snapshot::{Item, Metric, Refusal, Snapshot};
+use crate::model::quantity;
+use crate::model::selector::Selector;
+use crate::model::time::Timestamp;
+
+use super::query::Query;
+use super::status::Status;
+use super::{AppState, GROUP_VERSION, Limits, accept, reply};
+
+/// What a read was about; [`super::guard`] finds it on the response.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct About {
+    pub(super) metric: Option<Metric>,
+    pub(super) age: Option<Duration>,
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    metadata: reply::Empty,
+    items: Vec<Value<'a>>,
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Value<'a> {
+    metric_name: &'static str,
+    metric_labels: Labels<'a>,
+    timestamp: Option<String>,
+    /// In this group and version the field is `window`; `windowSeconds` is another group's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<u64>,
+    value: String,
+}
+
+struct Labels<'a>(&'a [(&'static str, Arc<str>)]);
+
+/// An answer that counts as in flight until it was sent or its connection is gone: that is what holds memory when
+/// clients do not read.
+struct InFlight {
+    body: Full<Bytes>,
+    _permit: OwnedSemaphorePermit,
+}
+
+pub(super) async fn read(
+    State(state): State<Arc<AppState>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request: Request,
+) -> Response {
+    let mut about = About::default();
+    let answer = answer(&state, path, &request, &mut about);
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    response.extensions_mut().insert(about);
+    response
+}
+
+fn answer(
+    state: &AppState,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request: &Request,
+    about: &mut About,
+) -> Result<Response, Status> {
+    let Ok(Path((namespace, metric))) = path else {
+        return Err(Status::not_found("the path is not UTF-8".to_owned()));
+    };
+    about.metric = Metric::from_name(&metric);
+    let Ok(permit) = Arc::clone(&state.reads).try_acquire_owned() else {
+        return Err(Status::too_many_reads());
+    };
+    if !accept::takes_json(request.headers()) {
+        return Err(Status::not_acceptable());
+    }
+    let query = Query::parse(request.uri().query().unwrap_or_default())?;
+    let selector = Selector::parse(&query.label_selector)
+        .map_err(|error| Status::bad_request(error.to_string()))?;
+
+    let now = clock::now();
+    let snapshot = state.snapshot();
+    if about.metric.is_some() {
+        is_fresh(&snapshot, now, &state.limits).map_err(Status::unavailable)?;
+    }
+    let items = snapshot
+        .read(&namespace, &metric, &selector)
+        .map_err(refused)?;
+    let content = list(&metric, &namespace, &items)?;
+    about.age = items.iter().map(|item| now.since(item.at)).max();
+
+    let indent = reply::wants_indent(request.uri(), request.headers());
+    let body = InFlight {
+        body: Full::new(reply::write(&content, indent).into()),
+        _permit: permit,
+    };
+    Ok(reply::json(StatusCode::OK, Body::new(body)))
+}
+
+/// Whether numbers of `snapshot` may still be served.
+///
+/// # Errors
+/// Why not, as a sentence.
+pub(super) fn is_fresh(snapshot: &Snapshot, now: Timestamp, limits: &Limits) -> Result<(), String> {
+    if snapshot.at() == Timestamp::default() {
+        return Err("no metrics have been evaluated yet".to_owned());
+    }
+    let age = now.since(snapshot.at());
+    if age <= limits.snapshot_age_max {
+        return Ok(());
+    }
+    Err(format!(
+        "metrics were last evaluated {} s ago, and at most {} s are served",
+        age.as_secs(),
+        limits.snapshot_age_max.as_secs()
+    ))
+}
+
+fn refused(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::NotFound(message) | Refusal::Absent(message) => Status::not_found(message),
+        Refusal::Ambiguous(message) => Status::bad_request(message),
+    }
+}
+
+/// The answer's content. One value that has no Quantity makes the whole answer absent: the HPA adds items up, and
+/// would take the rest for the sum.
+fn list<'a>(metric: &str, namespace: &str, items: &'a [Item]) -> Result<List<'a>, Status> {
+    let metric_name = Metric::from_name(metric).map_or("", Metric::name);
+    let values: Option<Vec<Value<'a>>> = items
+        .iter()
+        .map(|item| Value::new(metric_name, item))
+        .collect();
+    let Some(values) = values else {
+        return Err(Status::not_found(format!(
+            "{metric} in namespace {namespace} has a value that no Quantity can hold"
+        )));
+    };
+    Ok(List {
+        kind: "ExternalMetricValueList",
+        api_version: GROUP_VERSION,
+        metadata: reply::Empty {},
+        items: values,
+    })
+}
+
+// === impl Value ===
+
+impl<'a> Value<'a> {
+    fn new(metric_name: &'static str, item: &'a Item) -> Option<Self> {
+        let window = item.window.as_secs();
+        Some(Self {
+            metric_name,
+            metric_labels: Labels(&item.labels),
+            timestamp: whole_seconds(item.at),
+            window: (0 < window).then_some(window),
+            value: quantity::from_value(item.value)?,
+        })
+    }
+}
+
+/// RFC 3339 in UTC, in whole seconds as Kubernetes writes times: `2026-08-22T10:15:30Z`.
+fn whole_seconds(at: Timestamp) -> Option<String> {
+    let second = at.ms().div_euclid(1000);
+    let at = jiff::Timestamp::from_second(second).ok()?;
+    Some(at.to_string())
+}
+
+impl Serialize for Labels<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in self.0 {
+            map.serialize_entry(key, value.as_ref())?;
+        }
+        map.end()
+    }
+}
+
+// === impl InFlight ===
+
+impl HttpBody for InFlight {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        std::pin::Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(value: f64) -> Item {
+        Item {
+            labels: vec![("service", "web".into())],
+            at: Timestamp::from_ms(1_787_393_730_999),
+            window: Duration::from_secs(60),
+            value,
+        }
+    }
+
+    fn written(items: &[Item]) -> String {
+        let list = list("REQUEST_rate", "shop", items).expect("values that a Quantity can hold");
+        String::from_utf8(reply::write(&list, false)).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn an_answer_is_written_as_kubernetes_writes_it() {
+        assert_eq!(
+            written(&[item(412.5)]),
+            concat!(
+                r#"{"kind":"ExternalMetricValueList","apiVersion":"external.metrics.k8s.io/v1beta1","metadata":{},"#,
+                r#""items":[{"metricName":"request_rate","metricLabels":{"service":"web"},"#,
+                r#""timestamp":"2026-08-22T10:15:30Z","window":60,"value":"412500m"}]}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_of_an_instant_has_no_window() {
+        let instant = Item {
+            window: Duration::ZERO,
+            ..item(1.0)
+        };
+        assert!(!written(&[instant]).contains("window"));
+    }
+
+    #[test]
+    fn one_value_that_no_quantity_can_hold_makes_the_answer_absent() {
+        for value in [f64::NAN, f64::INFINITY, -1.0, 9.3e15] {
+            let items = [item(1.0), item(value)];
+            let answer = list("request_rate", "shop", &items);
+            let status = answer.err().expect("an absent answer");
+            assert!(format!("{status:?}").contains("no Quantity"), "{value}");
+        }
+    }
+}
