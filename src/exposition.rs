@@ -26,6 +26,8 @@ mod oracle;
 #[cfg(test)]
 mod pages;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 pub use self::cursor::Quoted;
@@ -120,6 +122,44 @@ impl Format {
             )),
             None if media == "application/openmetrics-text" => Ok(Self::OpenMetrics),
             None => Ok(Self::Text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod format_tests {
+    use super::*;
+
+    #[test]
+    fn a_content_type_names_the_format() {
+        for (content_type, expected) in [
+            (None, Some(Format::Text)),
+            (
+                Some("text/plain; version=0.0.4; charset=utf-8"),
+                Some(Format::Text),
+            ),
+            (Some("application/octet-stream"), Some(Format::Text)),
+            (
+                Some("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+                Some(Format::OpenMetrics),
+            ),
+            (
+                Some("Application/OpenMetrics-Text"),
+                Some(Format::OpenMetrics),
+            ),
+            (Some("text/html; charset=utf-8"), None),
+            (Some("application/json"), None),
+            (
+                Some("application/vnd.google.protobuf; encoding=delimited"),
+                None,
+            ),
+        ] {
+            let format = Format::from_content_type(content_type);
+            assert_eq!(format.as_ref().ok(), expected.as_ref(), "{content_type:?}");
+            assert!(format.is_ok() || format.unwrap_err().reason == FailureReason::Malformed);
+        }
+        for format in ACCEPT.split(',').filter(|format| !format.starts_with('*')) {
+            assert!(Format::from_content_type(Some(format)).is_ok());
         }
     }
 }

@@ -7,6 +7,9 @@ use std::hash::{DefaultHasher, Hasher};
 use super::cursor::{Cursor, Quoted};
 use super::line::Problem;
 
+/// The label that holds a bucket's upper bound.
+pub(super) const BOUND: &str = "le";
+
 /// A byte that no UTF-8 text holds. It keeps `a="bc"` and `ab="c"` apart in the hash.
 const SEPARATOR: u8 = 0xff;
 
@@ -16,6 +19,8 @@ pub struct RawLabels<'p> {
     text: &'p str,
     /// Where `text` begins in the page.
     at: usize,
+    /// The label [`BOUND`], noted in passing: looking for it again would cost as much as the first reading.
+    bound: Option<Label<'p>>,
 }
 
 /// One label.
@@ -37,13 +42,30 @@ pub struct Labels<'p> {
     cursor: Cursor<'p>,
 }
 
-/// Labels split around one of them.
+/// A bucket's `le` as it is written, and where in the page.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Around<'p> {
-    /// What stands before and after it. Equal texts are equal label sets, which spares most lines the hashing.
-    pub(super) rest: (&'p str, &'p str),
-    /// Its value and where that begins in the page.
-    pub(super) found: Option<(Quoted<'p>, usize)>,
+pub(super) struct Bound<'p> {
+    pub(super) text: &'p str,
+    pub(super) at: usize,
+}
+
+/// The labels that the line before had in front of its last one, known to be well formed. Nearly every line of a
+/// histogram begins with them, and is read from there on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shared<'p> {
+    text: &'p str,
+    seen: Seen<'p>,
+}
+
+/// What is known of a block's labels up to some place in it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen<'p> {
+    count: usize,
+    /// The [`Label::name_bit`] of each.
+    name_bits: u64,
+    /// Whether two names may be the same.
+    suspicious: bool,
+    bound: Option<Label<'p>>,
 }
 
 /// A block of braces: labels, perhaps with the metric's name among them.
@@ -86,24 +108,30 @@ impl<'p> RawLabels<'p> {
 
     /// No labels at all.
     pub(super) fn none() -> Self {
-        Self { text: "", at: 0 }
+        Self {
+            text: "",
+            at: 0,
+            bound: None,
+        }
     }
 
-    pub(super) fn around(&self, name: &str) -> Around<'p> {
+    /// The bucket's bound.
+    pub(super) fn bound(&self) -> Option<Bound<'p>> {
+        self.bound.map(|label| Bound {
+            text: label.value.raw(),
+            at: self.at + label.value_at,
+        })
+    }
+
+    /// What stands before and after the bound. Equal texts are equal label sets, which spares most lines the hashing.
+    pub(super) fn around_bound(&self) -> (&'p str, &'p str) {
         let trim = |text: &'p str| text.trim_matches([',', ' ', '\t']);
-        self.iter().find(|label| label.name.is(name)).map_or_else(
-            || Around {
-                rest: (trim(self.text), ""),
-                found: None,
-            },
-            |label| Around {
-                rest: (
-                    trim(&self.text[..label.start]),
-                    trim(&self.text[label.end..]),
-                ),
-                found: Some((label.value, self.at + label.value_at)),
-            },
-        )
+        self.bound.map_or((trim(self.text), ""), |label| {
+            (
+                trim(&self.text[..label.start]),
+                trim(&self.text[label.end..]),
+            )
+        })
     }
 
     fn repeats_a_name(&self) -> bool {
@@ -149,7 +177,7 @@ impl<'p> Iterator for Labels<'p> {
 
     fn next(&mut self) -> Option<Label<'p>> {
         loop {
-            match item(&mut self.cursor) {
+            match item(&mut self.cursor, 0) {
                 Ok(Some(Item::Label(label))) => return Some(label),
                 Ok(Some(Item::Name(_))) => {}
                 Ok(None) | Err(_) => return None,
@@ -159,28 +187,30 @@ impl<'p> Iterator for Labels<'p> {
 }
 
 /// Reads the block whose opening brace is at `open` of `line`, which begins at `line_at` of the page.
-pub(super) fn block(
-    line: &str,
+pub(super) fn block<'p>(
+    line: &'p str,
     open: usize,
     line_at: usize,
     labels_max: usize,
-) -> Result<Block<'_>, Problem> {
+    shared: &mut Shared<'p>,
+) -> Result<Block<'p>, Problem> {
     let start = open + 1;
-    let mut cursor = Cursor::new(line, start);
-    let (mut name, mut count, mut bits, mut exact) = (None, 0, 0, false);
-    while let Some(item) = item(&mut cursor)? {
+    let (mut seen, mut last_at) = match line[start..].starts_with(shared.text) {
+        true => (shared.seen, start + shared.text.len()),
+        false => (Seen::default(), start),
+    };
+    let mut cursor = Cursor::new(line, last_at);
+    let (mut before_last, mut name) = (seen, None);
+    while let Some(item) = item(&mut cursor, start)? {
         match item {
             Item::Name(_) if name.is_some() => return Err(Problem::Name),
             Item::Name(quoted) => name = Some(quoted),
             Item::Label(label) => {
-                count += 1;
-                let bit = label.name_bit();
-                // Two ways to escape one name have different bits, hence the exact search.
-                exact |= bits & bit != 0 || label.name.is_escaped();
-                bits |= bit;
+                (before_last, last_at) = (seen, start + label.start);
+                seen.add(label);
             }
         }
-        if labels_max < count {
+        if labels_max < seen.count {
             return Err(Problem::TooManyLabels);
         }
     }
@@ -191,9 +221,16 @@ pub(super) fn block(
     let labels = RawLabels {
         text: &line[start..end],
         at: line_at + start,
+        bound: seen.bound,
     };
-    if exact && labels.repeats_a_name() {
+    if seen.suspicious && labels.repeats_a_name() {
         return Err(Problem::RepeatedLabel);
+    }
+    if name.is_none() {
+        *shared = Shared {
+            text: &line[start..last_at],
+            seen: before_last,
+        };
     }
     Ok(Block {
         labels,
@@ -202,10 +239,23 @@ pub(super) fn block(
     })
 }
 
-/// One item and the comma after it; `None` at the closing brace or at the end.
-fn item<'p>(cursor: &mut Cursor<'p>) -> Result<Option<Item<'p>>, Problem> {
+impl<'p> Seen<'p> {
+    fn add(&mut self, label: Label<'p>) {
+        let bit = label.name_bit();
+        self.count += 1;
+        // Two ways to escape one name have different bits, hence the suspicion of every escape.
+        self.suspicious |= self.name_bits & bit != 0 || label.name.is_escaped();
+        self.name_bits |= bit;
+        if label.name.is(BOUND) {
+            self.bound = Some(label);
+        }
+    }
+}
+
+/// One item and the comma after it; `None` at the closing brace or at the end. Places are counted from `origin`.
+fn item<'p>(cursor: &mut Cursor<'p>, origin: usize) -> Result<Option<Item<'p>>, Problem> {
     cursor.blank();
-    let start = cursor.at();
+    let start = cursor.at() - origin;
     let (name, bare) = match cursor.peek() {
         None | Some(b'}') => return Ok(None),
         Some(b'"') => (cursor.quoted(), false),
@@ -215,13 +265,13 @@ fn item<'p>(cursor: &mut Cursor<'p>) -> Result<Option<Item<'p>>, Problem> {
     cursor.blank();
     let found = if cursor.eat(b'=') {
         cursor.blank();
-        let value_at = cursor.at() + 1;
+        let value_at = cursor.at() + 1 - origin;
         let value = cursor.quoted().ok_or(Problem::Labels)?;
         Item::Label(Label {
             name,
             value,
             start,
-            end: cursor.at(),
+            end: cursor.at() - origin,
             value_at,
         })
     } else if bare {
@@ -243,7 +293,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<(String, String)>, Problem> {
-        block(text, 0, 0, 8).map(|block| pairs(&block.labels))
+        block(text, 0, 0, 8, &mut Shared::default()).map(|block| pairs(&block.labels))
     }
 
     fn pairs(labels: &RawLabels<'_>) -> Vec<(String, String)> {
@@ -254,7 +304,10 @@ mod tests {
     }
 
     fn key(text: &str) -> u64 {
-        block(text, 0, 0, 8).unwrap().labels.key(Some("le"))
+        block(text, 0, 0, 8, &mut Shared::default())
+            .unwrap()
+            .labels
+            .key(Some("le"))
     }
 
     #[test]
@@ -324,7 +377,7 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join(",")
         );
-        assert!(block(&text, 0, 0, 64).is_ok());
+        assert!(block(&text, 0, 0, 64, &mut Shared::default()).is_ok());
     }
 
     #[test]
@@ -351,10 +404,45 @@ mod tests {
     }
 
     #[test]
+    fn what_a_line_shares_with_the_one_before_does_not_change_what_is_read() {
+        let lines = [
+            r#"{a="1",b="2",le="0.5"}"#,
+            r#"{a="1",b="2",le="1"}"#,
+            r#"{a="1",b="2",}"#,
+            r#"{a="1",b="2"}"#,
+            r#"{a="1",b="3"}"#,
+            r#"{a="1",a="3"}"#,
+            r#"{a="1",b="2",a="4"}"#,
+            r#"{a="1",b="2" "#,
+            r#"{le="1",a="1",b="2"}"#,
+            r#"{le="1",a="1",c="2"}"#,
+            r#"{le="1",a="1",le="2"}"#,
+            r#"{"m",a="1",b="2"}"#,
+            "{}",
+            r#"{a="1",}"#,
+            r#"{a="1",,b="2"}"#,
+        ];
+        for first in lines {
+            for second in lines {
+                let mut shared = Shared::default();
+                let _ = block(first, 0, 0, 8, &mut shared);
+                let read = |shared: &mut Shared<'static>| {
+                    block(second, 0, 0, 8, shared).map(|block| {
+                        let bound = block.labels.bound().map(|bound| (bound.text, bound.at));
+                        (pairs(&block.labels), bound, block.end)
+                    })
+                };
+                let fresh = read(&mut Shared::default());
+                assert_eq!(read(&mut shared), fresh, "{first} {second}");
+            }
+        }
+    }
+
+    #[test]
     fn the_text_around_a_label_is_that_of_the_series_without_it() {
         let around = |text| {
-            let block = block(text, 0, 0, 8).unwrap();
-            block.labels.around("le").rest
+            let block = block(text, 0, 0, 8, &mut Shared::default()).unwrap();
+            block.labels.around_bound()
         };
         let bare = around(r#"{a="1",b="2"}"#);
         assert_eq!(around(r#"{a="1",b="2",le="0.5"}"#), bare);

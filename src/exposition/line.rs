@@ -7,7 +7,7 @@ use std::str;
 
 use super::Format;
 use super::cursor::{Cursor, Quoted};
-use super::labels::{self, RawLabels};
+use super::labels::{self, Block, RawLabels, Shared};
 use super::number;
 use super::scan::{Kind, Part, Role};
 
@@ -68,19 +68,27 @@ pub(super) struct Place<'p> {
     pub(super) labels_max: usize,
 }
 
+impl<'p> Place<'p> {
+    /// The labels whose opening brace is at `open`.
+    pub(super) fn block(self, open: usize, shared: &mut Shared<'p>) -> Result<Block<'p>, Problem> {
+        labels::block(self.line, open, self.at, self.labels_max, shared)
+    }
+}
+
 /// A value and the time after it.
 pub(super) type Numbers = (f64, Option<i64>);
 
 /// The labels that begin at `after_name`, and where they end; without braces there are none.
-pub(super) fn labels_of(
-    place: Place<'_>,
+pub(super) fn labels_of<'p>(
+    place: Place<'p>,
     after_name: usize,
-) -> Result<(RawLabels<'_>, usize), Problem> {
+    shared: &mut Shared<'p>,
+) -> Result<(RawLabels<'p>, usize), Problem> {
     let mut cursor = Cursor::new(place.line, after_name);
     let blank = cursor.blank();
     match cursor.peek() {
         Some(b'{') => {
-            let block = labels::block(place.line, cursor.at(), place.at, place.labels_max)?;
+            let block = place.block(cursor.at(), shared)?;
             match block.name {
                 Some(_) => Err(Problem::Name),
                 None => Ok((block.labels, block.end)),
@@ -120,7 +128,7 @@ fn exemplar(place: Place<'_>, mut cursor: Cursor<'_>) -> Option<()> {
     if !cursor.eat(b'#') || !cursor.blank() || cursor.peek() != Some(b'{') {
         return None;
     }
-    let block = labels::block(place.line, cursor.at(), place.at, place.labels_max).ok()?;
+    let block = place.block(cursor.at(), &mut Shared::default()).ok()?;
     let mut cursor = Cursor::new(place.line, block.end);
     cursor.blank();
     number::value(cursor.word())?;

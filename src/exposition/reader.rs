@@ -3,17 +3,14 @@
 use super::cursor::Quoted;
 use super::declared;
 use super::failures::{malformed, not_found, shown};
-use super::labels::RawLabels;
+use super::labels::{BOUND, Bound, RawLabels};
 use super::line::{BadLine, Line};
 use super::scan::{Event, Kind, Part, Role, Wanted, check_whole, scan};
-use super::series::{Bound, Gathered, Tally};
+use super::series::{Gathered, Tally};
 use super::{Format, Limits, Want};
 use crate::model::health::Failure;
 use crate::model::matcher::Matchers;
 use crate::model::reading::Reading;
-
-/// The label that holds a bucket's upper bound.
-const BOUND: &str = "le";
 
 /// Reads one target's pages, keeping what it learnt of their layout from one to the next.
 ///
@@ -234,13 +231,9 @@ impl<'p> Pass<'_, 'p> {
         &mut self,
         labels: RawLabels<'p>,
     ) -> Result<(Option<u32>, Option<Bound<'p>>), Failure> {
-        let around = labels.around(BOUND);
-        let bound = around.found.map(|(value, at)| Bound {
-            text: value.raw(),
-            at,
-        });
-        if let Some((rest, slot)) = self.before
-            && rest == around.rest
+        let (around, bound) = (labels.around_bound(), labels.bound());
+        if let Some((before, slot)) = self.before
+            && before == around
         {
             return Ok((slot, bound));
         }
@@ -253,7 +246,7 @@ impl<'p> Pass<'_, 'p> {
         } else {
             None
         };
-        self.before = Some((around.rest, slot));
+        self.before = Some((around, slot));
         Ok((slot, bound))
     }
 }

@@ -9,7 +9,7 @@ use std::str;
 use memchr::{memchr_iter, memmem};
 
 use super::failures::{line_too_long, malformed, too_large};
-use super::labels;
+use super::labels::{RawLabels, Shared};
 use super::line::{self, BadLine, Line, Place, Problem};
 use super::{Format, Limits};
 use crate::model::health::Failure;
@@ -194,7 +194,7 @@ pub fn scan<'p>(
     mut visit: impl FnMut(Event<'p>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     check_whole(page, format)?;
-    let (mut start, mut lines) = (0, 0);
+    let (mut start, mut lines, mut shared) = (0, 0, Shared::default());
     // The last line may lack its line feed (behind `# EOF`): the page's end is then the end of that line.
     for end in memchr_iter(b'\n', page).chain([page.len()]) {
         lines += usize::from(start < page.len());
@@ -205,7 +205,7 @@ pub fn scan<'p>(
         if limits.line_bytes < line.len() {
             return Err(line_too_long(lines, limits.line_bytes));
         }
-        if let Some(event) = event_of(line, start, format, wanted, limits) {
+        if let Some(event) = event_of(line, start, format, wanted, limits, &mut shared) {
             if let Event::Bad(bad) = event
                 && bad.problem == Problem::TooManyLabels
             {
@@ -266,62 +266,71 @@ fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':'
 }
 
-/// What a line says, `None` when nobody asked.
+/// What the line at `line_at` says, `None` when nobody asked.
 fn event_of<'p>(
     line: &'p [u8],
     line_at: usize,
     format: Format,
     wanted: &Wanted,
     limits: &Limits,
+    shared: &mut Shared<'p>,
 ) -> Option<Event<'p>> {
-    let line = match line.first()? {
+    let trimmed = match line.first()? {
         b' ' | b'\t' => line.trim_ascii_start(),
         _ => line,
     };
-    match line.first()? {
-        b'#' => return type_event(line, wanted),
-        b'{' => {}
-        _ => {
-            wanted.sample_at(line)?;
-        }
-    }
-    // From here on the line is wanted, or one of the rare ones that begin with a brace.
-    let bad = |role, labels, problem| {
-        Event::Bad(BadLine {
-            role,
-            labels,
-            problem,
-        })
+    let named = match trimmed.first()? {
+        b'#' => return type_event(trimmed, wanted),
+        b'{' => None,
+        _ => Some(wanted.sample_at(trimmed)?),
     };
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let Ok(text) = str::from_utf8(line) else {
-        let role = match wanted.sample_at(line) {
+    // From here on the line is wanted, or one of the rare ones whose name is within the braces.
+    let sample = trimmed.strip_suffix(b"\r").unwrap_or(trimmed);
+    let Ok(text) = str::from_utf8(sample) else {
+        let role = match named {
             Some((role, ..)) => role,
-            None => wanted.mentioned(line)?,
+            None => wanted.mentioned(sample)?,
         };
         return Some(bad(role, None, Problem::NotUtf8));
     };
     let place = Place {
         line: text,
-        at: line_at,
+        at: line_at + line.len() - trimmed.len(),
         format,
         labels_max: limits.labels,
     };
-    let (role, part, labels) = match wanted.sample_at(line) {
-        Some((role, part, name_end)) => (role, part, line::labels_of(place, name_end)),
-        None => match labels::block(text, 0, line_at, limits.labels) {
-            Ok(block) => {
-                let (role, part) = wanted.sample_named(&block.name?.text())?;
-                (role, part, Ok((block.labels, block.end)))
-            }
-            Err(problem) => return Some(bad(wanted.mentioned(line)?, None, problem)),
-        },
+    let Some((role, part, name_end)) = named else {
+        return quoted_event(place, wanted);
     };
-    let (labels, end) = match labels {
-        Ok(found) => found,
-        Err(problem) => return Some(bad(role, None, problem)),
-    };
-    Some(match line::numbers(place, end) {
+    Some(match line::labels_of(place, name_end, shared) {
+        Ok((labels, end)) => sample_event(place, role, part, labels, end),
+        Err(problem) => bad(role, None, problem),
+    })
+}
+
+/// What a line says whose name is a quoted string within the braces.
+fn quoted_event<'p>(place: Place<'p>, wanted: &Wanted) -> Option<Event<'p>> {
+    match place.block(0, &mut Shared::default()) {
+        Ok(block) => {
+            let (role, part) = wanted.sample_named(&block.name?.text())?;
+            Some(sample_event(place, role, part, block.labels, block.end))
+        }
+        Err(problem) => {
+            let role = wanted.mentioned(place.line.as_bytes())?;
+            Some(bad(role, None, problem))
+        }
+    }
+}
+
+/// The sample whose numbers begin at `end`.
+fn sample_event<'p>(
+    place: Place<'p>,
+    role: Role,
+    part: Part,
+    labels: RawLabels<'p>,
+    end: usize,
+) -> Event<'p> {
+    match line::numbers(place, end) {
         Ok((value, timestamp_ms)) => Event::Sample(Line {
             role,
             part,
@@ -330,6 +339,14 @@ fn event_of<'p>(
             timestamp_ms,
         }),
         Err(problem) => bad(role, Some(labels), problem),
+    }
+}
+
+fn bad(role: Role, labels: Option<RawLabels<'_>>, problem: Problem) -> Event<'_> {
+    Event::Bad(BadLine {
+        role,
+        labels,
+        problem,
     })
 }
 

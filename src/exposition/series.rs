@@ -15,6 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use super::failures::too_large;
+use super::labels::Bound;
 use super::number;
 use super::scan::Kind;
 use crate::model::health::Failure;
@@ -44,13 +45,6 @@ pub(super) struct Tally {
     keys: HashSet<u64, FixedState>,
     sum: f64,
     broken: bool,
-}
-
-/// A bucket's `le` as it is written, and where in the page.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bound<'p> {
-    pub(super) text: &'p str,
-    pub(super) at: usize,
 }
 
 #[derive(Debug)]

@@ -1,9 +1,6 @@
-//! Pages in, readings out: the faults of real pages one by one, then properties.
+//! Pages in, readings out: the faults of real pages one by one.
 
-use proptest::prelude::*;
-
-use super::pages::{ANY_VALUE, NAME, SampleSeries, print, series, style};
-use super::{ACCEPT, Format, Limits, PageReader, Want};
+use super::{Format, Limits, PageReader, Want};
 use crate::model::health::{Failure, FailureReason};
 use crate::model::matcher::Matchers;
 use crate::model::reading::Reading;
@@ -42,9 +39,9 @@ fn failure(page: &str, format: Format) -> Failure {
 }
 
 /// The buckets of each series, its count and its sum.
-type Shape = (Vec<(f64, f64)>, f64, Option<f64>);
+pub(super) type Shape = (Vec<(f64, f64)>, f64, Option<f64>);
 
-fn shapes(reading: &Reading) -> Vec<Shape> {
+pub(super) fn shapes(reading: &Reading) -> Vec<Shape> {
     reading
         .series
         .iter()
@@ -237,6 +234,16 @@ fn buckets_are_sorted_completed_and_merged_by_the_stated_rules() {
             bucket("0.1", "1") + &bucket("+Inf", "3") + &bucket("0.1", "2") + &bucket("+Inf", "4"),
             Some((vec![(0.1, 1.0), (INF, 3.0)], 3.0)),
             2,
+        ),
+        (
+            "the same bucket twice, indented",
+            "  ".to_owned()
+                + &bucket("0.1", "1")
+                + "\t"
+                + &bucket("0.1", "2")
+                + &bucket("+Inf", "3"),
+            Some((vec![(0.1, 1.0), (INF, 3.0)], 3.0)),
+            1,
         ),
         (
             "two spellings, one of them twice",
@@ -567,39 +574,6 @@ fn an_absent_histogram_is_a_failure_and_one_without_series_is_not() {
 }
 
 #[test]
-fn a_content_type_names_the_format() {
-    for (content_type, expected) in [
-        (None, Some(Format::Text)),
-        (
-            Some("text/plain; version=0.0.4; charset=utf-8"),
-            Some(Format::Text),
-        ),
-        (Some("application/octet-stream"), Some(Format::Text)),
-        (
-            Some("application/openmetrics-text; version=1.0.0; charset=utf-8"),
-            Some(Format::OpenMetrics),
-        ),
-        (
-            Some("Application/OpenMetrics-Text"),
-            Some(Format::OpenMetrics),
-        ),
-        (Some("text/html; charset=utf-8"), None),
-        (Some("application/json"), None),
-        (
-            Some("application/vnd.google.protobuf; encoding=delimited"),
-            None,
-        ),
-    ] {
-        let format = Format::from_content_type(content_type);
-        assert_eq!(format.as_ref().ok(), expected.as_ref(), "{content_type:?}");
-        assert!(format.is_ok() || format.unwrap_err().reason == FailureReason::Malformed);
-    }
-    for format in ACCEPT.split(',').filter(|format| !format.starts_with('*')) {
-        assert!(Format::from_content_type(Some(format)).is_ok());
-    }
-}
-
-#[test]
 fn a_second_page_of_the_same_layout_needs_no_more_memory() {
     let page = format!("{GOOD}{}", GOOD.replace("ok", "other"));
     let mut reader = reader();
@@ -618,89 +592,4 @@ fn a_second_page_of_the_same_layout_needs_no_more_memory() {
     }
     assert_eq!(capacities[0], capacities[1]);
     assert_eq!(capacities[1], capacities[2]);
-}
-
-fn expected(series: &[SampleSeries]) -> Vec<Shape> {
-    series
-        .iter()
-        .map(|one| (one.buckets.clone(), one.count, Some(one.sum)))
-        .collect()
-}
-
-fn named() -> PageReader {
-    let want = Want {
-        histogram: Some(NAME.to_owned()),
-        ..Want::default()
-    };
-    PageReader::new(want, Limits::default())
-}
-
-proptest! {
-    #[test]
-    fn what_is_printed_is_read_back_in_every_style(
-        series in series(ANY_VALUE),
-        text in style(Format::Text),
-        openmetrics in style(Format::OpenMetrics),
-    ) {
-        let mut keys: Vec<Vec<u64>> = Vec::new();
-        for style in [text, openmetrics] {
-            let page = print(&series, style);
-            let mut out = Reading::default();
-            named().read(page.as_bytes(), style.format, &mut out).unwrap();
-            prop_assert_eq!(shapes(&out), expected(&series), "{}", page);
-            prop_assert_eq!(out.bad_lines, 0, "{}", page);
-            keys.push(out.series.iter().map(|series| series.key).collect());
-        }
-        prop_assert_eq!(&keys[0], &keys[1], "a series has the same key in every style");
-        let mut distinct = keys[0].clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        prop_assert_eq!(distinct.len(), series.len(), "two series have two keys");
-    }
-
-    #[test]
-    fn a_damaged_page_never_panics_and_never_yields_a_bad_number(
-        series in series(ANY_VALUE),
-        style in style(Format::Text),
-        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-    ) {
-        let mut page = print(&series, style).into_bytes();
-        for (at, byte) in damage {
-            let at = at.index(page.len());
-            page[at] = byte;
-        }
-        let mut reader = named();
-        for format in [Format::Text, Format::OpenMetrics] {
-            let mut out = Reading::default();
-            let _ = reader.read(&page, format, &mut out);
-            for series in &out.series {
-                let bounds = out.bounds_of(series);
-                prop_assert!(bounds.is_sorted_by(|left, right| left < right));
-                prop_assert_eq!(bounds.last(), Some(&INF));
-                prop_assert!(out.counts_of(series).iter().all(|count| 0.0 <= *count && count.is_finite()));
-            }
-        }
-    }
-
-    #[test]
-    fn arbitrary_bytes_never_panic(
-        lines in proptest::collection::vec(
-            (prop::sample::select(vec!["", "h_bucket", "h_sum{", "{\"h_count\"", "# TYPE h ", "busy", "# EOF"]),
-             proptest::collection::vec(any::<u8>(), 0..40)),
-            0..8,
-        ),
-    ) {
-        let mut page = Vec::new();
-        for (start, rest) in lines {
-            page.extend(start.as_bytes());
-            page.extend(rest);
-            page.push(b'\n');
-        }
-        for format in [Format::Text, Format::OpenMetrics] {
-            let mut out = Reading::default();
-            let _ = reader().read(&page, format, &mut out);
-            let _ = PageReader::new(Want::default(), Limits::default()).read(&page, format, &mut out);
-            page.extend(b"# EOF");
-        }
-    }
 }
