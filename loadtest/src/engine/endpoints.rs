@@ -128,10 +128,12 @@ impl Balancer {
                 }
             }
         };
-        if avoid == Some(state.endpoints[index].address) {
-            index = (index + 1) % count;
+        match avoid {
+            Some(avoid) if state.endpoints[index].address == avoid => index = (index + 1) % count,
+            // A second try takes nobody's turn: else, of two endpoints, every request would begin at the broken one.
+            Some(_) => {}
+            None => state.next = index + 1,
         }
-        state.next = index + 1;
         Some(Arc::clone(&state.endpoints[index]))
     }
 }

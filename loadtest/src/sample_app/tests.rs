@@ -321,3 +321,53 @@ async fn a_visit_without_redis_is_answered_and_counted_as_failed() {
     assert_eq!(page.value("app_visits_failed_total", &[]), Some(1.0));
     assert_eq!(page.value("app_visits_total", &[]), Some(0.0));
 }
+
+/// A real Redis that only knows the user `app` with the password `hush`, killed when dropped.
+fn redis(port: u16) -> tokio::process::Child {
+    let user = "app on >hush ~visits +incr +get +client +hello +ping +select";
+    tokio::process::Command::new("redis-server")
+        .args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--port",
+            &port.to_string(),
+        ])
+        .args(["--user", "default", "off", "--user"])
+        .args(user.split(' '))
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("redis-server must be installed; tests/run does that")
+}
+
+#[tokio::test]
+async fn visits_are_counted_in_redis_also_after_it_was_away() {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut server = redis(port);
+    let app = start(Config {
+        redis_host: Some("127.0.0.1".to_owned()),
+        redis_port: port,
+        redis_username: Some("app".to_owned()),
+        redis_password: Some("hush".to_owned().into()),
+        ..quick()
+    })
+    .await;
+    let visits = || async { app.page(&[]).await.value("app_visits_total", &[]).unwrap() };
+    let visit = || async {
+        let before = visits().await;
+        assert_eq!(app.get("/", &[]).await.0, 200);
+        before < visits().await
+    };
+    eventually("a visit is counted", visit).await;
+    server.kill().await.unwrap();
+    eventually("a visit is not counted", || async { !visit().await }).await;
+    let _server = redis(port);
+    eventually("a visit is counted again", visit).await;
+}
