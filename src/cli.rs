@@ -41,7 +41,10 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // Two providers in one process make rustls panic, so the one is chosen here, before any connection.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
         eprintln!("error: a TLS provider is installed already");
         return ExitCode::from(EXIT_FAILED);
     }
@@ -60,7 +63,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => threads()?.block_on(demo::run(args)),
         // One thread serves, and few burn CPU: ten pods share two cores with everything else.
         Command::DemoPod(args) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(4).enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .max_blocking_threads(4)
+                .enable_all()
+                .build()?;
             let code = runtime.block_on(demo::pod(*args));
             // Standard input is read on a thread that nothing can interrupt.
             runtime.shutdown_background();
@@ -70,14 +76,19 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "taffrail", &mut script);
-            std::io::stdout().write_all(&script).context("writing the completion script")?;
+            std::io::stdout()
+                .write_all(&script)
+                .context("writing the completion script")?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
 fn threads() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
 }
 
 #[cfg(test)]

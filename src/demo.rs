@@ -43,9 +43,9 @@ use scaler::Scaler;
 use timeline::{Summary, Verdict};
 use visits::Visits;
 
-/// The load, in requests per second: quiet, a rise past what two pods can answer, a spike, and a fall. 170 s, so that
+/// The load, in requests per second: quiet, a rise to what two pods can just not answer in time, a spike, and a fall. 170 s, so that
 /// scale-out, recovery and scale-in all fit into three minutes.
-const PROFILE: &str = "40@20s 40->240@10s 240@45s 420@6s 240@19s 240->40@10s 40@60s";
+const PROFILE: &str = "40@20s 40->190@15s 190@35s 190->330@5s 330@30s 330->40@10s 40@55s";
 
 /// The HPA, as it could be applied to a cluster, but for its scale-in window, which is short enough to be seen.
 const HPA_YAML: &str = include_str!("demo/hpa.yaml");
@@ -122,9 +122,21 @@ impl Pace {
 /// # Errors
 /// When it cannot run: no port, no process, a report that cannot be written.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { speed, report, json, plain, seed } = args;
-    let profile: Profile = PROFILE.parse::<Profile>().and_then(|profile| profile.faster(speed)).context("the demo's load")?;
-    let pace = Pace { start: clock::instant(), speed };
+    let Args {
+        speed,
+        report,
+        json,
+        plain,
+        seed,
+    } = args;
+    let profile: Profile = PROFILE
+        .parse::<Profile>()
+        .and_then(|profile| profile.faster(speed))
+        .context("the demo's load")?;
+    let pace = Pace {
+        start: clock::instant(),
+        speed,
+    };
     let stop = CancellationToken::new();
     let _stop_on_return = stop.clone().drop_guard();
 
@@ -135,26 +147,52 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     fleet.scale(scaler.replicas_min())?;
     wait_until_ready(&mut fleet, &adapter).await?;
 
-    let pace = Pace { start: clock::instant(), speed };
+    let pace = Pace {
+        start: clock::instant(),
+        speed,
+    };
     let recorder = Recorder::new(pace, HPA_YAML, scaler.spec(), visits.note());
     let load = Load::start(&profile, seed, &fleet, stop.clone())?;
     let mut show = Show::open(plain, json, profile.duration().as_secs_f64());
-    let mut stage = Stage { pace, fleet, adapter, scaler, recorder, visits };
+    let mut stage = Stage {
+        pace,
+        fleet,
+        adapter,
+        scaler,
+        recorder,
+        visits,
+    };
     let interrupted = stage.play(&mut show, load.progress).await?;
     drop(show);
     stop.cancel();
-    let load = load.report.await.context("the load generator ended early")?;
+    let load = load
+        .report
+        .await
+        .context("the load generator ended early")?;
     stage.finish(&load, &report, json)?;
     if interrupted {
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     }
-    let held = matches!(Summary::of(stage.recorder.run()).verdict, Verdict::Held | Verdict::Recovered);
-    Ok(if held { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_HELD) })
+    let held = matches!(
+        Summary::of(stage.recorder.run()).verdict,
+        Verdict::Held | Verdict::Recovered
+    );
+    Ok(if held {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_NOT_HELD)
+    })
 }
 
 fn speed(text: &str) -> Result<f64, String> {
-    let speed: f64 = text.parse().map_err(|_| "must be a number such as 3".to_owned())?;
-    if (1.0..=SPEED_MAX).contains(&speed) { Ok(speed) } else { Err(format!("must be from 1 to {SPEED_MAX}")) }
+    let speed: f64 = text
+        .parse()
+        .map_err(|_| "must be a number such as 3".to_owned())?;
+    if (1.0..=SPEED_MAX).contains(&speed) {
+        Ok(speed)
+    } else {
+        Err(format!("must be from 1 to {SPEED_MAX}"))
+    }
 }
 
 /// Waits until the first pods are ready and the adapter knows a latency.
@@ -169,7 +207,9 @@ async fn wait_until_ready(fleet: &mut Fleet, adapter: &Adapter) -> anyhow::Resul
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(START_TIMEOUT, ready).await.context("pods and adapter were not ready in time")?
+    tokio::time::timeout(START_TIMEOUT, ready)
+        .await
+        .context("pods and adapter were not ready in time")?
 }
 
 /// The load generator, running on its own thread: what it measures must not wait for what it measures.
@@ -179,19 +219,34 @@ struct Load {
 }
 
 impl Load {
-    fn start(profile: &Profile, seed: u64, fleet: &Fleet, stop: CancellationToken) -> anyhow::Result<Self> {
+    fn start(
+        profile: &Profile,
+        seed: u64,
+        fleet: &Fleet,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
         // One message a second: more than a whole run fits.
         let (sender, progress) = mpsc::channel(4096);
         let (done, report) = tokio::sync::oneshot::channel();
-        let mut config = LoadConfig::new(HeaderValue::from_static("users.demo"), "/".parse().context("the demo's path")?);
+        let mut config = LoadConfig::new(
+            HeaderValue::from_static("users.demo"),
+            "/".parse().context("the demo's path")?,
+        );
         config.timeout = REQUEST_TIMEOUT;
         let arrivals = Arrivals::new(profile, Spacing::Poisson(seed));
         let endpoints = fleet.endpoints();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("the load generator's runtime")?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("the load generator's runtime")?;
         std::thread::Builder::new()
             .name("load".to_owned())
             .spawn(move || {
-                let report = runtime.block_on(LoadEngine::new(config).with_progress(sender).run(arrivals, endpoints, stop));
+                let report = runtime.block_on(
+                    LoadEngine::new(config)
+                        .with_progress(sender)
+                        .run(arrivals, endpoints, stop),
+                );
                 // Nobody waits for it when the demo is on its way out.
                 let _ = done.send(report);
             })
@@ -213,11 +268,17 @@ struct Stage {
 impl Stage {
     /// Runs until the load has ended; true when a person ended it before.
     async fn play(
-        &mut self, show: &mut Show, mut progress: mpsc::Receiver<taffrail_loadtest::report::Progress>,
+        &mut self,
+        show: &mut Show,
+        mut progress: mpsc::Receiver<taffrail_loadtest::report::Progress>,
     ) -> anyhow::Result<bool> {
         let sync = self.pace.wall(scaler::SYNC_PERIOD);
-        let mut syncs = tokio::time::interval_at(tokio::time::Instant::from_std(self.pace.start + sync), sync);
-        let mut seconds = tokio::time::interval_at(tokio::time::Instant::from_std(self.pace.start), Duration::from_secs(1));
+        let mut syncs =
+            tokio::time::interval_at(tokio::time::Instant::from_std(self.pace.start + sync), sync);
+        let mut seconds = tokio::time::interval_at(
+            tokio::time::Instant::from_std(self.pace.start),
+            Duration::from_secs(1),
+        );
         let mut steps = tokio::time::interval(Duration::from_millis(100));
         for timer in [&mut syncs, &mut seconds, &mut steps] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -244,7 +305,7 @@ impl Stage {
                     self.adapter.want(&self.fleet.targets());
                 }
                 second = progress.recv() => match second {
-                    Some(second) => self.recorder.load(second),
+                    Some(second) => self.recorder.load(&second),
                     None => return Ok(false),
                 },
             }
@@ -256,8 +317,19 @@ impl Stage {
         self.recorder.finish(load);
         let run = self.recorder.run();
         let html = report::html(run);
-        std::fs::write(path, html).with_context(|| format!("writing the report to {}; choose another place with --report", path.display()))?;
-        let say = |line: &str| if json { eprintln!("{line}") } else { println!("{line}") };
+        std::fs::write(path, html).with_context(|| {
+            format!(
+                "writing the report to {}; choose another place with --report",
+                path.display()
+            )
+        })?;
+        let say = |line: &str| {
+            if json {
+                eprintln!("{line}")
+            } else {
+                println!("{line}")
+            }
+        };
         say("");
         ending(&Summary::of(run)).iter().for_each(|line| say(line));
         say(&format!("\nReport: {}", path.display()));
@@ -281,16 +353,25 @@ impl Show {
                 return Self::Picture { picture, total_s };
             }
         }
-        Self::Lines { plain: Plain::new(5.0), to_stderr: json }
+        Self::Lines {
+            plain: Plain::new(5.0),
+            to_stderr: json,
+        }
     }
 
     fn draw(&mut self, recorder: &Recorder, now_s: f64) {
         match self {
             // A terminal that went away must not end the run.
-            Self::Picture { picture, total_s } => picture.draw(recorder.run(), now_s, *total_s).unwrap_or_default(),
+            Self::Picture { picture, total_s } => picture
+                .draw(recorder.run(), now_s, *total_s)
+                .unwrap_or_default(),
             Self::Lines { plain, to_stderr } => {
                 for line in plain.lines(recorder.run(), now_s) {
-                    if *to_stderr { eprintln!("{line}") } else { println!("{line}") }
+                    if *to_stderr {
+                        eprintln!("{line}")
+                    } else {
+                        println!("{line}")
+                    }
                 }
             }
         }
@@ -310,14 +391,18 @@ pub struct PodArgs {
 /// # Errors
 /// When no port is free or the configuration makes no sense.
 pub async fn pod(args: PodArgs) -> anyhow::Result<ExitCode> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.context("a free port on loopback")?;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .context("a free port on loopback")?;
     println!("{}", listener.local_addr().context("the port")?);
     let parent_gone = async {
         let (mut stdin, mut sink) = (tokio::io::stdin(), tokio::io::sink());
         // Its end and its failure mean the same.
         let _ = tokio::io::copy(&mut stdin, &mut sink).await;
     };
-    taffrail_loadtest::sample_app::run(listener, args.config, parent_gone).await.context("the pod")?;
+    taffrail_loadtest::sample_app::run(listener, args.config, parent_gone)
+        .await
+        .context("the pod")?;
     Ok(ExitCode::SUCCESS)
 }
 

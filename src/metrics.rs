@@ -260,11 +260,30 @@ impl Metrics {
     }
 
     /// A request was answered. `resource` is a metric's name, or empty: a name that nobody serves is no label.
-    pub fn request(&self, resource: &'static str, verb: &'static str, code: u16, took: Duration, age: Option<Duration>) {
-        self.requests.get_or_create(&Request { group: GROUP, version: VERSION, resource, verb, code }).inc();
-        self.request_seconds.get_or_create(&Verb { verb }).observe(took.as_secs_f64());
+    pub fn request(
+        &self,
+        resource: &'static str,
+        verb: &'static str,
+        code: u16,
+        took: Duration,
+        age: Option<Duration>,
+    ) {
+        self.requests
+            .get_or_create(&Request {
+                group: GROUP,
+                version: VERSION,
+                resource,
+                verb,
+                code,
+            })
+            .inc();
+        self.request_seconds
+            .get_or_create(&Verb { verb })
+            .observe(took.as_secs_f64());
         if let Some(age) = age {
-            self.freshness.get_or_create(&Group { group: GROUP }).observe(age.as_secs_f64());
+            self.freshness
+                .get_or_create(&Group { group: GROUP })
+                .observe(age.as_secs_f64());
         }
     }
 

@@ -55,11 +55,21 @@ pub struct Args {
     api: ApiArgs,
 
     /// Address of our own metrics, /metrics, and of /healthz and /readyz without TLS
-    #[arg(long, env = "TAFFRAIL_METRICS_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "TAFFRAIL_METRICS_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS"
+    )]
     metrics_listen: SocketAddr,
 
     /// What is logged: error, warn, info, debug, or a filter such as taffrail::source=debug
-    #[arg(long, env = "TAFFRAIL_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        env = "TAFFRAIL_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
     log: String,
 
     /// How it is logged
@@ -71,23 +81,48 @@ pub struct Args {
 #[derive(clap::Args, Clone, Debug)]
 pub struct ApiArgs {
     /// Address of the API, HTTPS
-    #[arg(long, env = "TAFFRAIL_LISTEN", default_value = "127.0.0.1:6443", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "TAFFRAIL_LISTEN",
+        default_value = "127.0.0.1:6443",
+        value_name = "ADDRESS"
+    )]
     listen: SocketAddr,
 
     /// Certificate chain, PEM; read again when it changes. Without it a self-signed one is made at each start
-    #[arg(long, env = "TAFFRAIL_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]
+    #[arg(
+        long,
+        env = "TAFFRAIL_TLS_CERT_FILE",
+        value_name = "FILE",
+        requires = "tls_key_file"
+    )]
     tls_cert_file: Option<PathBuf>,
 
     /// The certificate's private key, PEM
-    #[arg(long, env = "TAFFRAIL_TLS_KEY_FILE", value_name = "FILE", requires = "tls_cert_file")]
+    #[arg(
+        long,
+        env = "TAFFRAIL_TLS_KEY_FILE",
+        value_name = "FILE",
+        requires = "tls_cert_file"
+    )]
     tls_key_file: Option<PathBuf>,
 
     /// A further name of the self-signed certificate, such as taffrail.monitoring.svc; may be repeated
-    #[arg(long, env = "TAFFRAIL_TLS_NAME", value_name = "NAME", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "TAFFRAIL_TLS_NAME",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
     tls_name: Vec<String>,
 
     /// Where the authority of the self-signed certificate is written, PEM, for clients to trust
-    #[arg(long, env = "TAFFRAIL_TLS_CA_OUT", value_name = "FILE", conflicts_with = "tls_cert_file")]
+    #[arg(
+        long,
+        env = "TAFFRAIL_TLS_CA_OUT",
+        value_name = "FILE",
+        conflicts_with = "tls_cert_file"
+    )]
     tls_ca_out: Option<PathBuf>,
 }
 
@@ -130,7 +165,13 @@ impl ApiArgs {
 /// # Errors
 /// When it cannot start: a configuration that cannot be read or holds nothing right, a certificate, an address.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { config, api, metrics_listen, log, log_format } = args;
+    let Args {
+        config,
+        api,
+        metrics_listen,
+        log,
+        log_format,
+    } = args;
     start_log(&log, log_format)?;
     let mut file = ConfigFile::new(&config);
     let first = read_first(&mut file)?;
@@ -145,11 +186,19 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     desired.send_replace(Arc::new(first.services));
 
     let stop_pipeline = CancellationToken::new();
-    let wiring = Wiring { desired: wanted, snapshots: publish, metrics: Arc::clone(&metrics) };
+    let wiring = Wiring {
+        desired: wanted,
+        snapshots: publish,
+        metrics: Arc::clone(&metrics),
+    };
     let heart = tokio::spawn(pipeline::run(wiring, stop_pipeline.clone()));
     tokio::spawn(follow_config(file, desired, Arc::clone(&metrics)));
-    let own = TcpListener::bind(metrics_listen).await.with_context(|| format!("listening on --metrics-listen {metrics_listen}"))?;
-    let own_address = own.local_addr().context("the address of --metrics-listen")?;
+    let own = TcpListener::bind(metrics_listen)
+        .await
+        .with_context(|| format!("listening on --metrics-listen {metrics_listen}"))?;
+    let own_address = own
+        .local_addr()
+        .context("the address of --metrics-listen")?;
     tokio::spawn(serve_own_metrics(own, metrics, Arc::clone(&api.state)));
     info!(api = %api.address, metrics = %own_address, "Serving; loopback only, since clients are not authenticated without a cluster.");
 
@@ -176,42 +225,88 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// When the certificate cannot be used, or the address is not free, or is one that others can reach.
 pub async fn start_api(
-    args: ApiArgs, snapshots: watch::Receiver<Arc<Snapshot>>, metrics: Arc<Metrics>, stop: CancellationToken,
+    args: ApiArgs,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
 ) -> anyhow::Result<RunningApi> {
-    let ApiArgs { listen, tls_cert_file, tls_key_file, tls_name, tls_ca_out } = args;
+    let ApiArgs {
+        listen,
+        tls_cert_file,
+        tls_key_file,
+        tls_name,
+        tls_ca_out,
+    } = args;
     require_loopback(listen).context("--listen")?;
     let certificate = match (tls_cert_file, tls_key_file) {
-        (Some(cert), Some(key)) => ServingCert::from_files(&cert, &key).await.context("--tls-cert-file and --tls-key-file")?,
+        (Some(cert), Some(key)) => ServingCert::from_files(&cert, &key)
+            .await
+            .context("--tls-cert-file and --tls-key-file")?,
         _ => ServingCert::self_signed(&tls_name, clock::now()).context("--tls-name")?,
     };
     let certificate = Arc::new(certificate);
     let ca_pem = certificate.ca_pem().map(ToOwned::to_owned);
     if let (Some(path), Some(pem)) = (&tls_ca_out, &ca_pem) {
-        std::fs::write(path, pem).with_context(|| format!("writing --tls-ca-out {}", path.display()))?;
+        std::fs::write(path, pem)
+            .with_context(|| format!("writing --tls-ca-out {}", path.display()))?;
     }
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on --listen {listen}"))?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("listening on --listen {listen}"))?;
     let address = listener.local_addr().context("the address of --listen")?;
     let observer = Arc::clone(&metrics);
-    let state = AppState::new(snapshots).observed_by(Arc::new(move |event: RequestEvent| observe(&observer, event)));
+    let state = AppState::new(snapshots).observed_by(Arc::new(move |event: RequestEvent| {
+        observe(&observer, event)
+    }));
     let state = Arc::new(state);
     let (tls, app) = (certificate.server_config(), router(Arc::clone(&state)));
-    tokio::spawn(follow_certificate(Arc::clone(&certificate), metrics, stop.clone()));
+    tokio::spawn(follow_certificate(
+        Arc::clone(&certificate),
+        metrics,
+        stop.clone(),
+    ));
     let done = tokio::spawn(async move {
-        let drained = serve_api(listener, tls, app, ConnectionLimits::default(), Arc::default(), stop.cancelled_owned()).await;
+        let drained = serve_api(
+            listener,
+            tls,
+            app,
+            ConnectionLimits::default(),
+            Arc::default(),
+            stop.cancelled_owned(),
+        )
+        .await;
         if 0 < drained.cut {
-            warn!(connections = drained.cut, "Connections were cut at the end of the drain.");
+            warn!(
+                connections = drained.cut,
+                "Connections were cut at the end of the drain."
+            );
         }
     });
-    Ok(RunningApi { address, ca_pem, done, state })
+    Ok(RunningApi {
+        address,
+        ca_pem,
+        done,
+        state,
+    })
 }
 
 fn observe(metrics: &Metrics, event: RequestEvent) {
-    let RequestEvent { resource, verb, code, took, age } = event;
+    let RequestEvent {
+        resource,
+        verb,
+        code,
+        took,
+        age,
+    } = event;
     metrics.request(resource.map_or("", Metric::name), verb, code, took, age);
 }
 
 /// Keeps the certificate fresh, and its end in the metrics.
-async fn follow_certificate(certificate: Arc<ServingCert>, metrics: Arc<Metrics>, stop: CancellationToken) {
+async fn follow_certificate(
+    certificate: Arc<ServingCert>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
     let tell = async {
         loop {
             metrics.certificate(certificate.not_after());
@@ -228,7 +323,9 @@ async fn follow_certificate(certificate: Arc<ServingCert>, metrics: Arc<Metrics>
 /// The first look at the configuration: a person is watching, so what is wrong ends the start if nothing is right.
 fn read_first(file: &mut ConfigFile) -> anyhow::Result<Reloaded> {
     let path = file.path().to_owned();
-    let read = file.poll().with_context(|| format!("reading --config {}", path.display()))?;
+    let read = file
+        .poll()
+        .with_context(|| format!("reading --config {}", path.display()))?;
     let reloaded = read.context("the first read of a file always brings something")?;
     if reloaded.services.is_empty() && !reloaded.problems.is_empty() {
         let problems: Vec<String> = reloaded.problems.iter().map(ToString::to_string).collect();
@@ -238,7 +335,11 @@ fn read_first(file: &mut ConfigFile) -> anyhow::Result<Reloaded> {
 }
 
 /// Looks at the configuration file for as long as the program runs.
-async fn follow_config(mut file: ConfigFile, desired: watch::Sender<Arc<Vec<Service>>>, metrics: Arc<Metrics>) {
+async fn follow_config(
+    mut file: ConfigFile,
+    desired: watch::Sender<Arc<Vec<Service>>>,
+    metrics: Arc<Metrics>,
+) {
     let mut readable = true;
     loop {
         tokio::time::sleep(CONFIG_POLL).await;
@@ -289,7 +390,9 @@ async fn serve_own_metrics(listener: TcpListener, metrics: Arc<Metrics>, state: 
 
 fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter).context("--log")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),

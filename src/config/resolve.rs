@@ -247,12 +247,7 @@ fn scrape_template(
     };
     let nowhere =
         Endpoint::parse("http://localhost/").map_err(|error| wrong(None, error.to_string()))?;
-    let spec = ScrapeSpec::new(
-        TargetId::new(id, ""),
-        nowhere,
-        interval,
-        want,
-    );
+    let spec = ScrapeSpec::new(TargetId::new(id, ""), nowhere, interval, want);
     Ok(ScrapeSpec {
         timeout: duration("spec.source.pods.timeout", pods.timeout.as_ref())?
             .unwrap_or(spec.timeout)

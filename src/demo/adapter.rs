@@ -36,14 +36,35 @@ pub(super) struct Adapter {
 
 impl Adapter {
     /// Starts it without a target.
-    pub(super) async fn start(pace: Pace, redis: Option<SocketAddr>, stop: CancellationToken) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        pace: Pace,
+        redis: Option<SocketAddr>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
         let (desired, wanted) = watch::channel(Arc::new(Vec::new()));
         let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
         let metrics = Arc::new(Metrics::new(snapshots.clone()));
-        let api = serve::start_api(serve::ApiArgs::self_signed_on_any_port(), snapshots.clone(), Arc::clone(&metrics), stop.clone()).await?;
-        let wiring = crate::pipeline::Wiring { desired: wanted, snapshots: publish, metrics };
+        let api = serve::start_api(
+            serve::ApiArgs::self_signed_on_any_port(),
+            snapshots.clone(),
+            Arc::clone(&metrics),
+            stop.clone(),
+        )
+        .await?;
+        let wiring = crate::pipeline::Wiring {
+            desired: wanted,
+            snapshots: publish,
+            metrics,
+        };
         tokio::spawn(crate::pipeline::run(wiring, stop));
-        Ok(Self { desired, snapshots, address: api.address, ca_pem: api.ca_pem.unwrap_or_default(), pace, redis })
+        Ok(Self {
+            desired,
+            snapshots,
+            address: api.address,
+            ca_pem: api.ca_pem.unwrap_or_default(),
+            pace,
+            redis,
+        })
     }
 
     /// Reads these pods from now on; no change, no effect.
@@ -62,7 +83,10 @@ impl Adapter {
 
     /// The `RequestMetrics` documents, as a file for `taffrail serve` would hold them.
     fn documents(&self, targets: &[SocketAddr]) -> String {
-        let (window, interval) = (self.pace.wall(WINDOW).as_millis(), self.pace.wall(INTERVAL).as_millis());
+        let (window, interval) = (
+            self.pace.wall(WINDOW).as_millis(),
+            self.pace.wall(INTERVAL).as_millis(),
+        );
         let mut text = String::new();
         let mut document = |name: &str, source: &str| {
             text.push_str(&format!(
@@ -72,12 +96,22 @@ impl Adapter {
             ));
         };
         if !targets.is_empty() {
-            let targets: Vec<String> = targets.iter().map(|target| format!("\"{target}\"")).collect();
-            let pods = "histogram: http_request_duration_seconds, inFlight: http_requests_in_flight";
-            document(SERVICE, &format!("{{pods: {{targets: [{}], {pods}}}}}", targets.join(", ")));
+            let targets: Vec<String> = targets
+                .iter()
+                .map(|target| format!("\"{target}\""))
+                .collect();
+            let pods =
+                "histogram: http_request_duration_seconds, inFlight: http_requests_in_flight";
+            document(
+                SERVICE,
+                &format!("{{pods: {{targets: [{}], {pods}}}}}", targets.join(", ")),
+            );
         }
         if let Some(redis) = self.redis {
-            document(super::visits::SERVICE, &format!("{{redis: {{address: \"{redis}\", server: {{commands: [incr]}}}}}}"));
+            document(
+                super::visits::SERVICE,
+                &format!("{{redis: {{address: \"{redis}\", server: {{commands: [incr]}}}}}}"),
+            );
         }
         text
     }
@@ -102,4 +136,3 @@ impl Adapter {
         Reader::new(self.address, &self.ca_pem).context("a client of the adapter's API")
     }
 }
-

@@ -33,7 +33,16 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What the sample app does: four workers that wait 40 ms for each request on average, with a heavy tail, and burn
 /// one millisecond of CPU. So a pod answers 100 requests a second at most, and then uses a tenth of a core.
-const APP: [&str; 8] = ["--workers", "4", "--service-time", "40ms", "--service-cv", "1.0", "--cpu-share", "0.025"];
+const APP: [&str; 8] = [
+    "--workers",
+    "4",
+    "--service-time",
+    "40ms",
+    "--service-cv",
+    "1.0",
+    "--cpu-share",
+    "0.025",
+];
 
 /// The ticks of `/proc/PID/stat`: `USER_HZ`, 100 everywhere.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -64,7 +73,14 @@ pub(super) struct Pod {
 impl Fleet {
     pub(super) fn new(pace: Pace, redis: Option<SocketAddr>) -> Self {
         let (endpoints, _) = watch::channel(Vec::new());
-        Self { pace, program: std::env::current_exe().ok(), redis, pods: Vec::new(), named: 0, endpoints }
+        Self {
+            pace,
+            program: std::env::current_exe().ok(),
+            redis,
+            pods: Vec::new(),
+            named: 0,
+            endpoints,
+        }
     }
 
     /// The addresses of the ready pods, kept up to date.
@@ -74,12 +90,19 @@ impl Fleet {
 
     /// Ready pods, which are those to scrape.
     pub(super) fn targets(&self) -> Vec<SocketAddr> {
-        self.pods.iter().filter(|pod| pod.is_ready()).filter_map(|pod| pod.address).collect()
+        self.pods
+            .iter()
+            .filter(|pod| pod.is_ready())
+            .filter_map(|pod| pod.address)
+            .collect()
     }
 
     /// Pods that are not on their way out.
     pub(super) fn replicas(&self) -> u32 {
-        self.pods.iter().filter(|pod| pod.drain_until.is_none()).count() as u32
+        self.pods
+            .iter()
+            .filter(|pod| pod.drain_until.is_none())
+            .count() as u32
     }
 
     pub(super) fn ready(&self) -> u32 {
@@ -102,7 +125,13 @@ impl Fleet {
         }
         let surplus = self.replicas().saturating_sub(replicas) as usize;
         let now = clock::instant();
-        for pod in self.pods.iter_mut().rev().filter(|pod| pod.drain_until.is_none()).take(surplus) {
+        for pod in self
+            .pods
+            .iter_mut()
+            .rev()
+            .filter(|pod| pod.drain_until.is_none())
+            .take(surplus)
+        {
             pod.drain_until = Some(now + DRAIN);
         }
         self.publish();
@@ -111,12 +140,25 @@ impl Fleet {
 
     fn start(&mut self) -> anyhow::Result<Pod> {
         self.named += 1;
-        let program = self.program.as_ref().context("the path of this program, which the pods are started from")?;
+        let program = self
+            .program
+            .as_ref()
+            .context("the path of this program, which the pods are started from")?;
         let startup = format!("{}ms", self.pace.wall(STARTUP).as_millis());
         let mut command = Command::new(program);
-        command.arg("demo-pod").args(APP).args(["--startup-delay", &startup, "--seed", &self.named.to_string()]);
+        command.arg("demo-pod").args(APP).args([
+            "--startup-delay",
+            &startup,
+            "--seed",
+            &self.named.to_string(),
+        ]);
         if let Some(redis) = self.redis {
-            command.args(["--redis-host", &redis.ip().to_string(), "--redis-port", &redis.port().to_string()]);
+            command.args([
+                "--redis-host",
+                &redis.ip().to_string(),
+                "--redis-port",
+                &redis.port().to_string(),
+            ]);
         }
         let mut process = command
             .stdin(Stdio::piped())
@@ -213,7 +255,11 @@ impl Pod {
     pub(super) fn cpu_s(&self) -> Option<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()?)).ok()?;
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok());
+        let ticks = |field: usize| {
+            fields
+                .get(field - 3)
+                .and_then(|text| text.parse::<f64>().ok())
+        };
         Some((ticks(14)? + ticks(15)?) / TICKS_PER_SECOND)
     }
 
@@ -221,10 +267,18 @@ impl Pod {
     async fn probe(&mut self) -> bool {
         if self.address.is_none() {
             let line = tokio::time::timeout(PROBE_TIMEOUT, self.stdout.next_line()).await;
-            self.address = line.ok().and_then(Result::ok).flatten().and_then(|line| line.parse().ok());
+            self.address = line
+                .ok()
+                .and_then(Result::ok)
+                .flatten()
+                .and_then(|line| line.parse().ok());
         }
-        let Some(address) = self.address else { return false };
-        tokio::time::timeout(PROBE_TIMEOUT, is_ready(address)).await.unwrap_or(false)
+        let Some(address) = self.address else {
+            return false;
+        };
+        tokio::time::timeout(PROBE_TIMEOUT, is_ready(address))
+            .await
+            .unwrap_or(false)
     }
 }
 
@@ -232,7 +286,9 @@ impl Pod {
 async fn is_ready(address: SocketAddr) -> bool {
     let answer = async {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n").await?;
+        stream
+            .write_all(b"GET /readyz HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n")
+            .await?;
         let mut head = [0; 12];
         stream.read_exact(&mut head).await?;
         std::io::Result::Ok(head)

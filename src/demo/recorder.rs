@@ -1,25 +1,30 @@
 //! Puts what pods, clients and the HPA say on one clock: the [`Run`] that is drawn and reported.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use taffrail_loadtest::report::{Progress, Report};
 
 use crate::hpa::{Path, Reason, Spec};
 
-use super::fleet::Fleet;
+use super::fleet::{self, Fleet};
 use super::scaler::{Decided, Seen};
 use super::timeline::{self, Event, Run, Sample, Totals};
 use super::{Pace, scaler};
 
 /// The objective, as the documents and the HPA have it.
-const OBJECTIVE: timeline::Objective = timeline::Objective { quantile: 0.95, latency_ms: 250.0 };
+const OBJECTIVE: timeline::Objective = timeline::Objective {
+    quantile: 0.95,
+    latency_ms: 250.0,
+};
 
 /// Records a run.
 pub(super) struct Recorder {
     pace: Pace,
     run: Run,
-    /// What clients saw of seconds whose sample is not there yet.
-    early: Vec<Progress>,
+    /// Looks whose second clients have not spoken of yet, which takes them two seconds.
+    waiting: VecDeque<Sample>,
+    visits_rate_peak: f64,
 }
 
 impl Recorder {
@@ -34,7 +39,12 @@ impl Recorder {
             hpa_yaml: hpa_yaml.to_owned(),
             ..Run::default()
         };
-        let mut recorder = Self { pace, run, early: Vec::new() };
+        let mut recorder = Self {
+            pace,
+            run,
+            waiting: VecDeque::new(),
+            visits_rate_peak: 0.0,
+        };
         recorder.event_at(0.0, visits.to_owned());
         if pace.speed != 1.0 {
             let sync = pace.wall(scaler::SYNC_PERIOD);
@@ -47,38 +57,46 @@ impl Recorder {
         &self.run
     }
 
-    /// One second's look at metrics and pods.
+    /// One second's look at metrics and pods. It is recorded once clients have said their part of that second, so that
+    /// a sample is always whole.
     pub(super) fn second(&mut self, seen: Seen, fleet: &Fleet, visits_rate: Option<f64>) {
-        let state = if seen.latency_ms.is_some() { "ok" } else { "absent" };
-        let _ = visits_rate;
-        self.run.samples.push(Sample {
+        self.visits_rate_peak = self.visits_rate_peak.max(visits_rate.unwrap_or(0.0));
+        let pod = |pod: &fleet::Pod| timeline::Pod {
+            name: pod.name().to_owned(),
+            state: pod.state(),
+            rps: None,
+        };
+        self.waiting.push_back(Sample {
             t_s: self.pace.wall_s(),
             metric_ms: seen.latency_ms,
-            metric_state: state.to_owned(),
+            metric_state: if seen.latency_ms.is_some() {
+                "ok"
+            } else {
+                "absent"
+            }
+            .to_owned(),
             request_rate: seen.rate,
             cpu_utilization_percent: seen.cpu_percent,
             replicas_spec: fleet.replicas(),
             replicas_ready: fleet.ready(),
             cpu_only_replicas: Some(seen.cpu_only_replicas),
-            pods: fleet.pods().iter().map(|pod| timeline::Pod { name: pod.name().to_owned(), state: pod.state(), rps: None }).collect(),
+            pods: fleet.pods().iter().map(pod).collect(),
             ..Sample::default()
         });
-        for second in std::mem::take(&mut self.early) {
-            self.load(second);
-        }
     }
 
     /// What clients saw of one second.
-    pub(super) fn load(&mut self, second: Progress) {
-        let Some(sample) = usize::try_from(second.second).ok().and_then(|i| self.run.samples.get_mut(i)) else {
-            self.early.push(second);
+    pub(super) fn load(&mut self, second: &Progress) {
+        let Some(mut sample) = self.waiting.pop_front() else {
             return;
         };
         let ms = |latency: Option<Duration>| latency.map(|latency| latency.as_secs_f64() * 1000.0);
         sample.offered_rps = second.counts.offered as f64;
         sample.done_rps = second.counts.ok as f64;
         sample.error_rps = (second.counts.errors() + second.counts.dropped) as f64;
-        (sample.p50_ms, sample.p95_ms, sample.p99_ms) = (ms(second.p50), ms(second.p95), ms(second.p99));
+        (sample.p50_ms, sample.p95_ms, sample.p99_ms) =
+            (ms(second.p50), ms(second.p95), ms(second.p99));
+        self.run.samples.push(sample);
     }
 
     pub(super) fn event(&mut self, text: String) {
@@ -100,16 +118,29 @@ impl Recorder {
             return;
         }
         // SucceededRescale is what every change says; what limited it says more.
-        let limited = conditions.scaling_limited.as_ref().filter(|limited| limited.status && limited.reason != Reason::DesiredWithinRange);
+        let limited = conditions
+            .scaling_limited
+            .as_ref()
+            .filter(|limited| limited.status && limited.reason != Reason::DesiredWithinRange);
         let said = limited.or(conditions.able_to_scale.as_ref());
         let metric = decided.metric.as_deref().unwrap_or("none");
-        let direction = if decision.current < decision.desired { "above target" } else { "below target" };
-        let because = if decision.current < decision.desired { format!("{metric} {direction}") } else { format!("All metrics {direction}") };
+        let direction = if decision.current < decision.desired {
+            "above target"
+        } else {
+            "below target"
+        };
+        let because = if decision.current < decision.desired {
+            format!("{metric} {direction}")
+        } else {
+            format!("All metrics {direction}")
+        };
         self.run.decisions.push(timeline::Decision {
             t_s: self.pace.wall_s(),
             from: u32::try_from(decision.current).unwrap_or(0),
             to: u32::try_from(decision.desired).unwrap_or(0),
-            reason: said.map(|said| format!("{:?}", said.reason)).unwrap_or_default(),
+            reason: said
+                .map(|said| format!("{:?}", said.reason))
+                .unwrap_or_default(),
             message: format!("New size: {}; reason: {because}", decision.desired),
             metric: decided.metric.clone(),
             proposals: decided.proposals.clone(),
@@ -118,9 +149,11 @@ impl Recorder {
 
     /// The totals, from the whole of what clients saw.
     pub(super) fn finish(&mut self, load: &Report) {
+        if 0.0 < self.visits_rate_peak {
+            let peak = self.visits_rate_peak;
+            self.event(format!("Redis counted up to {peak:.0} visits a second, by its own command statistics as the adapter reads them"));
+        }
         let objective = Duration::from_secs_f64(OBJECTIVE.latency_ms / 1000.0);
-        // Samples after the last request show only how it ended.
-        self.run.samples.truncate(load.slots.len().max(1));
         self.run.totals = Totals {
             requests: load.counts.offered,
             within_objective: load.within(objective),

@@ -57,10 +57,24 @@ impl Scaler {
     pub(super) fn new(yaml: &str, reader: Reader) -> anyhow::Result<Self> {
         let spec = autoscaler::from_yaml(yaml).context("the demo's HPA")?;
         let is_resource = |metric: &MetricSpec| matches!(metric, MetricSpec::Resource { .. });
-        let cpu_metrics: Vec<MetricSpec> = spec.metrics.iter().filter(|metric| is_resource(metric)).cloned().collect();
-        let cpu_only = Spec { metrics: cpu_metrics, ..spec.clone() };
+        let cpu_metrics: Vec<MetricSpec> = spec
+            .metrics
+            .iter()
+            .filter(|metric| is_resource(metric))
+            .cloned()
+            .collect();
+        let cpu_only = Spec {
+            metrics: cpu_metrics,
+            ..spec.clone()
+        };
         let cpu_only_replicas = u32::try_from(spec.min_replicas).unwrap_or(1);
-        Ok(Self { reader, hpa: Autoscaler::new(spec), cpu_only: Autoscaler::new(cpu_only), cpu_only_replicas, cpu: CpuMeter::default() })
+        Ok(Self {
+            reader,
+            hpa: Autoscaler::new(spec),
+            cpu_only: Autoscaler::new(cpu_only),
+            cpu_only_replicas,
+            cpu: CpuMeter::default(),
+        })
     }
 
     pub(super) fn spec(&self) -> &Spec {
@@ -76,8 +90,15 @@ impl Scaler {
         self.cpu.read(fleet);
         let selector = format!("service={SERVICE},quantile=0.95");
         let latency = self.reader.read("request_latency_ms", &selector).await;
-        let rate = self.reader.read("request_rate", &format!("service={SERVICE}")).await;
-        let total = |milli: Result<Vec<i64>, String>| milli.ok().map(|values| values.iter().sum::<i64>() as f64 / 1000.0);
+        let rate = self
+            .reader
+            .read("request_rate", &format!("service={SERVICE}"))
+            .await;
+        let total = |milli: Result<Vec<i64>, String>| {
+            milli
+                .ok()
+                .map(|values| values.iter().sum::<i64>() as f64 / 1000.0)
+        };
         let used: Vec<f64> = self.cpu.used(fleet).into_values().collect();
         let mean = (!used.is_empty()).then(|| used.iter().sum::<f64>() / used.len() as f64);
         Seen {
@@ -104,23 +125,45 @@ impl Scaler {
         let observed = Observation {
             spec_replicas: fleet.replicas() as i32,
             status_replicas: fleet.pods().len() as i32,
-            pods: fleet.pods().iter().map(super::fleet::Pod::observed).collect(),
+            pods: fleet
+                .pods()
+                .iter()
+                .map(super::fleet::Pod::observed)
+                .collect(),
             answers,
         };
         let decision = self.hpa.reconcile(now, &observed);
         self.sync_shadow(now, used.values().sum());
         let replicas = u32::try_from(decision.desired).unwrap_or(0);
-        let names: Vec<String> = self.spec().metrics.iter().map(|metric| metric.name().to_owned()).collect();
+        let names: Vec<String> = self
+            .spec()
+            .metrics
+            .iter()
+            .map(|metric| metric.name().to_owned())
+            .collect();
         let (proposals, winner) = match &decision.path {
-            Path::Metrics { proposals, winner, .. } => (proposals.as_slice(), names.get(*winner).cloned()),
+            Path::Metrics {
+                proposals, winner, ..
+            } => (proposals.as_slice(), names.get(*winner).cloned()),
             Path::Failed { proposals } => (proposals.as_slice(), None),
             _ => (&[][..], None),
         };
-        let proposals = names.iter().zip(proposals).map(|(name, proposal)| Proposal {
-            metric: name.clone(),
-            replicas: proposal.as_ref().ok().and_then(|proposal| u32::try_from(proposal.replicas).ok()),
-        });
-        Decided { replicas, metric: winner, proposals: proposals.collect(), decision }
+        let proposals = names
+            .iter()
+            .zip(proposals)
+            .map(|(name, proposal)| Proposal {
+                metric: name.clone(),
+                replicas: proposal
+                    .as_ref()
+                    .ok()
+                    .and_then(|proposal| u32::try_from(proposal.replicas).ok()),
+            });
+        Decided {
+            replicas,
+            metric: winner,
+            proposals: proposals.collect(),
+            decision,
+        }
     }
 
     /// The shadow sees the same CPU demand, spread over the pods it would have. That favours it: with fewer pods less
@@ -128,14 +171,18 @@ impl Scaler {
     fn sync_shadow(&mut self, now: Timestamp, demand_milli: f64) {
         let replicas = self.cpu_only_replicas;
         let share = demand_milli / f64::from(replicas.max(1));
-        let used: BTreeMap<String, f64> = (0..replicas).map(|i| (format!("pod-{i}"), share)).collect();
+        let used: BTreeMap<String, f64> =
+            (0..replicas).map(|i| (format!("pod-{i}"), share)).collect();
         let long_ago = Timestamp::from_ms(-3_600_000);
         let pod = |name: &String| crate::hpa::Pod {
             name: name.clone(),
             phase: crate::hpa::Phase::Running,
             deleted: false,
             started: Some(long_ago),
-            readiness: Some(crate::hpa::Readiness { ready: true, since: long_ago }),
+            readiness: Some(crate::hpa::Readiness {
+                ready: true,
+                since: long_ago,
+            }),
             requests: [("cpu".to_owned(), CPU_REQUEST_MILLI)].into(),
         };
         let observed = Observation {
@@ -150,8 +197,17 @@ impl Scaler {
 }
 
 fn per_pod(used_milli: &BTreeMap<String, f64>, now: Timestamp) -> Answer {
-    let usage = |milli: &f64| Usage { milli: milli.round() as i64, at: now, window: CPU_WINDOW };
-    Answer::PerPod(used_milli.iter().map(|(name, milli)| (name.clone(), usage(milli))).collect())
+    let usage = |milli: &f64| Usage {
+        milli: milli.round() as i64,
+        at: now,
+        window: CPU_WINDOW,
+    };
+    Answer::PerPod(
+        used_milli
+            .iter()
+            .map(|(name, milli)| (name.clone(), usage(milli)))
+            .collect(),
+    )
 }
 
 /// Measures what pods use, once a second, as a kubelet and metrics-server would.
@@ -164,7 +220,8 @@ struct CpuMeter {
 impl CpuMeter {
     fn read(&mut self, fleet: &Fleet) {
         let now = clock::instant();
-        self.readings.retain(|name, _| fleet.pods().iter().any(|pod| pod.name() == name));
+        self.readings
+            .retain(|name, _| fleet.pods().iter().any(|pod| pod.name() == name));
         for pod in fleet.pods() {
             let Some(cpu_s) = pod.cpu_s() else { continue };
             let readings = self.readings.entry(pod.name().to_owned()).or_default();
@@ -175,12 +232,21 @@ impl CpuMeter {
 
     /// Thousandths of a core that each ready pod uses.
     fn used(&self, fleet: &Fleet) -> BTreeMap<String, f64> {
-        let is_ready = |name: &str| fleet.pods().iter().any(|pod| pod.name() == name && pod.observed().is_ready());
-        let used = self.readings.iter().filter(|(name, _)| is_ready(name)).filter_map(|(name, readings)| {
-            let ((from, before), (to, after)) = (readings.first()?, readings.last()?);
-            let span_s = to.duration_since(*from).as_secs_f64();
-            (0.0 < span_s).then(|| (name.clone(), (after - before) / span_s * 1000.0))
-        });
+        let is_ready = |name: &str| {
+            fleet
+                .pods()
+                .iter()
+                .any(|pod| pod.name() == name && pod.observed().is_ready())
+        };
+        let used = self
+            .readings
+            .iter()
+            .filter(|(name, _)| is_ready(name))
+            .filter_map(|(name, readings)| {
+                let ((from, before), (to, after)) = (readings.first()?, readings.last()?);
+                let span_s = to.duration_since(*from).as_secs_f64();
+                (0.0 < span_s).then(|| (name.clone(), (after - before) / span_s * 1000.0))
+            });
         used.collect()
     }
 }
@@ -216,24 +282,38 @@ impl Reader {
             .timeout(READ_TIMEOUT)
             .no_proxy()
             .build()?;
-        let base = format!("https://{address}/apis/external.metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}");
+        let base = format!(
+            "https://{address}/apis/external.metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}"
+        );
         Ok(Self { client, base })
     }
 
     /// The items' values in thousandths, or what the API says in their stead.
     pub(super) async fn read(&self, metric: &str, selector: &str) -> Result<Vec<i64>, String> {
-        let url = reqwest::Url::parse_with_params(&format!("{}/{metric}", self.base), [("labelSelector", selector)])
-            .map_err(|error| error.to_string())?;
-        let request = self.client.get(url).header("Accept", "application/vnd.kubernetes.protobuf, */*");
+        let url = reqwest::Url::parse_with_params(
+            &format!("{}/{metric}", self.base),
+            [("labelSelector", selector)],
+        )
+        .map_err(|error| error.to_string())?;
+        let request = self
+            .client
+            .get(url)
+            .header("Accept", "application/vnd.kubernetes.protobuf, */*");
         let answer = request.send().await.map_err(|error| error.to_string())?;
         if !answer.status().is_success() {
             let code = answer.status();
-            return Err(answer.json::<Status>().await.map_or_else(|_| code.to_string(), |status| status.message));
+            return Err(answer
+                .json::<Status>()
+                .await
+                .map_or_else(|_| code.to_string(), |status| status.message));
         }
         let list: List = answer.json().await.map_err(|error| error.to_string())?;
         if list.items.is_empty() {
             return Err("no metrics returned from external metrics API".to_owned());
         }
-        list.items.iter().map(|item| quantity::parse_milli(&item.value).map_err(|error| error.to_string())).collect()
+        list.items
+            .iter()
+            .map(|item| quantity::parse_milli(&item.value).map_err(|error| error.to_string()))
+            .collect()
     }
 }

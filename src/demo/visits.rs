@@ -27,10 +27,18 @@ impl Visits {
     pub(super) async fn start() -> Self {
         match start().await {
             Ok((child, address)) => {
-                let note = format!("Each visit is counted in a real Redis server on {address}; its own request rate is read as service visits.");
-                Self { running: Some((child, address)), note }
+                let note = format!(
+                    "Each visit is counted in a real Redis server on {address}; its own request rate is read as service visits."
+                );
+                Self {
+                    running: Some((child, address)),
+                    note,
+                }
             }
-            Err(why) => Self { running: None, note: format!("Visits are not counted in Redis: {why}.") },
+            Err(why) => Self {
+                running: None,
+                note: format!("Visits are not counted in Redis: {why}."),
+            },
         }
     }
 
@@ -56,19 +64,32 @@ async fn start() -> Result<(Child, SocketAddr), String> {
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     drop(listener);
     let child = Command::new("redis-server")
-        .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"])
+        .args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--daemonize",
+            "no",
+        ])
         .args(["--port", &address.port().to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|_| "redis-server is not installed; on Debian: apt-get install redis-server".to_owned())?;
+        .map_err(|_| {
+            "redis-server is not installed; on Debian: apt-get install redis-server".to_owned()
+        })?;
     let listens = async {
         while tokio::net::TcpStream::connect(address).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(START_TIMEOUT, listens).await.map_err(|_| "redis-server did not start".to_owned())?;
+    tokio::time::timeout(START_TIMEOUT, listens)
+        .await
+        .map_err(|_| "redis-server did not start".to_owned())?;
     Ok((child, address))
 }

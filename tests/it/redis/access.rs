@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use taffrail::model::health::FailureReason;
-use taffrail::source::redis::{Measure, Pool, RedisSpec, RedisTls, ServerRead, TlsIdentity};
+use taffrail::source::redis::{Measure, Pool, RedisSpec, ServerRead};
 use taffrail::source::secret::SecretRef;
+use taffrail::source::tls::{IdentityFiles, TlsSpec};
 
 use super::{Reader, backlog_spec, items, lag, read_once, server_spec};
 use crate::fixtures::redis_server::{RedisServer, run};
@@ -132,16 +133,16 @@ async fn tls_is_spoken_with_an_own_authority_and_a_stranger_is_refused() {
     ]);
     server.wait_for_port();
 
-    let with = |tls: RedisTls| {
+    let with = |tls: TlsSpec| {
         let mut spec = backlog_spec(server.port, &[("jobs", Measure::Auto)]);
         spec.connection.tls = Some(tls);
         spec
     };
-    let identity = Some(TlsIdentity {
+    let identity = Some(IdentityFiles {
         cert_file,
         key_file,
     });
-    let trusting = RedisTls {
+    let trusting = TlsSpec {
         ca_file: Some(ca_file),
         insecure_skip_verify: false,
         identity,
@@ -149,7 +150,7 @@ async fn tls_is_spoken_with_an_own_authority_and_a_stranger_is_refused() {
     let reading = read_once(with(trusting.clone())).await.unwrap();
     assert_eq!(items(&reading.backlogs), [Ok(0.0)]);
 
-    let wary = RedisTls {
+    let wary = TlsSpec {
         ca_file: Some(other_file.clone()),
         ..trusting.clone()
     };
@@ -157,14 +158,14 @@ async fn tls_is_spoken_with_an_own_authority_and_a_stranger_is_refused() {
         read_once(with(wary)).await.unwrap_err().reason,
         FailureReason::Tls
     );
-    let careless = RedisTls {
+    let careless = TlsSpec {
         ca_file: Some(other_file),
         insecure_skip_verify: true,
         ..trusting.clone()
     };
     assert!(read_once(with(careless)).await.is_ok());
     // Redis asks for a client certificate unless told otherwise.
-    let nameless = RedisTls {
+    let nameless = TlsSpec {
         identity: None,
         ..trusting.clone()
     };
@@ -172,7 +173,7 @@ async fn tls_is_spoken_with_an_own_authority_and_a_stranger_is_refused() {
         read_once(with(nameless)).await.unwrap_err().reason,
         FailureReason::Tls
     );
-    let no_file = RedisTls {
+    let no_file = TlsSpec {
         ca_file: Some("no/such/ca.pem".into()),
         ..trusting
     };
