@@ -281,7 +281,7 @@ impl Stage {
         );
         let mut steps = tokio::time::interval(Duration::from_millis(100));
         for timer in [&mut syncs, &mut seconds, &mut steps] {
-            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
         }
         let interrupt = tokio::signal::ctrl_c();
         tokio::pin!(interrupt);

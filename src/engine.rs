@@ -85,6 +85,8 @@ pub struct Ingested {
     pub accepted: u32,
     /// Series whose counters fell.
     pub resets: u32,
+    /// Series whose bucket bounds changed without a restart; they begin a new baseline.
+    pub relaid: u32,
     /// Series with a NaN, a negative count, or bounds that do not ascend.
     pub refused: u32,
     /// Series beyond a bound: of series per target, or of bucket layouts.

@@ -234,6 +234,7 @@ impl Metrics {
         let outcomes = [
             ("accepted", outcome.accepted),
             ("reset", outcome.resets),
+            ("relaid", outcome.relaid),
             ("refused", outcome.refused),
             ("over_limit", outcome.over_limit),
         ];

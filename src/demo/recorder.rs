@@ -87,7 +87,19 @@ impl Recorder {
 
     /// What clients saw of one second.
     pub(super) fn load(&mut self, second: &Progress) {
-        let Some(mut sample) = self.waiting.pop_front() else {
+        // A machine that stood still for a moment looked less often than clients have seconds to tell of.
+        let nth = |sample: &Sample| sample.t_s.round() as u64;
+        while self
+            .waiting
+            .front()
+            .is_some_and(|sample| nth(sample) < second.second)
+        {
+            self.waiting.pop_front();
+        }
+        let Some(mut sample) = self
+            .waiting
+            .pop_front_if(|sample| nth(sample) == second.second)
+        else {
             return;
         };
         let ms = |latency: Option<Duration>| latency.map(|latency| latency.as_secs_f64() * 1000.0);

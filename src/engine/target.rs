@@ -173,9 +173,17 @@ impl Target {
             last.remember(series.count, sum, counts, at);
             return;
         }
+        let is_relaid = known && !Arc::ptr_eq(&last.layout, &group.layout);
+        if is_relaid && last.count <= series.count {
+            // Other bounds, and no sign of a restart: what it counted before was counted under the old ones.
+            outcome.relaid += 1;
+            *last = Series::unseen(&group.layout, at);
+            last.remember(series.count, sum, counts, at);
+            return;
+        }
         // A series that was not there before counts from zero, and so does one whose process began anew. Whether that
         // adds to a window is for the track to say: a target's very first point is no increase, whatever it holds.
-        if known && last.was_reset(&group.layout, series.count, counts) {
+        if known && (is_relaid || last.was_reset(series.count, counts)) {
             outcome.resets += 1;
             *last = Series::unseen(&group.layout, at);
         }
@@ -381,9 +389,8 @@ impl Series {
 
     /// A counter that fell began anew, and all counters of its series with it: one process keeps them all. A bucket
     /// that happens to have overtaken its old count since is no evidence to the contrary.
-    fn was_reset(&self, layout: &Layout, count: f64, counts: &[f64]) -> bool {
-        !Arc::ptr_eq(&self.layout, layout)
-            || count < self.count
+    fn was_reset(&self, count: f64, counts: &[f64]) -> bool {
+        count < self.count
             || counts
                 .iter()
                 .zip(&self.counts)

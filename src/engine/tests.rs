@@ -252,6 +252,21 @@ fn a_counter_reset_counts_from_zero() {
 }
 
 #[test]
+fn a_changed_layout_without_a_restart_adds_nothing_it_counted_before() {
+    let mut engine = mk_engine();
+    run_target(&mut engine, "a", 0.0, 30.0, [1e6; 4], [50.0; 4]);
+    for read in 1..=6 {
+        let mut reading = Reading::default();
+        let n = 1e6 + 300.0 + f64::from(read) * 50.0;
+        mk_series(&mut reading, 1, &[0.25, INF], &[n, n]);
+        let outcome = engine.ingest(&mk_batch_of("a", 30.0 + f64::from(read) * 5.0, reading));
+        assert_eq!(outcome.relaid, u32::from(read == 1));
+    }
+    let rate = value(&engine.evaluate(at(60.0)), "request_rate", &[]).unwrap();
+    assert!((8.0..=10.1).contains(&rate), "{rate}");
+}
+
+#[test]
 fn one_fallen_bucket_resets_the_whole_histogram() {
     let mut engine = mk_engine();
     engine.ingest(&mk_batch("a", 0.0, &[0.0, 50.0, 100.0, 100.0]));

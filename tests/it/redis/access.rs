@@ -144,8 +144,8 @@ async fn tls_is_spoken_with_an_own_authority_and_a_stranger_is_refused() {
     });
     let trusting = TlsSpec {
         ca_file: Some(ca_file),
-        insecure_skip_verify: false,
         identity,
+        ..TlsSpec::default()
     };
     let reading = read_once(with(trusting.clone())).await.unwrap();
     assert_eq!(items(&reading.backlogs), [Ok(0.0)]);
