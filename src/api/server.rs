@@ -269,12 +269,16 @@ impl Shared {
         };
         // A connection's own errors are the client's: it went away, or spoke no HTTP.
         tokio::select! {
-            _ = &mut connection => return,
-            () = self.draining.cancelled() => {}
-            () = idle_for(requests, first, idle) => {}
+            _ = &mut connection => {}
+            () = self.draining.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
+            () = idle_for(requests, first, idle) => {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(self.limits.drain, connection).await;
+            }
         }
-        connection.as_mut().graceful_shutdown();
-        let _ = timeout(self.limits.drain, connection).await;
     }
 
     fn http1(&self, in_reserve: bool) -> http1::Builder {
