@@ -199,7 +199,7 @@ pub fn router(state: Arc<AppState>) -> Router {
 fn with_slash<T: 'static>(
     routes: Router<Arc<AppState>>,
     path: &str,
-    handler: impl Handler<T, Arc<AppState>> + Clone,
+    handler: impl Handler<T, Arc<AppState>>,
 ) -> Router<Arc<AppState>> {
     routes
         .route(path, get(handler.clone()))

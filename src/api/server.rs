@@ -45,6 +45,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long an idle connection may take to close: enough for a request that crossed our goodbye on its way, and all
+/// that a client gets that never says a word.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// What one connection, and all of them, may cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionLimits {
@@ -276,7 +280,7 @@ impl Shared {
             }
             () = idle_for(requests, first, idle) => {
                 connection.as_mut().graceful_shutdown();
-                let _ = timeout(self.limits.drain, connection).await;
+                let _ = timeout(GOODBYE, connection).await;
             }
         }
     }
@@ -318,7 +322,7 @@ async fn idle_for(mut requests: watch::Receiver<usize>, first: Duration, idle: D
         }
         limit = idle;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Whether an accept error concerns only the connection that was being accepted, so that the next may succeed at once.

@@ -119,6 +119,7 @@ async fn assertion_58_tls_1_1_is_refused() {
     hello.push(0); // no session
     hello.extend([0, 4, 0xc0, 0x13, 0x00, 0x2f]); // ECDHE-RSA and RSA with AES-128-CBC-SHA
     hello.extend([1, 0]); // no compression
+    hello.extend([0, 8, 0, 13, 0, 4, 0, 2, 4, 1]); // one extension: signatures by RSA with SHA-256
     let mut record = vec![
         22,
         3,
