@@ -167,7 +167,9 @@ pub async fn serve(
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            Some(_) = connections.join_next() => {}
+            Some(done) = connections.join_next() => if let Err(error) = done {
+                tracing::error!(%error, "Connection panicked");
+            },
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     failing = false;
