@@ -29,8 +29,8 @@ const WINDOWS: Windows = Windows {
     interval: Duration::from_secs(1),
 };
 
-/// Twelve hundred requests in the window: four times what the 0.99 quantile needs.
-const RATE: f64 = 200.0;
+/// Some seven hundred requests in the window: twice what the 0.99 quantile needs.
+const RATE: f64 = 120.0;
 
 /// Mean service times of the apps.
 const SERVICE_TIMES_MS: [u64; 3] = [20, 40, 80];
