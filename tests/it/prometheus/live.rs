@@ -162,18 +162,21 @@ impl App {
 /// than a mean spacing: a read that came late is judged differently (we end the window there), and so is the zero of a
 /// young counter by versions of Prometheus.
 fn settled(stored: &[Series], accepts: impl Fn(Timestamp) -> bool) -> Option<Timestamp> {
-    let counts: Vec<&Series> = stored
-        .iter()
-        .filter(|series| series.label("__name__").ends_with("_count"))
-        .collect();
-    if counts.len() < SERVICE_TIMES_MS.len() {
-        return None;
-    }
+    let counts = counts(stored)?;
     let newest = counts.iter().map(|count| count.samples.last().unwrap().0);
     let newest = newest.min()?;
     let steps = (0..WINDOWS.interval.as_millis() as u64).step_by(10);
     let mut candidates = steps.map(|ms| newest - Duration::from_millis(ms));
     candidates.find(|at| counts.iter().all(|count| is_settled(count, *at)) && accepts(*at))
+}
+
+/// The counters of requests, once all targets have one.
+fn counts(stored: &[Series]) -> Option<Vec<&Series>> {
+    let counts: Vec<&Series> = stored
+        .iter()
+        .filter(|series| series.label("__name__").ends_with("_count"))
+        .collect();
+    (counts.len() == SERVICE_TIMES_MS.len()).then_some(counts)
 }
 
 fn is_settled(count: &Series, at: Timestamp) -> bool {
@@ -193,23 +196,46 @@ fn is_settled(count: &Series, at: Timestamp) -> bool {
         && near(at.since(last))
 }
 
-/// Waits for a settled instant that `accepts`, given what Prometheus has.
-async fn settle(
-    prometheus: &PrometheusServer,
-    accepts: impl Fn(&[Series], Timestamp) -> bool,
-) -> Timestamp {
+/// Waits until `found` finds something in what Prometheus has.
+async fn wait_for<T>(prometheus: &PrometheusServer, found: impl Fn(&[Series]) -> Option<T>) -> T {
     let search = async {
         loop {
             let stored = WINDOWS.stored(prometheus, clock::now()).await;
-            match settled(&stored, |at| accepts(&stored, at)) {
-                Some(at) => return at,
+            match found(&stored) {
+                Some(found) => return found,
                 None => tokio::time::sleep(PAUSE).await,
             }
         }
     };
     tokio::time::timeout(PATIENCE, search)
         .await
-        .expect("Prometheus has a window of every target")
+        .expect("Prometheus has what is waited for")
+}
+
+/// Waits for a settled instant that `accepts`, given what Prometheus has.
+async fn settle(
+    prometheus: &PrometheusServer,
+    accepts: impl Fn(&[Series], Timestamp) -> bool,
+) -> Timestamp {
+    wait_for(prometheus, |stored| {
+        settled(stored, |at| accepts(stored, at))
+    })
+    .await
+}
+
+/// Waits until every target has been read for as long as `span`.
+async fn read_for(prometheus: &PrometheusServer, span: Duration) {
+    let spans = |count: &&Series| {
+        let (first, last) = (
+            count.samples.first().unwrap(),
+            count.samples.last().unwrap(),
+        );
+        span <= last.0.since(first.0)
+    };
+    wait_for(prometheus, |stored| {
+        counts(stored)?.iter().all(spans).then_some(())
+    })
+    .await;
 }
 
 /// Whether a counter fell between two samples of the window that ends at `at`.
@@ -237,15 +263,12 @@ async fn the_samples_prometheus_scraped_yield_its_own_answers() {
 async fn a_restarted_target_counts_as_it_does_for_prometheus() {
     let mut fleet = Fleet::start().await;
     let prometheus = fleet.prometheus().await;
-    settle(&prometheus, |_, _| true).await;
+    read_for(&prometheus, 2 * HISTORY).await;
     let restarted = fleet.apps[0].address.to_string();
     fleet.apps[0].restart().await;
     let at = settle(&prometheus, |stored, at| {
-        stored.iter().any(|series| {
-            series.label("__name__").ends_with("_count")
-                && series.label("instance") == restarted
-                && fell_within(series, at)
-        })
+        let mut counts = counts(stored).into_iter().flatten();
+        counts.any(|count| count.label("instance") == restarted && fell_within(count, at))
     })
     .await;
     WINDOWS.check_same(&prometheus, at).await;
