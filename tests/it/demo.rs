@@ -89,12 +89,22 @@ fn the_demo_scales_out_on_latency_where_cpu_would_not_and_leaves_nothing_behind(
     let stdout = String::from_utf8(run.output.stdout).unwrap();
     let last: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
     let summary = &last["summary"];
-    let number = |name: &str| summary[name].as_f64().unwrap_or_else(|| panic!("{name}: {summary}"));
+    let number = |name: &str| {
+        summary[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{name}: {summary}"))
+    };
     let minimum = last["replicas_min"].as_f64().unwrap();
-    assert!(matches!(summary["verdict"].as_str(), Some("held" | "recovered")));
+    assert!(matches!(
+        summary["verdict"].as_str(),
+        Some("held" | "recovered")
+    ));
     assert!(minimum < number("replicas_peak"), "{summary}");
     assert_eq!(number("cpu_only_replicas_peak"), minimum, "{summary}");
-    assert!(number("replicas_last") < number("replicas_peak"), "it scaled in: {summary}");
+    assert!(
+        number("replicas_last") < number("replicas_peak"),
+        "it scaled in: {summary}"
+    );
     assert!(0.8 < number("requests_within_objective_ratio"), "{summary}");
 
     let decisions = last["decisions"].as_array().unwrap();
@@ -108,23 +118,50 @@ fn the_demo_scales_out_on_latency_where_cpu_would_not_and_leaves_nothing_behind(
     }
     // What the HPA read is what clients saw, in the quiet beginning and at the worst.
     let samples = last["samples"].as_array().unwrap();
-    let peak = |field: &str| samples.iter().filter_map(|sample| sample[field].as_f64()).fold(0.0, f64::max);
-    assert!(250.0 < peak("metric_ms") && 250.0 < peak("p95_ms"), "{summary}");
+    let peak = |field: &str| {
+        samples
+            .iter()
+            .filter_map(|sample| sample[field].as_f64())
+            .fold(0.0, f64::max)
+    };
+    assert!(
+        250.0 < peak("metric_ms") && 250.0 < peak("p95_ms"),
+        "{summary}"
+    );
     let rate_share = peak("request_rate") / peak("offered_rps");
     assert!(0.5 < rate_share && rate_share < 1.5, "{rate_share}");
 
     assert!(run.report.starts_with("<!DOCTYPE html>") || run.report.starts_with("<!doctype html>"));
     assert!(run.report.trim_end().ends_with("</html>"));
-    for from_elsewhere in ["src=\"http", "href=\"http", "url(http", "@import", "<link", "<script src"] {
-        assert!(!run.report.contains(from_elsewhere), "the report loads {from_elsewhere}");
+    for from_elsewhere in [
+        "src=\"http",
+        "href=\"http",
+        "url(http",
+        "@import",
+        "<link",
+        "<script src",
+    ] {
+        assert!(
+            !run.report.contains(from_elsewhere),
+            "the report loads {from_elsewhere}"
+        );
     }
     assert_eq!(children(run.id), Vec::<String>::new());
     // The Redis server of the demo has no parent any more if it was left behind; its port is in the first event.
     let events = last["events"].to_string();
-    let redis = events.split("Redis server on 127.0.0.1:").nth(1).expect("a Redis server took part");
+    let redis = events
+        .split("Redis server on 127.0.0.1:")
+        .nth(1)
+        .expect("a Redis server took part");
     let port: String = redis.chars().take_while(char::is_ascii_digit).collect();
-    assert_eq!(processes_naming(&format!("127.0.0.1:{port}")), Vec::<String>::new());
-    assert_eq!(processes_naming(&format!("--redis-port {port}")), Vec::<String>::new());
+    assert_eq!(
+        processes_naming(&format!("127.0.0.1:{port}")),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        processes_naming(&format!("--redis-port {port}")),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -197,16 +234,29 @@ fn help_teaches_every_subcommand_and_each_flag_of_serve_has_its_variable() {
         assert_eq!(run.status.code(), Some(0), "{command} --help");
         assert!(!run.stdout.is_empty());
     }
-    assert!(!top.contains("demo-pod"), "what is no user's business is hidden");
+    assert!(
+        !top.contains("demo-pod"),
+        "what is no user's business is hidden"
+    );
 
     let serve = String::from_utf8(output(&["serve", "--help"]).stdout).unwrap();
     let flags: BTreeSet<String> = serve
         .split_whitespace()
         .filter_map(|word| word.strip_prefix("--"))
-        .map(|flag| flag.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned())
+        .map(|flag| {
+            flag.trim_matches(|c: char| !c.is_ascii_alphanumeric())
+                .to_owned()
+        })
         .filter(|flag| flag != "help")
         .collect();
-    for flag in ["config", "listen", "metrics-listen", "tls-cert-file", "tls-key-file", "log"] {
+    for flag in [
+        "config",
+        "listen",
+        "metrics-listen",
+        "tls-cert-file",
+        "tls-key-file",
+        "log",
+    ] {
         assert!(flags.contains(flag), "{flags:?}");
         let variable = format!("[env: TAFFRAIL_{}=", flag.to_uppercase().replace('-', "_"));
         assert!(serve.contains(&variable), "no {variable} in {serve}");
@@ -216,10 +266,18 @@ fn help_teaches_every_subcommand_and_each_flag_of_serve_has_its_variable() {
 
 #[test]
 fn a_wrong_command_line_is_a_short_answer_and_exit_code_2() {
-    for args in [&["serve"][..], &["demo", "--speed", "99"], &["replay", "/nowhere"], &["fly"]] {
+    for args in [
+        &["serve"][..],
+        &["demo", "--speed", "99"],
+        &["replay", "/nowhere"],
+        &["fly"],
+    ] {
         let run = output(args);
         let said = String::from_utf8_lossy(&run.stderr).into_owned();
         assert_eq!(run.status.code(), Some(2), "{args:?}: {said}");
-        assert!(said.starts_with("error: ") && !said.contains("panicked"), "{args:?}: {said}");
+        assert!(
+            said.starts_with("error: ") && !said.contains("panicked"),
+            "{args:?}: {said}"
+        );
     }
 }

@@ -156,7 +156,7 @@ async fn every_promised_series_is_there_and_promtool_finds_no_fault() {
         r#"taffrail_read_duration_seconds_count{namespace="shop",service="users"}"#,
         r#"taffrail_series_total{outcome="accepted"}"#,
         r#"taffrail_request_rate{namespace="shop",service="users"}"#,
-        r#"taffrail_request_latency_seconds{namespace="shop",service="users"} 0.4375"#,
+        r#"taffrail_request_latency_seconds{namespace="shop",service="users"} 0.437"#,
         r#"taffrail_objective_latency_seconds{namespace="shop",service="users"} 0.25"#,
         r#"taffrail_metric_age_seconds{namespace="shop",service="users"}"#,
         r#"taffrail_service_state{namespace="shop",service="users",state="ok"} 1"#,
