@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
@@ -199,17 +199,14 @@ pub fn router(state: Arc<AppState>) -> Router {
 fn with_slash<T: 'static>(
     routes: Router<Arc<AppState>>,
     path: &str,
-    handler: impl Handler<T, Arc<AppState>> + Clone,
+    handler: impl Handler<T, Arc<AppState>>,
 ) -> Router<Arc<AppState>> {
     routes
         .route(path, get(handler.clone()))
         .route(&format!("{path}/"), get(handler))
 }
 
-async fn unknown_path(
-    State(_): State<Arc<AppState>>,
-    request: Request,
-) -> Result<Response, Status> {
+async fn unknown_path(request: Request) -> Result<Response, Status> {
     Err(Status::not_found(format!(
         "there is nothing at {}; metrics are at {GROUP_VERSION_PATH}/namespaces/NAMESPACE/METRIC",
         request.uri().path()

@@ -127,13 +127,18 @@ impl Engine {
         }
     }
 
-    /// Says that a target exists, before it was read for the first time.
+    /// Says that a target exists, before it was read for the first time. One that was forgotten and is back is a new
+    /// target: nothing tells that it is still the same process.
     pub fn expect(&mut self, target: &TargetId, now: Timestamp) {
-        if let Some(service) = self.services.get_mut(&target.service) {
-            service
-                .targets
-                .entry(Arc::clone(&target.name))
-                .or_insert_with(|| Target::new(now));
+        let Some(service) = self.services.get_mut(&target.service) else {
+            return;
+        };
+        let known = service
+            .targets
+            .entry(Arc::clone(&target.name))
+            .or_insert_with(|| Target::new(now));
+        if known.is_gone() {
+            *known = Target::new(now);
         }
     }
 
@@ -170,10 +175,12 @@ impl Engine {
 
     /// Takes in that a target could not be read.
     pub fn fail(&mut self, target: &TargetId, failure: Failure, now: Timestamp) {
-        self.expect(target, now);
-        let service = self.services.get_mut(&target.service);
-        if let Some(target) = service.and_then(|service| service.targets.get_mut(&target.name)) {
-            target.fail(failure);
+        if let Some(service) = self.services.get_mut(&target.service) {
+            let known = service
+                .targets
+                .entry(Arc::clone(&target.name))
+                .or_insert_with(|| Target::new(now));
+            known.fail(failure);
         }
     }
 

@@ -63,7 +63,7 @@ fn report(state: &AppState, name: &str, checks: Checks, raw_query: &str) -> Resp
     for (check, passes) in checks {
         match passes(state, now) {
             _ if is_excluded(check) => {
-                reply::line(&mut lines, format_args!("[+]{check} excluded: ok"))
+                reply::line(&mut lines, format_args!("[+]{check} excluded: ok"));
             }
             Ok(()) => reply::line(&mut lines, format_args!("[+]{check} ok")),
             Err(why) => {

@@ -45,6 +45,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long an idle connection may take to close: enough for a request that crossed our goodbye on its way, and all
+/// that a client gets that never says a word.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// What one connection, and all of them, may cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionLimits {
@@ -163,7 +167,9 @@ pub async fn serve(
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            Some(_) = connections.join_next() => {}
+            Some(done) = connections.join_next() => if let Err(error) = done {
+                tracing::error!(%error, "Connection panicked");
+            },
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     failing = false;
@@ -269,12 +275,16 @@ impl Shared {
         };
         // A connection's own errors are the client's: it went away, or spoke no HTTP.
         tokio::select! {
-            _ = &mut connection => return,
-            () = self.draining.cancelled() => {}
-            () = idle_for(requests, first, idle) => {}
+            _ = &mut connection => {}
+            () = self.draining.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
+            () = idle_for(requests, first, idle) => {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(GOODBYE, connection).await;
+            }
         }
-        connection.as_mut().graceful_shutdown();
-        let _ = timeout(self.limits.drain, connection).await;
     }
 
     fn http1(&self, in_reserve: bool) -> http1::Builder {
@@ -314,7 +324,7 @@ async fn idle_for(mut requests: watch::Receiver<usize>, first: Duration, idle: D
         }
         limit = idle;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Whether an accept error concerns only the connection that was being accepted, so that the next may succeed at once.

@@ -452,6 +452,17 @@ fn a_late_read_of_a_forgotten_target_does_not_bring_it_back() {
 }
 
 #[test]
+fn a_target_that_comes_back_is_a_new_one() {
+    let mut engine = mk_engine();
+    let target = TargetId::new(&users(), "a");
+    run_target(&mut engine, "a", 0.0, 20.0, [1e6; 4], [50.0; 4]);
+    engine.forget(&target);
+    engine.expect(&target, at(22.0));
+    run_target(&mut engine, "a", 23.0, 53.0, [5e6; 4], [100.0; 4]);
+    check(&engine.evaluate(at(53.0)), "request_rate", 20.0);
+}
+
+#[test]
 fn different_layouts_meet_on_their_common_bounds() {
     let mut engine = mk_engine();
     let coarse = [0.25, 1.0, INF];
