@@ -164,6 +164,15 @@ impl Engine {
         target.ingest(batch.at, &batch.reading, keep, &mut self.layouts)
     }
 
+    /// Takes in that a target is read for something else from now on: what it said before is no baseline for that.
+    pub fn begin_anew(&mut self, target: &TargetId, now: Timestamp) {
+        if let Some(service) = self.services.get_mut(&target.service) {
+            service
+                .targets
+                .insert(Arc::clone(&target.name), Target::new(now));
+        }
+    }
+
     /// Takes in that a target could not be read.
     pub fn fail(&mut self, target: &TargetId, failure: Failure, now: Timestamp) {
         if let Some(service) = self.services.get_mut(&target.service) {

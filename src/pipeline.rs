@@ -145,7 +145,10 @@ impl Heart {
                 self.metrics.failed(&target, took, failure.reason);
                 self.engine.fail(&target, failure, at);
             }
-            Update::Read(_) | Update::Failed { .. } => {}
+            Update::Begins(target) if self.sources.has(&target) => {
+                self.engine.begin_anew(&target, clock::now());
+            }
+            Update::Read(_) | Update::Failed { .. } | Update::Begins(_) => {}
         }
     }
 

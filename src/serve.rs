@@ -4,8 +4,9 @@
 //! and a person is looking; then the pipeline, then the listeners. At the end the reverse: readiness fails, the API
 //! answers what it has, and only then do the sources stop.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,11 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, get_service};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -30,21 +32,23 @@ use crate::engine::snapshot::{Metric, Snapshot};
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{self, Wiring};
 
-/// How often the configuration file is looked at: soon enough for a person who waits for it.
-const CONFIG_POLL: Duration = Duration::from_secs(2);
-
-/// How often the certificate's files are looked at. A projected Secret takes up to a minute to arrive anyway.
-const CERTIFICATE_POLL: Duration = Duration::from_secs(30);
+/// How often the files of configuration and certificate are looked at: soon enough for a person who waits for it, and
+/// three small reads cost nothing.
+const POLL: Duration = Duration::from_secs(2);
 
 /// How long readiness fails before the API stops accepting, so that whoever sends requests here has heard of it.
 const UNREADY_BEFORE_DRAIN: Duration = Duration::from_secs(1);
+
+/// What a second signal, from someone who does not want to wait for the drain, ends with.
+const EXIT_CUT_SHORT: u8 = 130;
 
 /// Serve external metrics to HorizontalPodAutoscalers
 ///
 /// Reads the targets of the RequestMetrics documents in --config and serves external.metrics.k8s.io over HTTPS. Until
 /// clients are authenticated, which needs a cluster, it listens on loopback addresses only.
 ///
-/// Exit codes: 0 stopped by a signal after draining, 2 it could not start or run.
+/// Exit codes: 0 stopped by a signal after draining, 2 it could not start or run, 130 stopped by a second signal before
+/// the drain was over.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// RequestMetrics documents, YAML; read again whenever the file changes
@@ -147,6 +151,12 @@ pub struct RunningApi {
     state: Arc<AppState>,
 }
 
+/// SIGTERM, which Kubernetes sends, and SIGINT, which ctrl-c does.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
 impl ApiArgs {
     /// A self-signed API on a free loopback port.
     pub fn self_signed_on_any_port() -> Self {
@@ -173,6 +183,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         log_format,
     } = args;
     start_log(&log, log_format)?;
+    let mut signals = Signals::listen().context("listening for SIGTERM and SIGINT")?;
     let mut file = ConfigFile::new(&config);
     let first = read_first(&mut file)?;
 
@@ -181,7 +192,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new(snapshots.clone()));
     let (desired, wanted) = watch::channel(Arc::new(Vec::new()));
     let stop_api = stop.child_token();
-    let api = start_api(api, snapshots, Arc::clone(&metrics), stop_api.clone()).await?;
+    let mut api = start_api(api, snapshots, Arc::clone(&metrics), stop_api.clone()).await?;
     note_reload(&metrics, file.path(), &first);
     desired.send_replace(Arc::new(first.services));
 
@@ -191,31 +202,43 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         snapshots: publish,
         metrics: Arc::clone(&metrics),
     };
-    let heart = tokio::spawn(pipeline::run(wiring, stop_pipeline.clone()));
-    tokio::spawn(follow_config(file, desired, Arc::clone(&metrics)));
+    let mut heart = tokio::spawn(pipeline::run(wiring, stop_pipeline.clone()));
     let own = TcpListener::bind(metrics_listen)
         .await
         .with_context(|| format!("listening on --metrics-listen {metrics_listen}"))?;
     let own_address = own
         .local_addr()
         .context("the address of --metrics-listen")?;
-    tokio::spawn(serve_own_metrics(own, metrics, Arc::clone(&api.state)));
+    let mut others = JoinSet::new();
+    others.spawn(follow_config(file, desired, Arc::clone(&metrics)));
+    others.spawn(serve_own_metrics(own, metrics, Arc::clone(&api.state)));
     info!(api = %api.address, metrics = %own_address, "Serving; loopback only, since clients are not authenticated without a cluster.");
 
+    // No part ends unless told to: one that does has a bug, and a restart is better than stale answers.
     tokio::select! {
-        () = terminated() => {}
-        // The pipeline ends only when told to: anything else is a bug, and a restart is better than stale answers.
-        ended = heart => {
-            error!(?ended, "The pipeline ended by itself.");
-            anyhow::bail!("the pipeline ended by itself");
+        () = signals.next() => {}
+        ended = &mut heart => anyhow::bail!("the pipeline ended by itself: {ended:?}"),
+        ended = &mut api.done => anyhow::bail!("the API ended by itself: {ended:?}"),
+        Some(ended) = others.join_next() => {
+            anyhow::bail!("the configuration is not followed or our own metrics are not served any more: {ended:?}")
         }
     }
     info!("Draining.");
-    api.state.drain();
-    tokio::time::sleep(UNREADY_BEFORE_DRAIN).await;
-    stop_api.cancel();
-    api.done.await.context("the API's end")?;
-    stop_pipeline.cancel();
+    let drained = async {
+        api.state.drain();
+        tokio::time::sleep(UNREADY_BEFORE_DRAIN).await;
+        stop_api.cancel();
+        api.done.await.context("the API's end")?;
+        stop_pipeline.cancel();
+        heart.await.context("the pipeline's end")
+    };
+    tokio::select! {
+        drained = drained => drained?,
+        () = signals.next() => {
+            warn!("A second signal: stopped without waiting for the drain.");
+            return Ok(ExitCode::from(EXIT_CUT_SHORT));
+        }
+    }
     info!("Stopped.");
     Ok(ExitCode::SUCCESS)
 }
@@ -246,14 +269,15 @@ pub async fn start_api(
     };
     let certificate = Arc::new(certificate);
     let ca_pem = certificate.ca_pem().map(ToOwned::to_owned);
-    if let (Some(path), Some(pem)) = (&tls_ca_out, &ca_pem) {
-        std::fs::write(path, pem)
-            .with_context(|| format!("writing --tls-ca-out {}", path.display()))?;
-    }
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("listening on --listen {listen}"))?;
     let address = listener.local_addr().context("the address of --listen")?;
+    // Only now: an adapter that finds its address taken must not replace the authority of the one that took it.
+    if let (Some(path), Some(pem)) = (&tls_ca_out, &ca_pem) {
+        write_whole(path, pem)
+            .with_context(|| format!("writing --tls-ca-out {}", path.display()))?;
+    }
     let observer = Arc::clone(&metrics);
     let state = AppState::new(snapshots).observed_by(Arc::new(move |event: RequestEvent| {
         observe(&observer, event)
@@ -290,6 +314,14 @@ pub async fn start_api(
     })
 }
 
+/// Writes a file that readers see whole or not at all.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    std::fs::write(&beside, text)?;
+    std::fs::rename(&beside, path)
+}
+
 fn observe(metrics: &Metrics, event: RequestEvent) {
     let RequestEvent {
         resource,
@@ -310,12 +342,12 @@ async fn follow_certificate(
     let tell = async {
         loop {
             metrics.certificate(certificate.not_after());
-            tokio::time::sleep(CERTIFICATE_POLL).await;
+            tokio::time::sleep(POLL).await;
         }
     };
     tokio::select! {
         () = stop.cancelled() => {}
-        () = certificate.follow(CERTIFICATE_POLL) => {}
+        () = certificate.follow(POLL) => {}
         () = tell => {}
     }
 }
@@ -342,9 +374,14 @@ async fn follow_config(
 ) {
     let mut readable = true;
     loop {
-        tokio::time::sleep(CONFIG_POLL).await;
+        tokio::time::sleep(POLL).await;
         match file.poll() {
-            Ok(None) => readable = true,
+            Ok(None) => {
+                if !readable {
+                    info!(file = %file.path().display(), "The configuration can be read again, and has not changed.");
+                }
+                readable = true;
+            }
             Ok(Some(reloaded)) => {
                 readable = true;
                 note_reload(&metrics, file.path(), &reloaded);
@@ -360,7 +397,7 @@ async fn follow_config(
     }
 }
 
-fn note_reload(metrics: &Metrics, path: &std::path::Path, reloaded: &Reloaded) {
+fn note_reload(metrics: &Metrics, path: &Path, reloaded: &Reloaded) {
     metrics.reloaded(reloaded.problems.is_empty(), clock::now());
     for problem in &reloaded.problems {
         error!(file = %path.display(), %problem, "A document is wrong.");
@@ -373,16 +410,18 @@ fn note_reload(metrics: &Metrics, path: &std::path::Path, reloaded: &Reloaded) {
 
 /// `/metrics`, `/healthz` and `/readyz` without TLS, for a Prometheus and a probe beside it.
 async fn serve_own_metrics(listener: TcpListener, metrics: Arc<Metrics>, state: Arc<AppState>) {
+    let api = Arc::clone(&state);
     let page = move || {
+        metrics.reads_in_flight(api.reads_in_flight());
         let text = metrics.text();
         async move { ([(http::header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response() }
     };
     let health = router(state);
     let app = Router::new()
         .route("/metrics", get(page))
-        .route_service("/healthz", health.clone())
-        .route_service("/livez", health.clone())
-        .route_service("/readyz", health);
+        .route("/healthz", get_service(health.clone()))
+        .route("/livez", get_service(health.clone()))
+        .route("/readyz", get_service(health));
     if let Err(error) = axum::serve(listener, app).await {
         error!(%error, "Our own metrics are not served any more.");
     }
@@ -392,6 +431,7 @@ fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter).context("--log")?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => log.try_init(),
@@ -400,18 +440,19 @@ fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     started.map_err(|error| anyhow::anyhow!("starting the log: {error}"))
 }
 
-/// Completes at SIGTERM or ctrl-c. A second signal ends the process at once, as the first restored the default.
-async fn terminated() {
-    let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(term) => term,
-        Err(error) => {
-            warn!(%error, "SIGTERM cannot be heard; only ctrl-c drains.");
-            let _ = tokio::signal::ctrl_c().await;
-            return;
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Completes at the next one of either.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
     }
 }

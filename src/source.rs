@@ -54,6 +54,19 @@ struct Running {
 }
 
 impl SourceSpec {
+    /// Whether both read the same counters. How they get at them, and how often, makes no difference.
+    fn reads_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Scrape(a), Self::Scrape(b)) => a.want == b.want,
+            (Self::Redis(a), Self::Redis(b)) => {
+                a.server == b.server
+                    && a.reported == b.reported
+                    && a.connection.db == b.connection.db
+            }
+            _ => false,
+        }
+    }
+
     /// Who is read.
     pub fn target(&self) -> &TargetId {
         match self {
@@ -122,9 +135,15 @@ impl Sources {
         self.tasks.wait().await;
     }
 
-    /// Starts a loop, once the target's previous one has ended: a target is never read by two.
+    /// Starts a loop, once the target's previous one has ended: a target is never read by two. One that reads something
+    /// else says so in between, so that nothing the previous one sent is taken for its own.
     fn start(&self, spec: SourceSpec, previous: Option<Running>) -> Running {
         let stop = CancellationToken::new();
+        let begins = previous
+            .as_ref()
+            .is_some_and(|previous| !previous.spec.reads_the_same(&spec))
+            .then(|| Update::Begins(spec.target().clone()));
+        let updates = self.updates.clone();
         let source = read(
             spec.clone(),
             self.shared.clone(),
@@ -136,6 +155,10 @@ impl Sources {
                 previous.stop.cancel();
                 // A loop that panicked has ended too.
                 let _ = previous.task.await;
+            }
+            if let Some(begins) = begins {
+                // Nobody receives any more only when everything ends.
+                let _ = updates.send(begins).await;
             }
             source.await;
         });

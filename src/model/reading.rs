@@ -26,6 +26,9 @@ pub struct Batch {
 /// What a source can say to the engine's owner.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Update {
+    /// From here on the target is read for something else, such as another histogram: its counters so far and those to
+    /// come are not of one kind.
+    Begins(TargetId),
     /// A target was read.
     Read(Batch),
     /// A target could not be read.

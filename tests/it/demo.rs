@@ -1,1 +1,283 @@
+//! The commands a newcomer types first: the demo, a replay, completions, help. The demo runs once, whole and faster;
+//! its picture and its report are tested where they are made.
 
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Six times as fast: half a minute, and the HPA still looks every 2.5 s.
+const SPEED: &str = "6";
+
+fn taffrail(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taffrail"));
+    command
+        .args(args)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn output(args: &[&str]) -> Output {
+    taffrail(args).output().unwrap()
+}
+
+/// What a run of the demo left behind.
+struct Run {
+    output: Output,
+    id: u32,
+    report: String,
+}
+
+fn demo() -> Run {
+    let dir = TempDir::new().unwrap();
+    let report = dir.path().join("report.html");
+    let args = ["demo", "--speed", SPEED, "--json", "--report"];
+    let process = taffrail(&args).arg(&report).spawn().unwrap();
+    let id = process.id();
+    Run {
+        output: process.wait_with_output().unwrap(),
+        id,
+        report: std::fs::read_to_string(&report).unwrap_or_default(),
+    }
+}
+
+/// The processes that `parent` started, by their command lines.
+fn children(parent: u32) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let of_parent = processes.filter(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The parent is the fourth field; the second is a name in parentheses, which may hold anything.
+        let parent_id = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        parent_id == Some(parent)
+    });
+    let command_line = |entry: std::fs::DirEntry| {
+        std::fs::read_to_string(entry.path().join("cmdline"))
+            .unwrap_or_default()
+            .replace('\0', " ")
+    };
+    of_parent.map(command_line).collect()
+}
+
+/// Processes of ours that name `mark`, a port or a path, on their command lines.
+fn processes_naming(mark: &str) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let command_lines = processes.filter_map(|entry| {
+        let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        Some(line.replace('\0', " "))
+    });
+    command_lines.filter(|line| line.contains(mark)).collect()
+}
+
+#[test]
+fn the_demo_scales_out_on_latency_where_cpu_would_not_and_leaves_nothing_behind() {
+    let mut run = demo();
+    if run.output.status.code() == Some(1) {
+        // It measures for real, and a machine that is busy with other things is slow for real.
+        eprintln!("the objective was not held on a busy machine; once more");
+        run = demo();
+    }
+    let stderr = String::from_utf8_lossy(&run.output.stderr);
+    assert_eq!(run.output.status.code(), Some(0), "{stderr}");
+
+    let stdout = String::from_utf8(run.output.stdout).unwrap();
+    let last: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    let summary = &last["summary"];
+    let number = |name: &str| {
+        summary[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{name}: {summary}"))
+    };
+    let minimum = last["replicas_min"].as_f64().unwrap();
+    assert!(matches!(
+        summary["verdict"].as_str(),
+        Some("held" | "recovered")
+    ));
+    assert!(minimum < number("replicas_peak"), "{summary}");
+    assert_eq!(number("cpu_only_replicas_peak"), minimum, "{summary}");
+    assert!(
+        number("replicas_last") < number("replicas_peak"),
+        "it scaled in: {summary}"
+    );
+    assert!(0.8 < number("requests_within_objective_ratio"), "{summary}");
+
+    let decisions = last["decisions"].as_array().unwrap();
+    let scale_outs: Vec<&Value> = decisions
+        .iter()
+        .filter(|decision| decision["from"].as_u64() < decision["to"].as_u64())
+        .collect();
+    assert!(!scale_outs.is_empty());
+    for decision in scale_outs {
+        assert_eq!(decision["metric"], "request_latency_ms", "{decision}");
+    }
+    // What the HPA read is what clients saw, in the quiet beginning and at the worst.
+    let samples = last["samples"].as_array().unwrap();
+    let peak = |field: &str| {
+        samples
+            .iter()
+            .filter_map(|sample| sample[field].as_f64())
+            .fold(0.0, f64::max)
+    };
+    assert!(
+        250.0 < peak("metric_ms") && 250.0 < peak("p95_ms"),
+        "{summary}"
+    );
+    let rate_share = peak("request_rate") / peak("offered_rps");
+    assert!(0.5 < rate_share && rate_share < 1.5, "{rate_share}");
+
+    assert!(run.report.starts_with("<!DOCTYPE html>") || run.report.starts_with("<!doctype html>"));
+    assert!(run.report.trim_end().ends_with("</html>"));
+    for from_elsewhere in [
+        "src=\"http",
+        "href=\"http",
+        "url(http",
+        "@import",
+        "<link",
+        "<script src",
+    ] {
+        assert!(
+            !run.report.contains(from_elsewhere),
+            "the report loads {from_elsewhere}"
+        );
+    }
+    assert_eq!(children(run.id), Vec::<String>::new());
+    // The Redis server of the demo has no parent any more if it was left behind; its port is in the first event.
+    let events = last["events"].to_string();
+    let redis = events
+        .split("Redis server on 127.0.0.1:")
+        .nth(1)
+        .expect("a Redis server took part");
+    let port: String = redis.chars().take_while(char::is_ascii_digit).collect();
+    assert_eq!(
+        processes_naming(&format!("127.0.0.1:{port}")),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        processes_naming(&format!("--redis-port {port}")),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn without_redis_the_demo_says_how_to_get_it_and_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let mut process = taffrail(&["demo", "--speed", "10", "--plain", "--report"])
+        .arg(dir.path().join("report.html"))
+        .env("PATH", "")
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    // Pods are ready and the clock runs when it speaks of load.
+    let mut after = 0;
+    while let Some(Ok(line)) = lines.next() {
+        said += &(line + "\n");
+        if said.contains("redis-server") {
+            after += 1;
+        }
+        if 3 <= after {
+            break;
+        }
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(said.contains("redis-server is not installed"), "{said}");
+    assert!(said.contains("apt-get install redis-server"), "{said}");
+    assert!(3 <= after, "it did not go on: {said}");
+}
+
+#[test]
+fn the_recordings_are_replayed_and_agree() {
+    let run = output(&["replay", "tests/data/hpa-recordings"]);
+    let said = String::from_utf8(run.stdout).unwrap();
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    let agree = said
+        .lines()
+        .find_map(|line| line.strip_suffix(" decisions agree"))
+        .unwrap_or_else(|| panic!("{said}\n{stderr}"));
+    let (same, all) = agree.split_once(" of ").unwrap();
+    let (same, all): (f64, f64) = (same.parse().unwrap(), all.parse().unwrap());
+    assert!(0.0 < all && 0.999 * all <= same, "{agree}");
+}
+
+#[test]
+fn every_shell_gets_a_completion_script_that_knows_the_subcommands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let run = output(&["completions", shell]);
+        assert!(run.status.success());
+        let script = String::from_utf8(run.stdout).unwrap();
+        for word in ["taffrail", "serve", "demo", "replay", "metrics-listen"] {
+            assert!(script.contains(word), "no {word} for {shell}");
+        }
+    }
+    // Bash itself takes it.
+    let script = output(&["completions", "bash"]).stdout;
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("taffrail.bash");
+    std::fs::write(&file, script).unwrap();
+    let checked = Command::new("bash").arg("-n").arg(&file).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+#[test]
+fn help_teaches_every_subcommand_and_each_flag_of_serve_has_its_variable() {
+    let top = String::from_utf8(output(&["--help"]).stdout).unwrap();
+    for command in ["serve", "demo", "replay", "completions"] {
+        assert!(top.contains(command), "{top}");
+        let run = output(&[command, "--help"]);
+        assert_eq!(run.status.code(), Some(0), "{command} --help");
+        assert!(!run.stdout.is_empty());
+    }
+    assert!(
+        !top.contains("demo-pod"),
+        "what is no user's business is hidden"
+    );
+
+    let serve = String::from_utf8(output(&["serve", "--help"]).stdout).unwrap();
+    let flags: BTreeSet<String> = serve
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("--"))
+        .map(|flag| {
+            flag.trim_matches(|c: char| !c.is_ascii_alphanumeric())
+                .to_owned()
+        })
+        .filter(|flag| flag != "help")
+        .collect();
+    for flag in [
+        "config",
+        "listen",
+        "metrics-listen",
+        "tls-cert-file",
+        "tls-key-file",
+        "log",
+    ] {
+        assert!(flags.contains(flag), "{flags:?}");
+        let variable = format!("[env: TAFFRAIL_{}=", flag.to_uppercase().replace('-', "_"));
+        assert!(serve.contains(&variable), "no {variable} in {serve}");
+    }
+    assert!(serve.contains("Exit codes"), "{serve}");
+}
+
+#[test]
+fn a_wrong_command_line_is_a_short_answer_and_exit_code_2() {
+    for args in [
+        &["serve"][..],
+        &["demo", "--speed", "99"],
+        &["replay", "/nowhere"],
+        &["fly"],
+    ] {
+        let run = output(args);
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert_eq!(run.status.code(), Some(2), "{args:?}: {said}");
+        assert!(
+            said.starts_with("error: ") && !said.contains("panicked"),
+            "{args:?}: {said}"
+        );
+    }
+}

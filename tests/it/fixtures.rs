@@ -1,5 +1,6 @@
 //! What several tests need: free ports, temporary files, servers that end with the test.
 
+pub(crate) mod adapter;
 pub(crate) mod authority;
 pub(crate) mod prometheus_server;
 pub(crate) mod redis_server;

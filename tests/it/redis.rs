@@ -52,6 +52,7 @@ impl Reader {
         match update {
             Update::Read(batch) => Ok(batch.reading),
             Update::Failed { failure, .. } => Err(failure),
+            Update::Begins(target) => panic!("{target} was never read for something else"),
         }
     }
 

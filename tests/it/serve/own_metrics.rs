@@ -1,0 +1,213 @@
+//! What the program says of itself, on its second port, as promtool and Prometheus read it.
+
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+
+use super::{address, document, is_rate_of, read_of, steady_target};
+use crate::fixtures::adapter::{Adapter, eventually};
+
+/// A real Prometheus that ends with its test.
+struct Prometheus {
+    process: Child,
+    url: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Prometheus {
+    /// Scrapes `target` every second.
+    fn scraping(target: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
+             scrape_configs:\n\
+             - job_name: taffrail\n  honor_labels: true\n  static_configs: [{{targets: [\"{target}\"]}}]\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        // Prometheus cannot be given a listener; the port was free a moment ago.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .unwrap()
+            .port();
+        let process = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("cannot start prometheus ({error}): run tests/run, which installs what the tests need")
+            });
+        Self {
+            process,
+            url: format!("http://127.0.0.1:{port}/api/v1/query"),
+            _dir: dir,
+        }
+    }
+
+    /// The value of an instant query with one result.
+    async fn query(&self, promql: &str) -> Option<f64> {
+        let url = reqwest::Url::parse_with_params(&self.url, [("query", promql)]).unwrap();
+        let body = reqwest::get(url).await.ok()?.text().await.ok()?;
+        let answer: serde_json::Value = serde_json::from_str(&body).ok()?;
+        let [result] = answer["data"]["result"].as_array()?.as_slice() else {
+            return None;
+        };
+        result["value"][1].as_str()?.parse().ok()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The page as the older text format has it, which is all that promtool reads: there a counter's family has the name
+/// of its series, an info is a gauge, and the end has no mark.
+fn as_plain_text(openmetrics: &str) -> String {
+    let infos_and_counters: Vec<(&str, &str)> = openmetrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .filter_map(|(name, kind)| match kind {
+            "counter" => Some((name, "_total")),
+            "info" => Some((name, "_info")),
+            _ => None,
+        })
+        .collect();
+    let line = |line: &str| {
+        let mut words: Vec<String> = line.splitn(4, ' ').map(str::to_owned).collect();
+        if line.starts_with("# ") && words.len() == 4 {
+            let suffix = infos_and_counters
+                .iter()
+                .find(|(name, _)| *name == words[2])
+                .map_or("", |(_, suffix)| suffix);
+            words[2].push_str(suffix);
+            if words[1] == "TYPE" && words[3] == "info" {
+                "gauge".clone_into(&mut words[3]);
+            }
+        }
+        words.join(" ")
+    };
+    openmetrics
+        .lines()
+        .filter(|line| *line != "# EOF" && !line.starts_with("# UNIT"))
+        .map(|text| line(text) + "\n")
+        .collect()
+}
+
+/// What promtool has to say against a page.
+fn promtool(page: &str) -> String {
+    let mut process = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!(
+                "cannot start promtool ({error}): run tests/run, which installs what the tests need"
+            )
+        });
+    process
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(page.as_bytes())
+        .unwrap();
+    let output = process.wait_with_output().unwrap();
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+#[tokio::test]
+async fn every_promised_series_is_there_and_promtool_finds_no_fault() {
+    let (target, down) = (steady_target().await, "127.0.0.1:1".to_owned());
+    let documents = document("users", &[address(&target)]) + &document("invoices", &[down]);
+    let adapter = Adapter::serving(&documents).await;
+    let rate = read_of("request_rate", "service=users");
+    adapter.wait_for_value(&rate, is_rate_of(1)).await;
+    adapter.get("/namespaces/shop/no_such_metric").await;
+    let refused =
+        r#"taffrail_read_errors_total{namespace="shop",service="invoices",reason="refused"}"#;
+    adapter.wait_for_own(refused, 1.0).await;
+
+    let page = adapter.get_plain("/metrics").await.body;
+    let api = r#"group="external.metrics.k8s.io",version="v1beta1""#;
+    for series in [
+        &format!(
+            r#"apiserver_request_total{{{api},resource="request_rate",verb="LIST",code="200"}}"#
+        ),
+        &format!(r#"apiserver_request_total{{{api},resource="",verb="LIST",code="404"}}"#),
+        r#"apiserver_request_duration_seconds_bucket{le="0.001",verb="LIST"}"#,
+        r#"apiserver_current_inflight_requests{request_kind="readOnly"} 0"#,
+        r#"metrics_apiserver_metric_freshness_seconds_bucket{le="1.0",group="external.metrics.k8s.io"}"#,
+        "process_cpu_seconds_total ",
+        "process_resident_memory_bytes ",
+        "process_open_fds ",
+        "process_start_time_seconds ",
+        refused,
+        r#"taffrail_build_info{version="#,
+        r#"taffrail_config_reloads_total{result="success"} 1"#,
+        "taffrail_config_last_reload_success_timestamp_seconds ",
+        "taffrail_certificate_not_after_timestamp_seconds ",
+        r#"taffrail_read_duration_seconds_count{namespace="shop",service="users"}"#,
+        r#"taffrail_series_total{outcome="accepted"}"#,
+        r#"taffrail_request_rate{namespace="shop",service="users"}"#,
+        r#"taffrail_request_latency_seconds{namespace="shop",service="users"} 0.437"#,
+        r#"taffrail_objective_latency_seconds{namespace="shop",service="users"} 0.25"#,
+        r#"taffrail_metric_age_seconds{namespace="shop",service="users"}"#,
+        r#"taffrail_service_state{namespace="shop",service="users",state="ok"} 1"#,
+        r#"taffrail_targets{namespace="shop",service="users",standing="known"} 1"#,
+    ] {
+        assert!(
+            page.lines().any(|line| line.starts_with(series)),
+            "no {series} in\n{page}"
+        );
+    }
+    // What nobody knows has no value.
+    assert!(!page.contains(r#"taffrail_request_rate{namespace="shop",service="invoices"}"#));
+    let objections = promtool(&as_plain_text(&page));
+    assert_eq!(objections, "", "\n{page}");
+}
+
+#[tokio::test]
+async fn a_real_prometheus_reads_them() {
+    let target = steady_target().await;
+    let adapter = Adapter::serving(&document("users", &[address(&target)])).await;
+    let prometheus = Prometheus::scraping(&adapter.metrics.to_string());
+    adapter
+        .wait_for_value(&read_of("request_rate", "service=users"), is_rate_of(1))
+        .await;
+    let mut last = None;
+    let seen = eventually(async || {
+        let up = prometheus.query("up").await;
+        let rate = r#"taffrail_request_rate{service="users"}"#;
+        let rate = prometheus.query(rate).await;
+        let reads = r#"apiserver_request_total{resource="request_rate",code="200"}"#;
+        let reads = prometheus.query(reads).await;
+        last = Some((up, rate, reads));
+        (up == Some(1.0) && is_rate_of(1)(rate?) && 1.0 <= reads?).then_some(())
+    });
+    assert!(seen.await.is_some(), "{last:?}");
+}
+
+#[tokio::test]
+async fn the_series_of_a_removed_service_vanish() {
+    let target = steady_target().await;
+    let down = "127.0.0.1:1".to_owned();
+    let documents = document("users", &[address(&target)]) + &document("invoices", &[down]);
+    let adapter = Adapter::serving(&documents).await;
+    let errors =
+        r#"taffrail_read_errors_total{namespace="shop",service="invoices",reason="refused"}"#;
+    adapter.wait_for_own(errors, 1.0).await;
+
+    adapter.configure(&document("users", &[address(&target)]));
+    let gone = eventually(async || {
+        let page = adapter.get_plain("/metrics").await.body;
+        (!page.contains("invoices")).then_some(page)
+    });
+    assert!(gone.await.expect("no trace of it").contains("users"));
+}
