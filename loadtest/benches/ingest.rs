@@ -26,7 +26,18 @@ const TARGETS: usize = 1_000;
 const SERIES: u64 = 5;
 
 const BOUNDS: [f64; 12] = [
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, f64::INFINITY,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    f64::INFINITY,
 ];
 
 /// From one read of a target to its next.
@@ -182,7 +193,10 @@ fn resident_kb() -> Option<f64> {
 }
 
 fn table() -> bool {
-    println!("{:<62} {:>9} {:<3} {:>9}", "CPU time, medians", "", "", "limit");
+    println!(
+        "{:<62} {:>9} {:<3} {:>9}",
+        "CPU time, medians", "", "", "limit"
+    );
     let before_kb = resident_kb();
     let mut one = Fleet::settled(1, 100.0);
     let target_kb = before_kb
@@ -229,7 +243,12 @@ fn table() -> bool {
         Some(INTERVAL_MS_MAX),
     );
     if let Some(kb) = target_kb {
-        ok &= line("memory of one target, its windows full", kb, "kB", Some(TARGET_KB_MAX));
+        ok &= line(
+            "memory of one target, its windows full",
+            kb,
+            "kB",
+            Some(TARGET_KB_MAX),
+        );
     }
     ok
 }

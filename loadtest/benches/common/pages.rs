@@ -8,24 +8,24 @@ use rand_pcg::Pcg64Mcg;
 use taffrail::exposition::Want;
 
 /// The wanted histogram.
-pub const HISTOGRAM: &str = "http_request_duration_seconds";
+pub(crate) const HISTOGRAM: &str = "http_request_duration_seconds";
 
 /// The wanted gauge.
-pub const IN_FLIGHT: &str = "http_requests_in_flight";
+pub(crate) const IN_FLIGHT: &str = "http_requests_in_flight";
 
 /// The wanted counter.
-pub const CPU: &str = "process_cpu_seconds_total";
+pub(crate) const CPU: &str = "process_cpu_seconds_total";
 
 const BOUNDS: [&str; 9] = [
     "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "+Inf",
 ];
 
 /// A page and its name.
-pub struct Page {
+pub(crate) struct Page {
     /// Its name in a table.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The page.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl fmt::Display for Page {
@@ -36,12 +36,12 @@ impl fmt::Display for Page {
 
 impl Page {
     /// The page of 1,000 lines, of which 222 are wanted.
-    pub fn of_1000_lines() -> Self {
+    pub(crate) fn of_1000_lines() -> Self {
         Self::generate("1,000 lines, 22 % wanted", 1_000, 20)
     }
 
     /// A page of `lines` lines, of which `series` series of the histogram, two single ones, and the rest nobody wants.
-    pub fn generate(name: &'static str, lines: usize, series: usize) -> Self {
+    pub(crate) fn generate(name: &'static str, lines: usize, series: usize) -> Self {
         let mut random = Pcg64Mcg::seed_from_u64(7);
         let mut page = vec![
             format!("# HELP {HISTOGRAM} Time from the request to its answer."),
@@ -82,7 +82,7 @@ impl Page {
 }
 
 /// What the adapter is configured to read of them.
-pub fn want() -> Want {
+pub(crate) fn want() -> Want {
     Want {
         histogram: Some(HISTOGRAM.to_owned()),
         in_flight: Some(IN_FLIGHT.to_owned()),

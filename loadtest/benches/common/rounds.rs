@@ -6,13 +6,13 @@ use std::time::Duration;
 use taffrail_loadtest::clock;
 
 /// Rounds of a table: enough for a median that a second run repeats to within a few percent.
-pub const ROUNDS: usize = 15;
+pub(crate) const ROUNDS: usize = 15;
 
 /// Least CPU time one thing is run for in a round; a single run often takes less than a clock resolves well.
 const SPAN: Duration = Duration::from_millis(20);
 
 /// CPU seconds that one run takes on this thread. Time in which other processes ran here is not among them.
-pub fn cpu_seconds<T>(mut run: impl FnMut() -> T) -> f64 {
+pub(crate) fn cpu_seconds<T>(mut run: impl FnMut() -> T) -> f64 {
     let start = clock::thread_cpu();
     let mut runs = 0.0;
     loop {
@@ -26,7 +26,7 @@ pub fn cpu_seconds<T>(mut run: impl FnMut() -> T) -> f64 {
 }
 
 /// The middle one.
-pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
