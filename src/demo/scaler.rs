@@ -124,7 +124,7 @@ impl Scaler {
         }
         let observed = Observation {
             spec_replicas: fleet.replicas() as i32,
-            status_replicas: fleet.pods().len() as i32,
+            status_replicas: fleet.replicas() as i32,
             pods: fleet
                 .pods()
                 .iter()

@@ -376,6 +376,7 @@ fn thinned(run: &Run) -> Vec<(&Sample, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::timeline::Objective;
 
     #[test]
     fn a_long_run_is_thinned_and_keeps_its_spike() {
@@ -385,6 +386,10 @@ mod tests {
             ..Sample::default()
         };
         let run = Run {
+            objective: Objective {
+                quantile: 0.95,
+                latency_ms: 250.0,
+            },
             samples: (0..86_400).map(sample).collect(),
             ..Run::default()
         };
