@@ -110,7 +110,7 @@ impl Widget for Chart<'_> {
             let [_, times] = columns.areas(axis);
             self.times(times, buffer);
         }
-        self.heading.render(heading, buffer);
+        fitting(self.heading, heading.width).render(heading, buffer);
     }
 }
 
@@ -146,15 +146,19 @@ impl Chart<'_> {
     }
 
     fn plot(&self, area: Rect, buffer: &mut Buffer) {
-        let grid = Grid { end_s: self.end_s, columns: area.width * DOTS_WIDE, rows: area.height * DOTS_HIGH };
+        let grid = Grid {
+            end_s: self.end_s,
+            columns: area.width * DOTS_WIDE,
+            rows: area.height * DOTS_HIGH,
+        };
         Canvas::default()
             .marker(Marker::Braille)
             .x_bounds([0.0, self.end_s])
             .y_bounds([0.0, 1.0])
             .paint(|context| {
-                self.layers
-                    .iter()
-                    .for_each(|layer| layer.paint(context, grid))
+                for layer in &self.layers {
+                    layer.paint(context, grid);
+                }
             })
             .render(area, buffer);
     }
@@ -195,22 +199,36 @@ impl Layer {
             Shape::Lines(lines) => lines.iter().for_each(|line| self.line(context, line)),
             Shape::Fill(lines) => {
                 for line in lines {
-                    context.draw(&canvas::Points { coords: &grid.below(line), color: self.color });
+                    context.draw(&canvas::Points {
+                        coords: &grid.below(line),
+                        color: self.color,
+                    });
                     self.line(context, line);
                 }
             }
             Shape::Level(place) => {
-                let coords: Vec<(f64, f64)> = (0..grid.columns).step_by(2).map(|c| (grid.t_s(c), *place)).collect();
-                context.draw(&canvas::Points { coords: &coords, color: self.color });
+                let coords: Vec<(f64, f64)> = (0..grid.columns)
+                    .step_by(2)
+                    .map(|c| (grid.t_s(c), *place))
+                    .collect();
+                context.draw(&canvas::Points {
+                    coords: &coords,
+                    color: self.color,
+                });
             }
         }
     }
 
     fn line(&self, context: &mut canvas::Context<'_>, line: &[(f64, f64)]) {
         let color = self.color;
-        context.draw(&canvas::Points { coords: line, color });
+        context.draw(&canvas::Points {
+            coords: line,
+            color,
+        });
         for pair in line.windows(2) {
-            context.draw(&canvas::Line::new(pair[0].0, pair[0].1, pair[1].0, pair[1].1, color));
+            context.draw(&canvas::Line::new(
+                pair[0].0, pair[0].1, pair[1].0, pair[1].1, color,
+            ));
         }
     }
 }
@@ -231,11 +249,25 @@ impl Grid {
             let Some((_, top)) = line.get(next).filter(|_| line[0].0 <= t_s) else {
                 continue;
             };
-            let heights = (0..self.rows).step_by(2).map(|row| f64::from(row) / f64::from(self.rows.max(2) - 1));
-            dots.extend(heights.take_while(|height| height < top).map(|height| (t_s, height)));
+            let heights = (0..self.rows)
+                .step_by(2)
+                .map(|row| f64::from(row) / f64::from(self.rows.max(2) - 1));
+            dots.extend(
+                heights
+                    .take_while(|height| height < top)
+                    .map(|height| (t_s, height)),
+            );
         }
         dots
     }
+}
+
+/// The words of `heading` that fit: the last are left out whole, since half a number is a wrong number.
+fn fitting(mut heading: Line<'_>, columns: u16) -> Line<'_> {
+    while usize::from(columns) < heading.width() {
+        heading.spans.pop();
+    }
+    heading
 }
 
 fn placed(scale: &Scale, points: impl Iterator<Item = (f64, Option<f64>)>) -> Vec<Vec<(f64, f64)>> {
