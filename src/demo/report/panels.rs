@@ -123,9 +123,7 @@ impl Drawn<'_> {
         ] {
             let name = quantile.name();
             let (class, name) = match class {
-                _ if quantile == judged => {
-                    ("judged", format!("{name}, held against the objective"))
-                }
+                _ if quantile == judged => ("judged", format!("{name} (judged)")),
                 class => (class, name.to_owned()),
             };
             chart.line(class, self.line(|s| quantile.of(s)))?;
@@ -359,6 +357,7 @@ fn thinned(run: &Run) -> Vec<(&Sample, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::timeline::Objective;
 
     #[test]
     fn a_long_run_is_thinned_and_keeps_its_spike() {
@@ -369,6 +368,10 @@ mod tests {
         };
         let run = Run {
             samples: (0..86_400).map(sample).collect(),
+            objective: Objective {
+                quantile: 0.95,
+                latency_ms: 250.0,
+            },
             ..Run::default()
         };
         let drawn = thinned(&run);

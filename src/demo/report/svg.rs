@@ -274,8 +274,10 @@ pub(super) fn time_axis(out: &mut String, end_s: f64) -> fmt::Result {
         r#"<div class="chart"><svg class="gutter" width="{GUTTER_PX}" height="{AXIS_PX}" aria-hidden="true"></svg><svg class="plot" height="{AXIS_PX}" aria-hidden="true">"#
     )?;
     let end_s = end_s.max(f64::MIN_POSITIVE);
-    for tick in time_ticks(end_s, AXIS_STEPS) {
+    for (i, tick) in time_ticks(end_s, AXIS_STEPS).into_iter().enumerate() {
         let share = tick / end_s;
+        // On a phone every second label goes.
+        let odd = if i % 2 == 1 { " odd" } else { "" };
         let anchor = match share {
             0.0 => "start",
             share if 0.96 < share => "end",
@@ -284,7 +286,7 @@ pub(super) fn time_axis(out: &mut String, end_s: f64) -> fmt::Result {
         let x = share * 100.0;
         write!(
             out,
-            r#"<text class="time" x="{x:.2}%" y="14" text-anchor="{anchor}">{}</text>"#,
+            r#"<text class="time{odd}" x="{x:.2}%" y="14" text-anchor="{anchor}">{}</text>"#,
             text::moment(tick)
         )?;
     }
