@@ -4,10 +4,11 @@
 
 mod chart;
 mod ink;
+mod panels;
 pub mod plain;
 pub mod screen;
 
-use std::io::{self, Stdout};
+use std::io::{self, IsTerminal, Stdout};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,6 +42,9 @@ impl Picture {
     ///
     /// When standard output is no terminal or cannot be written.
     pub fn open() -> io::Result<Self> {
+        if !io::stdout().is_terminal() {
+            return Err(io::Error::other("standard output is not a terminal"));
+        }
         let no_color = clock::env("NO_COLOR").is_some_and(|value| !value.is_empty());
         let ink = if no_color { Ink::Plain } else { Ink::Colour };
         give_back_on_panic();

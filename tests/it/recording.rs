@@ -35,16 +35,11 @@ pub(crate) fn recording() -> Run {
     let mut queue = 0.0;
     let mut window: Vec<f64> = Vec::new();
     for t in 0..SECONDS {
-        let wanted = decisions
-            .iter()
-            .filter(|d| d.t_s <= f64::from(t))
-            .next_back()
-            .map_or(1, |d| d.to);
-        let ready = decisions
-            .iter()
-            .filter(|d| d.t_s + 3.0 <= f64::from(t))
-            .next_back()
-            .map_or(1, |d| d.to);
+        let decided = |late_s: f64| decisions.iter().rfind(|d| d.t_s + late_s <= f64::from(t));
+        let (wanted, ready) = (
+            decided(0.0).map_or(1, |d| d.to),
+            decided(3.0).map_or(1, |d| d.to),
+        );
         let offered = offered_rps(t) + 4.0 * wobble(t);
         let capacity = f64::from(ready) * POD_RPS;
         let done = (queue + offered).min(capacity);

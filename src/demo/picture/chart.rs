@@ -110,7 +110,7 @@ impl Widget for Chart<'_> {
             let [_, times] = columns.areas(axis);
             self.times(times, buffer);
         }
-        self.heading.render(heading, buffer);
+        fitting(self.heading, heading.width).render(heading, buffer);
     }
 }
 
@@ -156,9 +156,9 @@ impl Chart<'_> {
             .x_bounds([0.0, self.end_s])
             .y_bounds([0.0, 1.0])
             .paint(|context| {
-                self.layers
-                    .iter()
-                    .for_each(|layer| layer.paint(context, grid))
+                for layer in &self.layers {
+                    layer.paint(context, grid);
+                }
             })
             .render(area, buffer);
     }
@@ -260,6 +260,14 @@ impl Grid {
         }
         dots
     }
+}
+
+/// The words of `heading` that fit: the last are left out whole, since half a number is a wrong number.
+fn fitting(mut heading: Line<'_>, columns: u16) -> Line<'_> {
+    while usize::from(columns) < heading.width() {
+        heading.spans.pop();
+    }
+    heading
 }
 
 fn placed(scale: &Scale, points: impl Iterator<Item = (f64, Option<f64>)>) -> Vec<Vec<(f64, f64)>> {

@@ -7,10 +7,9 @@ use ratatui::style::{Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use crate::demo::picture::chart::{Chart, Layer};
 use crate::demo::picture::ink::{Ink, Role};
-use crate::demo::timeline::scale::Scale;
-use crate::demo::timeline::{Decision, Pod, PodState, Run, Sample, summary, text};
+use crate::demo::picture::panels::Panels;
+use crate::demo::timeline::{Decision, Pod, PodState, Run, summary, text};
 
 /// Below this the charts say nothing any more.
 const SMALLEST: (u16, u16) = (60, 16);
@@ -121,164 +120,15 @@ impl Screen<'_> {
             Layout::vertical([Constraint::Length(upper_rows), Constraint::Min(0)]).areas(area);
         let [load, latency] = columns.areas(upper);
         let [cpu, replicas] = columns.areas(lower);
-        frame.render_widget(self.load(), load);
-        frame.render_widget(self.latency(), latency);
-        frame.render_widget(self.cpu(), cpu);
-        frame.render_widget(self.replicas(), replicas);
-    }
-
-    fn load(&self) -> Chart<'_> {
-        let ink = self.ink;
-        let most = self.most(|s| Some(s.offered_rps.max(s.done_rps).max(s.error_rps)));
-        let scale = Scale::linear(most, 3);
-        let mut heading = vec![Span::raw("Load ").bold()];
-        if let Some(now) = self.run.samples.last() {
-            heading.push(Span::styled(
-                format!("{:.0}/s offered", now.offered_rps),
-                ink.word(Role::Offered),
-            ));
-            heading.push(Span::styled(
-                format!(" {:.0} answered", now.done_rps),
-                ink.word(Role::Good),
-            ));
-            if 0.0 < now.error_rps {
-                heading.push(Span::styled(
-                    format!(" {:.0} failed", now.error_rps),
-                    ink.word(Role::Bad),
-                ));
-            }
-        }
-        let layers = vec![
-            Layer::fill(
-                ink.color(Role::Offered),
-                &scale,
-                self.line(|s| Some(s.offered_rps)),
-            ),
-            Layer::lines(
-                ink.color(Role::Good),
-                &scale,
-                self.line(|s| Some(s.done_rps)),
-            ),
-            Layer::lines(
-                ink.color(Role::Bad),
-                &scale,
-                self.line(|s| (0.0 < s.error_rps).then_some(s.error_rps)),
-            ),
-        ];
-        self.chart(
-            heading,
-            scale,
-            |v| format!("{}/s", text::number(v)),
-            None,
-            layers,
-        )
-    }
-
-    fn latency(&self) -> Chart<'_> {
-        let (run, ink) = (self.run, self.ink);
-        let objective_ms = run.objective.latency_ms;
-        let judged = |s: &Sample| run.judged_ms(s);
-        let most = self.most(judged).max(self.most(|s| s.metric_ms));
-        let scale = Scale::latency(objective_ms / 5.0, most, objective_ms, 3);
-        let over = |s: &Sample| judged(s).filter(|ms| objective_ms < *ms);
-        let mut heading = vec![Span::raw("Latency ").bold()];
-        if let Some(now) = run.samples.last() {
-            let role = if over(now).is_some() {
-                Role::Bad
-            } else {
-                Role::Good
-            };
-            let value = judged(now).map_or("unknown".to_owned(), text::latency);
-            heading.push(Span::styled(
-                format!("{} {value}", run.judged().name()),
-                ink.word(role),
-            ));
-            let read = now.metric_ms.map_or("nothing".to_owned(), text::latency);
-            heading.push(Span::styled(
-                format!(" HPA reads {read}"),
-                ink.word(Role::Metric),
-            ));
-        }
-        let layers = vec![
-            Layer::level(ink.color(Role::Target), &scale, objective_ms),
-            Layer::lines(ink.color(Role::Metric), &scale, self.line(|s| s.metric_ms)),
-            Layer::lines(ink.color(Role::Good), &scale, self.line(judged)),
-            Layer::lines(ink.color(Role::Bad), &scale, self.line(over)),
-        ];
-        self.chart(heading, scale, text::latency, Some(objective_ms), layers)
-    }
-
-    fn cpu(&self) -> Chart<'_> {
-        let ink = self.ink;
-        let target = f64::from(self.run.cpu_target_percent);
-        let scale = Scale::linear(self.most(|s| s.cpu_utilization_percent).max(100.0), 2);
-        let now = self
-            .run
-            .samples
-            .last()
-            .and_then(|sample| sample.cpu_utilization_percent);
-        let value = now.map_or("unknown".to_owned(), |percent| {
-            format!("{percent:.0} % of the request")
-        });
-        let heading = vec![
-            Span::raw("CPU ").bold(),
-            Span::styled(value, ink.word(Role::Cpu)),
-            Span::styled(format!(" target {target:.0} %"), ink.word(Role::Target)),
-        ];
-        let layers = vec![
-            Layer::level(ink.color(Role::Target), &scale, target),
-            Layer::lines(
-                ink.color(Role::Cpu),
-                &scale,
-                self.line(|s| s.cpu_utilization_percent),
-            ),
-        ];
-        let chart = self.chart(
-            heading,
-            scale,
-            |v| format!("{} %", text::number(v)),
-            Some(target),
-            layers,
-        );
-        Chart {
-            time_axis: true,
-            ..chart
-        }
-    }
-
-    fn replicas(&self) -> Chart<'_> {
-        let ink = self.ink;
-        let wanted = |s: &Sample| Some(f64::from(s.replicas_spec));
-        let ready = |s: &Sample| Some(f64::from(s.replicas_ready));
-        let cpu_only = |s: &Sample| s.cpu_only_replicas.map(f64::from);
-        let most = self
-            .most(wanted)
-            .max(self.most(ready))
-            .max(self.most(cpu_only));
-        let scale = Scale::counts(most.max(3.0) as u32, 3);
-        let mut heading = vec![Span::raw("Replicas ").bold()];
-        if let Some(now) = self.run.samples.last() {
-            heading.push(Span::styled(
-                format!("{} wanted", now.replicas_spec),
-                ink.word(Role::Wanted),
-            ));
-            heading.push(Span::styled(
-                format!(" {} ready", now.replicas_ready),
-                ink.word(Role::Good),
-            ));
-            if let Some(n) = now.cpu_only_replicas {
-                heading.push(Span::styled(format!(" CPU alone {n}"), ink.word(Role::Cpu)));
-            }
-        }
-        let layers = vec![
-            Layer::fill(ink.color(Role::Good), &scale, self.line(ready)),
-            Layer::lines(ink.color(Role::Cpu), &scale, self.line(cpu_only)),
-            Layer::lines(ink.color(Role::Wanted), &scale, self.line(wanted)),
-        ];
-        Chart {
-            time_axis: true,
-            ..self.chart(heading, scale, text::number, None, layers)
-        }
+        let panels = Panels {
+            run: self.run,
+            ink: self.ink,
+            end_s: self.end_s,
+        };
+        frame.render_widget(panels.load(), load);
+        frame.render_widget(panels.latency(), latency);
+        frame.render_widget(panels.cpu(), cpu);
+        frame.render_widget(panels.replicas(), replicas);
     }
 
     /// Each pod as a block with its requests per second, or as many as fit, and how many more there are.
@@ -338,44 +188,6 @@ impl Screen<'_> {
         let first = Line::from(vec![Span::styled(start, style), Span::raw(first)]);
         let rest = rows.map(|row| Line::raw(format!("{}{row}", " ".repeat(indent))));
         std::iter::once(first).chain(rest).collect()
-    }
-
-    fn chart<'a>(
-        &self,
-        heading: Vec<Span<'a>>,
-        scale: Scale,
-        label: fn(f64) -> String,
-        target: Option<f64>,
-        layers: Vec<Layer>,
-    ) -> Chart<'a> {
-        let target = target.map(|target| (target, self.ink.word(Role::Target)));
-        Chart {
-            heading: Line::from(heading),
-            scale,
-            label,
-            end_s: self.end_s,
-            target,
-            layers,
-            time_axis: false,
-        }
-    }
-
-    fn line(
-        &self,
-        value: impl Fn(&Sample) -> Option<f64>,
-    ) -> impl Iterator<Item = (f64, Option<f64>)> {
-        self.run
-            .samples
-            .iter()
-            .map(move |sample| (sample.t_s, value(sample)))
-    }
-
-    fn most(&self, value: impl Fn(&Sample) -> Option<f64>) -> f64 {
-        self.run
-            .samples
-            .iter()
-            .filter_map(value)
-            .fold(0.0, f64::max)
     }
 }
 

@@ -166,10 +166,10 @@ fn how_to_read(out: &mut String, run: &Run) -> fmt::Result {
 <h2>How to read this</h2>
 <dl class="reading">
 <dt>Latency</dt><dd>is what clients saw, counted from the moment at which a request was <em>meant</em> to be sent. A request that had to wait for a slow one is as slow as it felt. The axis turns logarithmic when latency passes 8 times the objective.</dd>
-<dt>The objective</dt><dd>is {objective}. A breach begins with 3 seconds in a row over it and ends with 5 in a row within it; shorter peaks are counted as seconds over the objective and are no breach.</dd>
+<dt>The objective</dt><dd>is {objective}; the bold curve is judged by it. A breach begins with 3 seconds in a row over it and ends with 5 in a row within it; shorter peaks are counted as seconds over the objective and are no breach.</dd>
 <dt>What the HPA reads</dt><dd>is <code>request_latency_ms</code> as the adapter served it: a quantile over a window of some seconds, seen from inside the pods. So it follows the clients' curve a little later. Where it is absent the line has a gap: the HPA then keeps or raises the replicas, and never takes a missing value for 0.</dd>
 <dt>Replicas wanted and ready</dt><dd>differ while pods start or drain.</dd>
-<dt>What CPU alone would have asked for</dt><dd>is the HPA's rule applied to the CPU that these pods used, with the CPU metric alone. Fewer pods share the same work, so their sum hardly depends on how many there were.</dd>
+<dt>What CPU alone would have asked for</dt><dd>is the HPA's rule applied to the CPU that these pods used, with the CPU metric alone. The work is the same however many pods share it, so their sum depends little on how many there were; while requests wait in line, less of it is done.</dd>
 <dt>A decision's reason</dt><dd>is the word that <code>kubectl describe hpa</code> shows. In the last column the proposal that won is bold: of all metrics the highest number of replicas is taken.</dd>
 </dl>
 </section>

@@ -11,12 +11,6 @@ use crate::demo::timeline::{Recorded, Run, Sample, Summary, text};
 /// The most samples drawn: more than a screen has columns, and a simulated day still gives a file that opens at once.
 const POINTS_MAX: usize = 1200;
 
-/// Lanes for the labels of decisions that follow close upon each other.
-const LANES: usize = 2;
-
-/// The share of the width that a label takes on the narrowest page that shows labels.
-const LABEL_WIDTH: f64 = 0.1;
-
 /// A name in a legend: its line's class, and the text.
 type Key<'a> = (&'a str, String);
 
@@ -129,9 +123,7 @@ impl Drawn<'_> {
         ] {
             let name = quantile.name();
             let (class, name) = match class {
-                _ if quantile == judged => {
-                    ("judged", format!("{name}, held against the objective"))
-                }
+                _ if quantile == judged => ("judged", format!("{name} (judged)")),
                 class => (class, name.to_owned()),
             };
             chart.line(class, self.line(|s| quantile.of(s)))?;
@@ -255,22 +247,11 @@ impl Drawn<'_> {
             .try_for_each(|decision| chart.mark(decision.t_s))
     }
 
-    /// Labels each decision in the first lane that has room there; where none has, the table names it.
+    /// Labels each decision for which there is room; the table has them all.
     fn mark_labels(&self, chart: &mut Chart) -> fmt::Result {
-        let mut free_from = [f64::NEG_INFINITY; LANES];
-        for decision in &self.run.decisions {
-            let share = decision.t_s / self.end_s;
-            let Some(lane) = free_from.iter().position(|free| *free <= share) else {
-                continue;
-            };
-            free_from[lane] = share + LABEL_WIDTH;
-            chart.mark_label(
-                decision.t_s,
-                lane,
-                &format!("{}→{}", decision.from, decision.to),
-            )?;
-        }
-        Ok(())
+        self.run.decisions.iter().try_for_each(|decision| {
+            chart.mark_label(decision.t_s, &format!("{}→{}", decision.from, decision.to))
+        })
     }
 
     fn hover(&self, chart: &mut Chart, words: impl Fn(&Sample) -> String) -> fmt::Result {
@@ -391,6 +372,10 @@ mod tests {
                 latency_ms: 250.0,
             },
             samples: (0..86_400).map(sample).collect(),
+            objective: Objective {
+                quantile: 0.95,
+                latency_ms: 250.0,
+            },
             ..Run::default()
         };
         let drawn = thinned(&run);

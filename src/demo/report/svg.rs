@@ -23,6 +23,16 @@ const AXIS_PX: u32 = 20;
 /// Steps of the time axis: what a phone has room for.
 const AXIS_STEPS: u32 = 6;
 
+/// Lanes for the labels of marks that follow close upon each other.
+const LANES: usize = 2;
+
+/// Width of the plot on the narrowest page that shows the labels of marks; the style sheet hides them below.
+const NARROWEST_PX: f64 = 390.0;
+
+/// At most the width of a bold digit, and the room around a label.
+const CHARACTER_PX: f64 = 9.0;
+const LABEL_GAP_PX: f64 = 10.0;
+
 /// A point of a line; without a value it is a gap.
 pub(super) type Point = (f64, Option<f64>);
 
@@ -34,6 +44,8 @@ pub(super) struct Chart {
     gutter: String,
     plot: String,
     labels: String,
+    /// From which share of the width on each lane is free.
+    lanes: [f64; LANES],
 }
 
 impl Chart {
@@ -52,6 +64,7 @@ impl Chart {
             gutter,
             plot,
             labels,
+            lanes: [f64::NEG_INFINITY; LANES],
         };
         for tick in chart.scale.ticks.clone() {
             let y = chart.y(tick);
@@ -154,18 +167,21 @@ impl Chart {
         )
     }
 
-    /// A few characters at `t_s`, in one of the lanes at the top.
-    pub(super) fn mark_label(&mut self, t_s: f64, lane: usize, label: &str) -> fmt::Result {
+    /// A few characters at `t_s`, in the first lane that has room for them; none when no lane has.
+    pub(super) fn mark_label(&mut self, t_s: f64, label: &str) -> fmt::Result {
         const LANE_PX: f64 = 14.0;
-        let share = self.x(t_s) / PLOT_WIDTH;
-        // In the last tenth the label stands left of its line, or it would leave the chart.
-        let (anchor, dx) = if share < 0.9 {
-            ("start", 4)
-        } else {
-            ("end", -4)
+        let at = self.x(t_s) / PLOT_WIDTH;
+        let width = (LABEL_GAP_PX + CHARACTER_PX * label.chars().count() as f64) / NARROWEST_PX;
+        // Where a label would leave the chart at the right it stands left of its line.
+        let (from, anchor, dx) = match at + width {
+            to if to <= 1.0 => (at, "start", 4),
+            _ => (at - width, "end", -4),
         };
-        let y = PAD_PX + 9.0 + LANE_PX * lane as f64;
-        let x = share * 100.0;
+        let Some(lane) = self.lanes.iter().position(|free_from| *free_from <= from) else {
+            return Ok(());
+        };
+        self.lanes[lane] = from + width;
+        let (x, y) = (at * 100.0, PAD_PX + 9.0 + LANE_PX * lane as f64);
         write!(
             self.labels,
             r#"<text class="mark-label" x="{x:.2}%" dx="{dx}" y="{y:.1}" text-anchor="{anchor}">{}</text>"#,
@@ -258,8 +274,10 @@ pub(super) fn time_axis(out: &mut String, end_s: f64) -> fmt::Result {
         r#"<div class="chart"><svg class="gutter" width="{GUTTER_PX}" height="{AXIS_PX}" aria-hidden="true"></svg><svg class="plot" height="{AXIS_PX}" aria-hidden="true">"#
     )?;
     let end_s = end_s.max(f64::MIN_POSITIVE);
-    for tick in time_ticks(end_s, AXIS_STEPS) {
+    for (i, tick) in time_ticks(end_s, AXIS_STEPS).into_iter().enumerate() {
         let share = tick / end_s;
+        // On a phone every second label goes.
+        let odd = if i % 2 == 1 { " odd" } else { "" };
         let anchor = match share {
             0.0 => "start",
             share if 0.96 < share => "end",
@@ -268,7 +286,7 @@ pub(super) fn time_axis(out: &mut String, end_s: f64) -> fmt::Result {
         let x = share * 100.0;
         write!(
             out,
-            r#"<text class="time" x="{x:.2}%" y="14" text-anchor="{anchor}">{}</text>"#,
+            r#"<text class="time{odd}" x="{x:.2}%" y="14" text-anchor="{anchor}">{}</text>"#,
             text::moment(tick)
         )?;
     }

@@ -322,9 +322,8 @@ enum Standing {
 fn standing(run: &Run, sample: &Sample) -> Standing {
     match run.judged_ms(sample) {
         Some(ms) if run.objective.latency_ms < ms => Standing::Over,
-        Some(_) => Standing::Within,
         None if 0.0 < sample.offered_rps && sample.done_rps <= 0.0 => Standing::Silent,
-        None => Standing::Within,
+        Some(_) | None => Standing::Within,
     }
 }
 
