@@ -117,7 +117,8 @@ impl Windows {
             assert_eq!(theirs.len(), snapshot.services().count(), "{promql}");
             for answer in theirs {
                 let service = answer.label("service");
-                let ours = value(&snapshot, metric, service, label.as_deref(), self.window);
+                let ours =
+                    value(&snapshot, metric, service, label.as_deref(), self.window).unwrap();
                 let theirs = answer.value();
                 assert!(
                     (ours - theirs).abs() <= ROUNDING * theirs.abs() + f64::EPSILON,
@@ -232,14 +233,14 @@ fn reads(stored: &[Series]) -> Reads {
     reads
 }
 
-/// Our answer, which must be of the base window: a wider one would be of other requests.
+/// Our answer, or why there is none. It must be of the base window: a wider one would be of other requests.
 fn value(
     snapshot: &Snapshot,
     metric: &str,
     service: &str,
     quantile: Option<&str>,
     window: Duration,
-) -> f64 {
+) -> Result<f64, String> {
     let requirement = |key: &str, value: &str| Requirement {
         key: key.to_owned(),
         operator: Operator::In(vec![value.to_owned()]),
@@ -249,7 +250,11 @@ fn value(
         .into_iter()
         .filter_map(|(key, value)| Some(requirement(key, value?)));
     let selector = Selector::new(requirements.collect());
-    let items = snapshot.read(NAMESPACE, metric, &selector).unwrap();
-    assert_eq!((items.len(), items[0].window), (1, window), "{items:?}");
-    items[0].value
+    let items = snapshot
+        .read(NAMESPACE, metric, &selector)
+        .map_err(|refusal| refusal.message().to_owned())?;
+    match &items[..] {
+        [item] if item.window == window => Ok(item.value),
+        _ => Err(format!("not one item of {window:?}: {items:?}")),
+    }
 }
