@@ -7,7 +7,8 @@
 //! - A window's start belongs to it for Prometheus before 3.0, and not for us and later ones: no sample lies on it.
 //! - A series born on a target that was already read counts from zero for us: series are there from the first read.
 //! - A bucket that overtook its old count before the first read after a restart: restarts come after much traffic.
-//! - Prometheus limits each series at its zero, we the sum of a target's: young targets have one series.
+//! - Prometheus limits each series at its zero, we the sum of a target's: young targets have one series. After a restart
+//!   it is young again for Prometheus and not for us, which only shows when the window begins then: restarts lie within.
 //! - A read that is overdue ends the window for us: the newest ones are in time.
 //! - A service without traffic has a latency of 0 for us, and NaN for Prometheus: there is traffic.
 
@@ -140,7 +141,7 @@ impl Windows {
         };
         let buckets: usize = snapshot
             .services()
-            .map(|service| base(&*service.id.name).bounds.len())
+            .map(|service| base(&service.id.name).bounds.len())
             .sum();
         assert_eq!(theirs.len(), buckets);
         for bucket in theirs {
