@@ -161,13 +161,16 @@ impl App {
 /// Every target has been read after it, so nothing is still on its way. The window's edges are nearer to the reads
 /// than a mean spacing: a read that came late is judged differently (we end the window there), and so is the zero of a
 /// young counter by versions of Prometheus.
-fn settled(stored: &[Series], accepts: impl Fn(Timestamp) -> bool) -> Option<Timestamp> {
+fn settled(
+    stored: &[Series],
+    accepts: impl Fn(&[&Series], Timestamp) -> bool,
+) -> Option<Timestamp> {
     let counts = counts(stored)?;
     let newest = counts.iter().map(|count| count.samples.last().unwrap().0);
     let newest = newest.min()?;
     let steps = (0..WINDOWS.interval.as_millis() as u64).step_by(10);
     let mut candidates = steps.map(|ms| newest - Duration::from_millis(ms));
-    candidates.find(|at| counts.iter().all(|count| is_settled(count, *at)) && accepts(*at))
+    candidates.find(|at| counts.iter().all(|count| is_settled(count, *at)) && accepts(&counts, *at))
 }
 
 /// The counters of requests, once all targets have one.
@@ -196,13 +199,16 @@ fn is_settled(count: &Series, at: Timestamp) -> bool {
         && near(at.since(last))
 }
 
-/// Waits until `found` finds something in what Prometheus has.
-async fn wait_for<T>(prometheus: &PrometheusServer, found: impl Fn(&[Series]) -> Option<T>) -> T {
+/// Waits for a settled instant that `accepts`, given the counters of requests that Prometheus has.
+async fn settle(
+    prometheus: &PrometheusServer,
+    accepts: impl Fn(&[&Series], Timestamp) -> bool,
+) -> Timestamp {
     let search = async {
         loop {
             let stored = WINDOWS.stored(prometheus, clock::now()).await;
-            match found(&stored) {
-                Some(found) => return found,
+            match settled(&stored, &accepts) {
+                Some(at) => return at,
                 None => tokio::time::sleep(PAUSE).await,
             }
         }
@@ -210,32 +216,6 @@ async fn wait_for<T>(prometheus: &PrometheusServer, found: impl Fn(&[Series]) ->
     tokio::time::timeout(PATIENCE, search)
         .await
         .expect("Prometheus has what is waited for")
-}
-
-/// Waits for a settled instant that `accepts`, given what Prometheus has.
-async fn settle(
-    prometheus: &PrometheusServer,
-    accepts: impl Fn(&[Series], Timestamp) -> bool,
-) -> Timestamp {
-    wait_for(prometheus, |stored| {
-        settled(stored, |at| accepts(stored, at))
-    })
-    .await
-}
-
-/// Waits until every target has been read for as long as `span`.
-async fn read_for(prometheus: &PrometheusServer, span: Duration) {
-    let spans = |count: &&Series| {
-        let (first, last) = (
-            count.samples.first().unwrap(),
-            count.samples.last().unwrap(),
-        );
-        span <= last.0.since(first.0)
-    };
-    wait_for(prometheus, |stored| {
-        counts(stored)?.iter().all(spans).then_some(())
-    })
-    .await;
 }
 
 /// Whether a counter fell between two samples of the window that ends at `at`.
@@ -248,44 +228,35 @@ fn fell_within(count: &Series, at: Timestamp) -> bool {
     })
 }
 
+/// One test and one fleet for all that is live: a Prometheus takes five seconds to begin, and windows have to fill.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_samples_prometheus_scraped_yield_its_own_answers() {
-    let fleet = Fleet::start().await;
+async fn both_scrape_the_same_targets_under_load_and_agree() {
+    let mut fleet = Fleet::start().await;
+    let (snapshots, _running) = fleet.adapter();
     let prometheus = fleet.prometheus().await;
-    let at = settle(&prometheus, |_, _| true).await;
-    let snapshot = WINDOWS.check_same(&prometheus, at).await;
-    WINDOWS.check_same_buckets(&prometheus, &snapshot).await;
-    let rate = value(&snapshot, "request_rate", SERVICE, None, WINDOWS.window);
+    what_prometheus_scraped_yields_its_own_answers(&prometheus).await;
+    what_we_scraped_yields_the_same_quantiles(&prometheus, snapshots).await;
+    a_restarted_target_counts_as_it_does_for_prometheus(&prometheus, &mut fleet.apps[0]).await;
+}
+
+async fn what_prometheus_scraped_yields_its_own_answers(prometheus: &PrometheusServer) {
+    let at = settle(prometheus, |_, _| true).await;
+    let snapshot = WINDOWS.check_same(prometheus, at).await;
+    WINDOWS.check_same_buckets(prometheus, &snapshot).await;
+    let rate = value(&snapshot, "request_rate", SERVICE, None, WINDOWS.window).unwrap();
     assert!((RATE / 2.0..RATE * 2.0).contains(&rate), "{rate}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restarted_target_counts_as_it_does_for_prometheus() {
-    let mut fleet = Fleet::start().await;
-    let prometheus = fleet.prometheus().await;
-    read_for(&prometheus, 2 * HISTORY).await;
-    let restarted = fleet.apps[0].address.to_string();
-    fleet.apps[0].restart().await;
-    let at = settle(&prometheus, |stored, at| {
-        let mut counts = counts(stored).into_iter().flatten();
-        counts.any(|count| count.label("instance") == restarted && fell_within(count, at))
-    })
-    .await;
-    WINDOWS.check_same(&prometheus, at).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn both_scrape_the_same_targets_and_agree_on_every_quantile() {
-    let fleet = Fleet::start().await;
-    let prometheus = fleet.prometheus().await;
-    let (mut snapshots, _running) = fleet.adapter();
-    settle(&prometheus, |_, _| true).await;
+async fn what_we_scraped_yields_the_same_quantiles(
+    prometheus: &PrometheusServer,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+) {
     let mut last = String::new();
     let search = async {
         loop {
             snapshots.changed().await.unwrap();
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
-            last = disagreements(&prometheus, &snapshot).await;
+            last = disagreements(prometheus, &snapshot).await;
             if last.is_empty() {
                 return;
             }
@@ -295,22 +266,37 @@ async fn both_scrape_the_same_targets_and_agree_on_every_quantile() {
     assert!(agreed.is_ok(), "{last}");
 }
 
+async fn a_restarted_target_counts_as_it_does_for_prometheus(
+    prometheus: &PrometheusServer,
+    app: &mut App,
+) {
+    let restarted = app.address.to_string();
+    app.restart().await;
+    let at = settle(prometheus, |counts, at| {
+        counts
+            .iter()
+            .any(|count| count.label("instance") == restarted && fell_within(count, at))
+    })
+    .await;
+    WINDOWS.check_same(prometheus, at).await;
+}
+
 /// Which quantiles of `snapshot` are not, within [`PHASE`], what Prometheus says of the same instant.
 async fn disagreements(prometheus: &PrometheusServer, snapshot: &Snapshot) -> String {
     let mut text = String::new();
     for q in QUANTILES {
         let label = q.to_string();
-        let ours = value(
-            snapshot,
-            "request_latency_ms",
-            SERVICE,
-            Some(&label),
-            WINDOWS.window,
-        );
+        let metric = "request_latency_ms";
+        let ours = value(snapshot, metric, SERVICE, Some(&label), WINDOWS.window);
         let theirs = prometheus.query(&WINDOWS.quantile(q), snapshot.at()).await;
-        let theirs = 1000.0 * theirs[0].value();
-        if PHASE * theirs < (ours - theirs).abs() {
-            text.push_str(&format!("{q}: ours {ours} ms, theirs {theirs} ms; "));
+        let theirs = theirs
+            .first()
+            .map_or(f64::NAN, |answer| 1000.0 * answer.value());
+        let agree = ours
+            .as_ref()
+            .is_ok_and(|ours| (ours - theirs).abs() <= PHASE * theirs);
+        if !agree {
+            text.push_str(&format!("{q}: ours {ours:?}, theirs {theirs} ms; "));
         }
     }
     text

@@ -1,7 +1,7 @@
 //! The quantile of single histograms, ordinary and odd: Prometheus holds them, and both are asked for many quantiles.
 //!
-//! Counts that differ by float noise alone are left out: Prometheus flattens them since 2.49, which older ones do not
-//! know. The unit test beside [`histogram_quantile`] has them.
+//! Counts that differ by float noise alone are left out: Prometheus flattens them since its pull request 13153, which
+//! releases before 2024 do not have. The unit test beside [`histogram_quantile`] has them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
