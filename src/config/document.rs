@@ -3,44 +3,50 @@
 //! A field that is not listed here is an error: a mistyped `objectve` must not silently mean "no objective".
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_saphyr::Spanned;
 
-use crate::model::id::ServiceId;
-
 /// A value and the line it stands at, for errors.
 pub type At<T> = Spanned<T>;
 
-/// One service and how its requests are read.
+/// Whose document it is: what every Kubernetes object says of itself, read before the rest and whatever the rest holds.
 #[derive(Deserialize, Debug)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RequestMetrics {
+#[serde(rename_all = "camelCase")]
+pub struct Header {
     /// `taffrail.dev/v1alpha1`.
     pub api_version: At<String>,
     /// `RequestMetrics`.
     pub kind: At<String>,
     /// Name and namespace.
     pub metadata: Metadata,
-    /// What to read and what was promised.
-    pub spec: Spec,
 }
 
 /// The part of `metadata` that counts; Kubernetes puts much more there.
 #[derive(Deserialize, Debug)]
 pub struct Metadata {
     /// The service's name: the `service` label of its metrics.
-    pub name: String,
+    pub name: At<String>,
     /// Its namespace; `default` when not given.
-    #[serde(default = "default_namespace")]
-    pub namespace: String,
+    pub namespace: Option<At<String>>,
 }
 
-/// Only the name, for a document whose rest is wrong.
+/// One service and how its requests are read.
 #[derive(Deserialize, Debug)]
-pub(super) struct Named {
-    pub(super) metadata: Metadata,
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequestMetrics {
+    /// In the [`Header`].
+    pub api_version: IgnoredAny,
+    /// In the [`Header`].
+    pub kind: IgnoredAny,
+    /// In the [`Header`].
+    pub metadata: IgnoredAny,
+    /// What to read and what was promised.
+    pub spec: Spec,
+    /// What `kubectl get -o yaml` prints beside the spec; nobody's wish, so passed over.
+    pub status: Option<IgnoredAny>,
 }
 
 /// What to read and what was promised.
@@ -85,13 +91,15 @@ pub struct Source {
 pub struct Pods {
     /// Which pods: needs a cluster.
     pub selector: Option<At<IgnoredAny>>,
+    /// Which port of them: goes with the selector.
+    pub port: Option<At<IgnoredAny>>,
     /// Addresses: `HOST:PORT` or a whole URL.
     #[serde(default)]
     pub targets: Vec<At<String>>,
     /// `http` (the default) or `https`, for targets written without one.
     pub scheme: Option<At<String>>,
     /// `/metrics` when not given, for targets written without one.
-    pub path: Option<At<String>>,
+    pub path: Option<String>,
     /// The request histogram; found by itself when the page has just one.
     pub histogram: Option<String>,
     /// Series matchers: `route!="/healthz"`.
@@ -114,7 +122,7 @@ pub struct Pods {
     /// `Authorization: Basic`.
     pub basic_auth: Option<BasicAuth>,
     /// How `https` targets are verified.
-    pub tls: Option<Tls>,
+    pub tls: Option<At<Tls>>,
 }
 
 /// `Authorization: Basic`.
@@ -128,7 +136,7 @@ pub struct BasicAuth {
 }
 
 /// How a TLS server is verified, and how we identify ourselves.
-#[derive(Deserialize, Clone, Debug, Default)]
+#[derive(Deserialize, Debug)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Tls {
     /// Authorities to trust, PEM; the system's when not given.
@@ -145,7 +153,7 @@ pub struct Tls {
 }
 
 /// Where a secret comes from: exactly one field.
-#[derive(Deserialize, Clone, Debug)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretValue {
     /// A file, read again at every use.
@@ -169,10 +177,9 @@ pub struct Redis {
     /// `REDIS_PASSWORD` when neither it nor the address is given.
     pub password: Option<At<SecretValue>>,
     /// The database of `reported` and `backlog`, 0 when not given.
-    #[serde(default)]
-    pub database: i64,
+    pub database: Option<At<i64>>,
     /// Speak TLS.
-    pub tls: Option<Tls>,
+    pub tls: Option<At<Tls>>,
     /// The deadline of one read.
     pub timeout: Option<At<String>>,
     /// The server's own requests.
@@ -185,7 +192,7 @@ pub struct Redis {
 }
 
 /// The Redis server's own requests.
-#[derive(Deserialize, Debug, Default)]
+#[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct RedisServer {
     /// Only these; all but administration commands when not given.
@@ -233,19 +240,9 @@ pub struct BacklogKey {
     pub group: Option<String>,
 }
 
-impl RequestMetrics {
-    /// Whose requests these are.
-    pub fn id(&self) -> ServiceId {
-        self.metadata.id()
+/// Says nothing: the value may be a secret.
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretValue(..)")
     }
-}
-
-impl Metadata {
-    pub(super) fn id(&self) -> ServiceId {
-        ServiceId::new(&self.namespace, &self.name)
-    }
-}
-
-fn default_namespace() -> String {
-    "default".to_owned()
 }

@@ -3,12 +3,17 @@
 //! The content is polled and compared, since a mounted ConfigMap is a symlink swap that file watchers miss. A document
 //! that was right and is wrong now keeps its previous version; one that is gone is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::model::id::ServiceId;
 
 use super::{Problem, Service, parse};
+
+/// The largest file read: 10,000 documents of 1.6 KB.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The documents in force, and the text they came from.
 #[derive(Debug)]
@@ -47,9 +52,9 @@ impl ConfigFile {
     /// Reads it, and says what it brought if it changed.
     ///
     /// # Errors
-    /// When it cannot be read; the documents in force stay.
-    pub fn poll(&mut self) -> Result<Option<Reloaded>, std::io::Error> {
-        let text = std::fs::read_to_string(&self.path)?;
+    /// When it cannot be read, is too large or is not UTF-8; the documents in force stay.
+    pub fn poll(&mut self) -> io::Result<Option<Reloaded>> {
+        let text = read(&self.path)?;
         if self.text.as_ref() == Some(&text) {
             return Ok(None);
         }
@@ -61,28 +66,21 @@ impl ConfigFile {
     fn apply(&mut self, text: &str) -> Reloaded {
         let parsed = parse(text);
         let mut services = parsed.services;
-        let mut kept = Vec::new();
-        for id in parsed
-            .problems
-            .iter()
-            .filter_map(|problem| problem.service.as_ref())
-        {
-            if let (false, Some(previous)) = (services.contains_key(id), self.services.get(id)) {
-                services.insert(id.clone(), previous.clone());
-                kept.push(id.clone());
-            }
-        }
         // A document so broken that its name cannot be read may be any of those that are missing now.
-        if parsed
+        let is_any = parsed
             .problems
             .iter()
-            .any(|problem| problem.service.is_none())
-        {
-            for (id, previous) in &self.services {
-                if !services.contains_key(id) {
-                    services.insert(id.clone(), previous.clone());
-                    kept.push(id.clone());
-                }
+            .any(|problem| problem.service.is_none());
+        let wrong: BTreeSet<ServiceId> = parsed
+            .problems
+            .iter()
+            .filter_map(|problem| problem.service.clone())
+            .collect();
+        let mut kept = Vec::new();
+        for (id, previous) in std::mem::take(&mut self.services) {
+            if !services.contains_key(&id) && (is_any || wrong.contains(&id)) {
+                kept.push(id.clone());
+                services.insert(id, previous);
             }
         }
         self.services = services;
@@ -92,4 +90,24 @@ impl ConfigFile {
             kept,
         }
     }
+}
+
+/// The file's text. Limited while it is read, since a path may be that of something without an end.
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
+    if FILE_BYTES_MAX < bytes.len() as u64 {
+        let message = format!("the file has more than {FILE_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        let message = format!("line {line} is not UTF-8");
+        io::Error::new(io::ErrorKind::InvalidData, message)
+    })
 }

@@ -30,7 +30,7 @@ pub fn histogram_quantile(q: f64, bounds: &[f64], counts: &[f64]) -> Option<f64>
         }
         below = count;
     }
-    Some(bounds[n - 2])
+    Some(bounds[n - 2]).filter(|bound| bound.is_finite())
 }
 
 /// The share of observations at or below `bound`, and whether it is exact because a bucket ends there.
@@ -67,7 +67,7 @@ pub fn share_at_most(bound: f64, bounds: &[f64], counts: &[f64]) -> Option<(f64,
 fn within_bucket(i: usize, bounds: &[f64], rank: f64, inside: f64) -> Option<f64> {
     let upper = bounds[i];
     if i == 0 && upper <= 0.0 {
-        return Some(upper);
+        return Some(upper).filter(|bound| bound.is_finite());
     }
     let lower = if i == 0 { 0.0 } else { bounds[i - 1] };
     // q = 0 with an empty lowest bucket is 0/0 in Prometheus too; absent is the honest reading of its NaN.
@@ -176,6 +176,8 @@ mod tests {
         check(0.5, &[(0.1, 1.0), (0.2, 2.0)], None);
         check(0.5, &[], None);
         check(0.0, &[(0.1, 0.0), (0.2, 5.0), (INF, 5.0)], None);
+        check(0.5, &[(-INF, 5.0), (1.0, 6.0), (INF, 6.0)], None);
+        check(0.9, &[(-INF, 5.0), (INF, 6.0)], None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub struct RawLabels<'p> {
     /// Where `text` begins in the page.
     at: usize,
     /// The label [`BOUND`], noted in passing: looking for it again would cost as much as the first reading.
-    bound: Option<Label<'p>>,
+    bound: Option<Extent>,
 }
 
 /// One label.
@@ -30,10 +30,17 @@ pub struct Label<'p> {
     pub name: Quoted<'p>,
     /// Its value.
     pub value: Quoted<'p>,
-    /// Where it begins and ends in the text, and where its value does.
+    extent: Extent,
+}
+
+/// Where a label lies in the text between the braces.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
     start: usize,
-    end: usize,
+    /// Where its value begins, behind the quote.
     value_at: usize,
+    /// Behind the closing quote.
+    end: usize,
 }
 
 /// Walks labels in the order of the page.
@@ -49,23 +56,32 @@ pub(super) struct Bound<'p> {
     pub(super) at: usize,
 }
 
+/// What stands before and after a bucket's bound. Equal texts are equal label sets, which spares most lines the hashing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Around<'p> {
+    before: &'p str,
+    after: &'p str,
+}
+
 /// The labels that the line before had in front of its last one, known to be well formed. Nearly every line of a
 /// histogram begins with them, and is read from there on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Shared<'p> {
     text: &'p str,
-    seen: Seen<'p>,
+    /// Where `text` ends in its line; absent if that had no braces.
+    end: Option<usize>,
+    seen: Seen,
 }
 
 /// What is known of a block's labels up to some place in it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen<'p> {
+struct Seen {
     count: usize,
     /// The [`Label::name_bit`] of each.
     name_bits: u64,
     /// Whether two names may be the same.
     suspicious: bool,
-    bound: Option<Label<'p>>,
+    bound: Option<Extent>,
 }
 
 /// A block of braces: labels, perhaps with the metric's name among them.
@@ -118,20 +134,17 @@ impl<'p> RawLabels<'p> {
     /// The bucket's bound.
     pub(super) fn bound(&self) -> Option<Bound<'p>> {
         self.bound.map(|label| Bound {
-            text: label.value.raw(),
+            text: &self.text[label.value_at..label.end - 1],
             at: self.at + label.value_at,
         })
     }
 
-    /// What stands before and after the bound. Equal texts are equal label sets, which spares most lines the hashing.
-    pub(super) fn around_bound(&self) -> (&'p str, &'p str) {
-        let trim = |text: &'p str| text.trim_matches([',', ' ', '\t']);
-        self.bound.map_or((trim(self.text), ""), |label| {
-            (
-                trim(&self.text[..label.start]),
-                trim(&self.text[label.end..]),
-            )
-        })
+    /// What stands before and after the bound.
+    pub(super) fn around_bound(&self) -> Around<'p> {
+        let (before, after) = self.bound.map_or((self.text, ""), |label| {
+            (&self.text[..label.start], &self.text[label.end..])
+        });
+        Around { before, after }
     }
 
     fn repeats_a_name(&self) -> bool {
@@ -139,6 +152,22 @@ impl<'p> RawLabels<'p> {
             let name = label.name.text();
             self.iter().take(nth).any(|other| other.name.is(&name))
         })
+    }
+}
+
+impl Around<'_> {
+    /// Whether both are of one series. The exact comparison comes first since it is cheap and mostly holds.
+    pub(super) fn is_of_series(self, other: Self) -> bool {
+        self == other || self.trimmed() == other.trimmed()
+    }
+
+    /// Without the commas and blanks that only separate labels.
+    fn trimmed(self) -> Self {
+        let trim = |text| str::trim_matches(text, [',', ' ', '\t']);
+        Self {
+            before: trim(self.before),
+            after: trim(self.after),
+        }
     }
 }
 
@@ -206,7 +235,7 @@ pub(super) fn block<'p>(
             Item::Name(_) if name.is_some() => return Err(Problem::Name),
             Item::Name(quoted) => name = Some(quoted),
             Item::Label(label) => {
-                (before_last, last_at) = (seen, start + label.start);
+                (before_last, last_at) = (seen, start + label.extent.start);
                 seen.add(label);
             }
         }
@@ -229,6 +258,7 @@ pub(super) fn block<'p>(
     if name.is_none() {
         *shared = Shared {
             text: &line[start..last_at],
+            end: Some(last_at),
             seen: before_last,
         };
     }
@@ -239,15 +269,22 @@ pub(super) fn block<'p>(
     })
 }
 
-impl<'p> Seen<'p> {
-    fn add(&mut self, label: Label<'p>) {
+impl Shared<'_> {
+    /// Where the shared labels end in the line they were noted from.
+    pub(super) fn end(&self) -> Option<usize> {
+        self.end
+    }
+}
+
+impl Seen {
+    fn add(&mut self, label: Label<'_>) {
         let bit = label.name_bit();
         self.count += 1;
         // Two ways to escape one name have different bits, hence the suspicion of every escape.
         self.suspicious |= self.name_bits & bit != 0 || label.name.is_escaped();
         self.name_bits |= bit;
         if label.name.is(BOUND) {
-            self.bound = Some(label);
+            self.bound = Some(label.extent);
         }
     }
 }
@@ -270,9 +307,11 @@ fn item<'p>(cursor: &mut Cursor<'p>, origin: usize) -> Result<Option<Item<'p>>, 
         Item::Label(Label {
             name,
             value,
-            start,
-            end: cursor.at() - origin,
-            value_at,
+            extent: Extent {
+                start,
+                value_at,
+                end: cursor.at() - origin,
+            },
         })
     } else if bare {
         return Err(Problem::Labels);
@@ -445,8 +484,13 @@ mod tests {
             block.labels.around_bound()
         };
         let bare = around(r#"{a="1",b="2"}"#);
-        assert_eq!(around(r#"{a="1",b="2",le="0.5"}"#), bare);
-        assert_eq!(around(r#"{a="1",b="2", le="0.5", }"#), bare);
-        assert_ne!(around(r#"{a="1",le="0.5",b="2"}"#), bare);
+        for same in [
+            r#"{a="1",b="2"}"#,
+            r#"{a="1",b="2",le="0.5"}"#,
+            r#"{a="1",b="2", le="0.5", }"#,
+        ] {
+            assert!(around(same).is_of_series(bare), "{same}");
+        }
+        assert!(!around(r#"{a="1",le="0.5",b="2"}"#).is_of_series(bare));
     }
 }

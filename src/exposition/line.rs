@@ -95,7 +95,10 @@ pub(super) fn labels_of<'p>(
             }
         }
         Some(_) if !blank => Err(Problem::Labels),
-        _ => Ok((RawLabels::none(), cursor.at())),
+        _ => {
+            *shared = Shared::default();
+            Ok((RawLabels::none(), cursor.at()))
+        }
     }
 }
 

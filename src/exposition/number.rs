@@ -6,13 +6,19 @@
 
 use super::Format;
 
-/// Digits that fit a whole number exactly into an `f64`: counts are nearly always such, and are read the short way.
+/// Digits that fit a whole number exactly into an `f64`. Counts and bounds nearly always have fewer, and are read the
+/// short way.
 const EXACT_DIGITS: usize = 15;
+
+/// The powers of ten by which up to [`EXACT_DIGITS`] decimals are divided, each exact in an `f64`.
+const TENS: [f64; EXACT_DIGITS + 1] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+];
 
 /// A value, a `le` or a `quantile`. NaN and the infinities are values; what they mean is for the caller.
 pub(super) fn value(text: &str) -> Option<f64> {
-    if let Some(whole) = whole(text.as_bytes()) {
-        return Some(whole as f64);
+    if let Some(value) = short(text.as_bytes()) {
+        return Some(value);
     }
     let value: f64 = text.parse().ok()?;
     let signed_nan = value.is_nan() && text.starts_with(['+', '-']);
@@ -31,15 +37,22 @@ pub(super) fn timestamp_ms(text: &str, format: Format) -> Option<i64> {
     }
 }
 
-fn whole(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || EXACT_DIGITS < digits.len() {
-        return None;
+/// Digits with at most one point among them. Both the digits as a whole number and the power of ten are exact, so the
+/// division rounds once, to the nearest `f64`, as a parser must.
+fn short(text: &[u8]) -> Option<f64> {
+    let (mut digits, mut n_digits, mut point) = (0, 0, None);
+    for &byte in text {
+        match byte {
+            b'0'..=b'9' if n_digits < EXACT_DIGITS => {
+                digits = digits * 10 + u64::from(byte - b'0');
+                n_digits += 1;
+            }
+            b'.' if point.is_none() => point = Some(n_digits),
+            _ => return None,
+        }
     }
-    digits.iter().try_fold(0, |number: u64, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| number * 10 + u64::from(digit - b'0'))
-    })
+    let decimals = n_digits - point.unwrap_or(n_digits);
+    (0 < n_digits).then(|| digits as f64 / TENS[decimals])
 }
 
 #[cfg(test)]
@@ -57,7 +70,11 @@ mod tests {
             ("1E-3", 0.001),
             (".5", 0.5),
             ("5.", 5.0),
+            ("0.005", 0.005),
+            ("000000000000.001", 0.001),
+            ("2.50", 2.5),
             ("999999999999999", 999_999_999_999_999.0),
+            ("0.1234567890123456", 0.123_456_789_012_345_6),
             ("18446744073709551616", 18_446_744_073_709_551_616.0),
             ("+Inf", f64::INFINITY),
             ("-inf", f64::NEG_INFINITY),
@@ -74,9 +91,16 @@ mod tests {
     fn what_prometheus_refuses_is_refused() {
         for text in [
             "", "wtf", "1_0", "0x10", "0x1p4", "1p4", "1e400", "-1e400", "+NaN", "-nan", "1e", ".",
-            "--1", "1 ", "Inf1", "١",
+            "1.2.3", "..1", "--1", "1 ", "Inf1", "١",
         ] {
             assert_eq!(value(text), None, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_short_decimal_is_read_to_the_bit(text in r"[0-9]{0,16}\.?[0-9]{0,16}") {
+            proptest::prop_assert_eq!(value(&text), text.parse().ok(), "{}", text);
         }
     }
 

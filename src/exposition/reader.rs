@@ -3,7 +3,7 @@
 use super::cursor::Quoted;
 use super::declared;
 use super::failures::{malformed, not_found, shown};
-use super::labels::{BOUND, Bound, RawLabels};
+use super::labels::{Around, BOUND, Bound, RawLabels};
 use super::line::{BadLine, Line};
 use super::scan::{Event, Kind, Part, Role, Wanted, check_whole, scan};
 use super::series::{Gathered, Tally};
@@ -45,7 +45,7 @@ struct Pass<'r, 'p> {
     seen: Seen,
     /// The labels of the line before, without `le`, and the series they are; `None` if the matchers leave it out.
     /// Nearly every line is of the same series as the one before it.
-    before: Option<((&'p str, &'p str), Option<u32>)>,
+    before: Option<(Around<'p>, Option<u32>)>,
 }
 
 impl PageReader {
@@ -233,7 +233,7 @@ impl<'p> Pass<'_, 'p> {
     ) -> Result<(Option<u32>, Option<Bound<'p>>), Failure> {
         let (around, bound) = (labels.around_bound(), labels.bound());
         if let Some((before, slot)) = self.before
-            && before == around
+            && around.is_of_series(before)
         {
             return Ok((slot, bound));
         }

@@ -1,6 +1,6 @@
 //! Pages in, readings out: the faults of real pages one by one.
 
-use super::{Format, Limits, PageReader, Want};
+use super::{Event, Format, Limits, PageReader, Want, Wanted, scan};
 use crate::model::health::{Failure, FailureReason};
 use crate::model::matcher::Matchers;
 use crate::model::reading::Reading;
@@ -592,4 +592,56 @@ fn a_second_page_of_the_same_layout_needs_no_more_memory() {
     }
     assert_eq!(capacities[0], capacities[1]);
     assert_eq!(capacities[1], capacities[2]);
+}
+
+#[test]
+fn a_line_is_not_mistaken_for_the_one_before_it() {
+    // Pairs in which the second line begins as the first one does, or lacks what the first one has.
+    let lines = [
+        "h_bucket{a=\"1\",le=\"1\"} 1",
+        "h_bucket{a=\"1\",le=\"+Inf\"} 2",
+        "h_bucket{le=\"1\"} 3",
+        "h_bucket{le=\"+Inf\"} 4",
+        "h_count 5",
+        "h_sum 6",
+        "h_count{a=\"1\"} 7",
+        "h_sum{a=\"1\"} 8",
+        "h_buckets{a=\"1\",le=\"1\"} 9",
+        "  h_bucket {a=\"1\",le=\"2\"} 10",
+        "busy 11",
+        "busy{} 12",
+    ];
+    let visited = |page: &str| {
+        let mut samples = Vec::new();
+        let wanted = Wanted::new("h", Some("busy"), None);
+        let limits = Limits::default();
+        scan(page.as_bytes(), Format::Text, &wanted, &limits, |event| {
+            let Event::Sample(line) = event else {
+                panic!("{event:?}");
+            };
+            let labels: Vec<String> = line
+                .labels
+                .iter()
+                .map(|label| format!("{}={}", label.name.text(), label.value.text()))
+                .collect();
+            samples.push((line.role, line.part, labels, line.value.to_string()));
+            Ok(())
+        })
+        .unwrap();
+        samples
+    };
+    for first in lines {
+        for second in lines {
+            let apart = [
+                visited(&format!("{first}\n")),
+                visited(&format!("{second}\n")),
+            ]
+            .concat();
+            assert_eq!(
+                visited(&format!("{first}\n{second}\n")),
+                apart,
+                "{first}\n{second}"
+            );
+        }
+    }
 }

@@ -167,6 +167,9 @@ impl Endpoint {
             None => scheme.default_port(),
             Some(_) => authority.port_u16().ok_or(EndpointError::NotUrl)?,
         };
+        if host.is_empty() || port == 0 {
+            return Err(EndpointError::NotUrl);
+        }
         Ok(Self {
             scheme,
             host: host.trim_matches(['[', ']']).to_owned(),
@@ -266,6 +269,8 @@ mod tests {
             ("app:8080", EndpointError::NotUrl),
             ("/metrics", EndpointError::NotUrl),
             ("http://app:99999/", EndpointError::NotUrl),
+            ("http://app:0/", EndpointError::NotUrl),
+            ("http://:80/", EndpointError::NotUrl),
             ("redis://app/0", EndpointError::Scheme),
             ("http://joe:hush@app/", EndpointError::UserInfo),
         ] {

@@ -1,0 +1,163 @@
+//! `spec.source.pods` to the targets that are scraped.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::config::document::{At, Pods};
+use crate::config::field::{self, Checked, line_of, wrong};
+use crate::exposition::Want;
+use crate::model::id::{ServiceId, TargetId};
+use crate::model::matcher::Matchers;
+use crate::source::SourceSpec;
+use crate::source::scrape::{Auth, Endpoint, ScrapeSpec, default_timeout};
+use crate::source::secret::SecretRef;
+
+/// The most static targets of one document; a larger fleet is for the cluster's discovery.
+const TARGETS_MAX: usize = 1_000;
+
+/// One source for each target; `line` is where `spec.source` stands.
+pub(super) fn sources(
+    id: &ServiceId,
+    interval: Duration,
+    pods: &Pods,
+    line: Option<u64>,
+) -> Checked<Vec<SourceSpec>> {
+    check_targets(pods, line)?;
+    let want = want(pods)?;
+    let timeout = super::timeout("spec.source.pods.timeout", pods.timeout.as_ref(), interval)?
+        .unwrap_or_else(|| default_timeout(interval));
+    let headers = headers(pods)?;
+    let auth = auth(pods)?;
+    let tls = pods
+        .tls
+        .as_ref()
+        .map(|tls| field::tls("spec.source.pods.tls", tls))
+        .transpose()?
+        .unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    let mut sources = Vec::with_capacity(pods.targets.len());
+    for written in &pods.targets {
+        let endpoint = endpoint(written, pods)?;
+        // The address without its query, in which a token may hide; that does not tell two targets apart.
+        let target = TargetId::new(id, &endpoint.to_string());
+        if !seen.insert(target.clone()) {
+            let message = format!("{} stands twice in spec.source.pods.targets", target.name);
+            return Err(wrong(line_of(written), message));
+        }
+        sources.push(SourceSpec::Scrape(ScrapeSpec {
+            timeout,
+            headers: headers.clone(),
+            auth: auth.clone(),
+            tls: tls.clone(),
+            gzip: pods.gzip,
+            ..ScrapeSpec::new(target, endpoint, interval, want.clone())
+        }));
+    }
+    Ok(sources)
+}
+
+fn check_targets(pods: &Pods, line: Option<u64>) -> Checked<()> {
+    if let Some(selector) = &pods.selector {
+        let message = "spec.source.pods.selector needs a cluster; in a file, list the addresses in spec.source.pods.targets";
+        return Err(wrong(line_of(selector), message));
+    }
+    if let Some(port) = &pods.port {
+        let message = "spec.source.pods.port goes with a selector, which needs a cluster; in a file, write the port of each of spec.source.pods.targets";
+        return Err(wrong(line_of(port), message));
+    }
+    if pods.targets.is_empty() {
+        let message = "spec.source.pods.targets is empty; list addresses such as 10.0.0.7:8080";
+        return Err(wrong(line, message));
+    }
+    if TARGETS_MAX < pods.targets.len() {
+        let message = format!(
+            "spec.source.pods.targets has {} entries, at most {TARGETS_MAX} are read for one document",
+            pods.targets.len()
+        );
+        return Err(wrong(line, message));
+    }
+    Ok(())
+}
+
+fn want(pods: &Pods) -> Checked<Want> {
+    let matchers = match &pods.matchers {
+        Some(written) => Matchers::parse(&written.value).map_err(|error| {
+            let message = format!("spec.source.pods.where: {error}");
+            wrong(line_of(written), message)
+        })?,
+        None => Matchers::default(),
+    };
+    Ok(Want {
+        histogram: pods.histogram.clone(),
+        matchers,
+        in_flight: pods.in_flight.clone(),
+        cpu: pods.cpu.clone(),
+    })
+}
+
+/// The endpoint of `HOST:PORT` or of a whole URL.
+fn endpoint(target: &At<String>, pods: &Pods) -> Checked<Endpoint> {
+    let url = if target.value.contains("://") {
+        target.value.clone()
+    } else {
+        let path = pods.path.as_deref().unwrap_or("/metrics");
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        format!("{}://{}{slash}{path}", scheme(pods)?, target.value)
+    };
+    // The URL itself is not repeated: a token may hide in its query.
+    Endpoint::parse(&url).map_err(|error| {
+        let message = format!("this entry of spec.source.pods.targets {error}");
+        wrong(line_of(target), message)
+    })
+}
+
+fn scheme(pods: &Pods) -> Checked<&str> {
+    match &pods.scheme {
+        None => Ok("http"),
+        Some(scheme) if ["http", "https"].contains(&scheme.value.as_str()) => Ok(&scheme.value),
+        Some(scheme) => {
+            let message = format!(
+                "spec.source.pods.scheme is {:?} and must be http or https",
+                scheme.value
+            );
+            Err(wrong(line_of(scheme), message))
+        }
+    }
+}
+
+fn headers(pods: &Pods) -> Checked<Vec<(HeaderName, SecretRef)>> {
+    let mut headers: Vec<(HeaderName, SecretRef)> = Vec::with_capacity(pods.headers.len());
+    for (name, value) in &pods.headers {
+        let field = format!("spec.source.pods.headers.{name}");
+        let refuse = |what: &str| Err(wrong(line_of(value), format!("{field}: {what}")));
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+            return refuse("this is no header name");
+        };
+        // YAML tells X-Token from x-token, HTTP does not.
+        if headers.iter().any(|(other, _)| *other == name) {
+            return refuse("a second header of this name");
+        }
+        headers.push((name, field::secret(&field, value)?));
+    }
+    Ok(headers)
+}
+
+fn auth(pods: &Pods) -> Checked<Option<Auth>> {
+    match (&pods.bearer_token, &pods.basic_auth) {
+        (None, None) => Ok(None),
+        (Some(token), None) => {
+            let token = field::secret("spec.source.pods.bearerToken", token)?;
+            Ok(Some(Auth::Bearer(token)))
+        }
+        (None, Some(basic)) => Ok(Some(Auth::Basic {
+            username: field::secret("spec.source.pods.basicAuth.username", &basic.username)?,
+            password: field::secret("spec.source.pods.basicAuth.password", &basic.password)?,
+        })),
+        (Some(token), Some(_)) => Err(wrong(
+            line_of(token),
+            "spec.source.pods has bearerToken and basicAuth; a request has one of them",
+        )),
+    }
+}
