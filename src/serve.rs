@@ -280,7 +280,7 @@ pub async fn start_api(
     }
     let observer = Arc::clone(&metrics);
     let state = AppState::new(snapshots).observed_by(Arc::new(move |event: RequestEvent| {
-        observe(&observer, event)
+        observe(&observer, event);
     }));
     let state = Arc::new(state);
     let (tls, app) = (certificate.server_config(), router(Arc::clone(&state)));

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -121,7 +121,7 @@ async fn sigterm_fails_readiness_first_then_answers_what_it_has_and_ends() {
     adapter.ready().await;
 
     adapter.terminate();
-    let began = Instant::now();
+    let began = taffrail::clock::instant();
     let unready = eventually(async || {
         let ready = adapter.get_plain("/readyz").await;
         (ready.code == 500).then_some(ready.body)
