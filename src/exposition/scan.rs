@@ -9,7 +9,7 @@ use std::str;
 use memchr::{memchr_iter, memmem};
 
 use super::failures::{line_too_long, malformed, too_large};
-use super::labels::{RawLabels, Shared};
+use super::labels::{Known, RawLabels};
 use super::line::{self, BadLine, Line, Place, Problem};
 use super::{Format, Limits};
 use crate::model::health::Failure;
@@ -82,23 +82,22 @@ struct Family {
     stem: String,
 }
 
-/// The last wanted line, of which most lines of a histogram differ only from the last label on.
+/// The wanted line before this one, whose name and labels most lines of a histogram repeat.
 #[derive(Clone, Copy, Debug, Default)]
 struct Before<'p> {
-    /// Its name and its labels up to the last one, if it has any.
-    head: Option<&'p [u8]>,
-    named: Option<Named>,
-    shared: Shared<'p>,
+    /// What its name said, and its bytes up to the opening brace; absent while there is none with braces.
+    name: Option<(&'p [u8], Named)>,
+    labels: Known<'p>,
 }
 
 /// Whose sample a line is by its bare name, and where that name ends.
 type Named = (Role, Part, usize);
 
 impl Before<'_> {
-    /// What the line's name says, if the line begins as the one before did.
-    fn name_of(&self, line: &[u8]) -> Option<Named> {
-        self.named
-            .filter(|_| self.head.is_some_and(|head| line.starts_with(head)))
+    /// What the line's name says, if it is the same name and brace.
+    fn named(&self, line: &[u8]) -> Option<Named> {
+        let (name, named) = self.name?;
+        line.starts_with(name).then_some(named)
     }
 }
 
@@ -307,7 +306,7 @@ fn event_of<'p>(
     let named = match trimmed.first()? {
         b'#' => return type_event(trimmed, wanted),
         b'{' => None,
-        _ => Some(match before.name_of(trimmed) {
+        _ => Some(match before.named(trimmed) {
             Some(named) => named,
             None => wanted.sample_at(trimmed)?,
         }),
@@ -330,19 +329,18 @@ fn event_of<'p>(
     let Some((role, part, name_end)) = named else {
         return quoted_event(place, wanted);
     };
-    Some(match line::labels_of(place, name_end, &mut before.shared) {
-        Ok((labels, end)) => {
-            before.named = named;
-            before.head = before.shared.end().and_then(|end| trimmed.get(..end));
-            sample_event(place, role, part, labels, end)
-        }
+    if trimmed.get(name_end) == Some(&b'{') {
+        before.name = Some((&trimmed[..=name_end], (role, part, name_end)));
+    }
+    Some(match line::labels_of(place, name_end, &mut before.labels) {
+        Ok((labels, end)) => sample_event(place, role, part, labels, end),
         Err(problem) => bad(role, None, problem),
     })
 }
 
 /// What a line says whose name is a quoted string within the braces.
 fn quoted_event<'p>(place: Place<'p>, wanted: &Wanted) -> Option<Event<'p>> {
-    match place.block(0, &mut Shared::default()) {
+    match place.block(0, &mut Known::default()) {
         Ok(block) => {
             let (role, part) = wanted.sample_named(&block.name?.text())?;
             Some(sample_event(place, role, part, block.labels, block.end))
