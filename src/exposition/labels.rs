@@ -93,6 +93,8 @@ struct Seen {
 pub(super) struct Block<'p> {
     pub(super) labels: RawLabels<'p>,
     pub(super) name: Option<Quoted<'p>>,
+    /// What another line may have in common with it.
+    pub(super) known: Known<'p>,
     /// Just behind the closing brace.
     pub(super) end: usize,
 }
@@ -211,12 +213,8 @@ pub(super) fn block<'p>(
     open: usize,
     line_at: usize,
     labels_max: usize,
-    known: &mut Known<'p>,
 ) -> Result<Block<'p>, Problem> {
     let start = open + 1;
-    if let Some(block) = known.block(line, start, line_at) {
-        return Ok(block);
-    }
     let mut cursor = Cursor::new(line, start);
     let (mut seen, mut name) = (Seen::default(), None);
     while let Some(item) = item(&mut cursor, start)? {
@@ -243,52 +241,61 @@ pub(super) fn block<'p>(
         return Err(Problem::RepeatedLabel);
     }
     // Another line may have a bound on top of these labels.
-    if name.is_none() && seen.end <= labels.before_bound && seen.count < labels_max {
-        known.text = &labels.text[..seen.end];
-    }
+    let is_shareable = name.is_none() && seen.end <= labels.before_bound && seen.count < labels_max;
     Ok(Block {
         labels,
         name,
+        known: Known {
+            text: if is_shareable {
+                &labels.text[..seen.end]
+            } else {
+                ""
+            },
+        },
         end: end + 1,
     })
 }
 
 impl<'p> Known<'p> {
-    /// The block that begins at `start`, if it consists of the known labels and at most a plainly written bound.
-    fn block(self, line: &'p str, start: usize, line_at: usize) -> Option<Block<'p>> {
-        if self.text.is_empty() {
-            return None;
-        }
+    /// The labels whose opening brace is at `open`, and where they end, if they are the known ones with at most a plainly
+    /// written bound.
+    #[inline]
+    pub(super) fn labels(
+        self,
+        line: &'p str,
+        open: usize,
+        line_at: usize,
+    ) -> Option<(RawLabels<'p>, usize)> {
+        let start = open + 1;
         let rest = line[start..].strip_prefix(self.text)?;
         let before_bound = self.text.len();
-        let bound = if rest.starts_with('}') {
-            None
+        let (bound, length) = if before_bound == 0 {
+            return None;
+        } else if rest.starts_with('}') {
+            (None, before_bound)
         } else {
             let value = rest.strip_prefix(BOUND_FOLLOWS)?;
-            let length = value
+            let closing = value
                 .bytes()
                 .position(|byte| matches!(byte, b'"' | b'\\'))?;
-            if !value[length..].starts_with("\"}") {
+            if !value[closing..].starts_with("\"}") {
                 return None;
             }
             let value_at = before_bound + BOUND_FOLLOWS.len();
-            Some(Extent {
+            let bound = Extent {
                 start: before_bound + 1,
                 value_at,
-                end: value_at + length + 1,
-            })
+                end: value_at + closing + 1,
+            };
+            (Some(bound), bound.end)
         };
-        let end = start + bound.map_or(before_bound, |bound| bound.end);
-        Some(Block {
-            labels: RawLabels {
-                text: &line[start..end],
-                at: line_at + start,
-                bound,
-                before_bound,
-            },
-            name: None,
-            end: end + 1,
-        })
+        let labels = RawLabels {
+            text: &line[start..start + length],
+            at: line_at + start,
+            bound,
+            before_bound,
+        };
+        Some((labels, start + length + 1))
     }
 }
 
@@ -356,7 +363,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<(String, String)>, Problem> {
-        block(text, 0, 0, 8, &mut Known::default()).map(|block| pairs(&block.labels))
+        block(text, 0, 0, 8).map(|block| pairs(&block.labels))
     }
 
     fn pairs(labels: &RawLabels<'_>) -> Vec<(String, String)> {
@@ -367,10 +374,7 @@ mod tests {
     }
 
     fn key(text: &str) -> u64 {
-        block(text, 0, 0, 8, &mut Known::default())
-            .unwrap()
-            .labels
-            .key(Some("le"))
+        block(text, 0, 0, 8).unwrap().labels.key(Some("le"))
     }
 
     #[test]
@@ -440,7 +444,7 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join(",")
         );
-        assert!(block(&text, 0, 0, 64, &mut Known::default()).is_ok());
+        assert!(block(&text, 0, 0, 64).is_ok());
     }
 
     #[test]
@@ -492,26 +496,34 @@ mod tests {
             r#"{a="1",}"#,
             r#"{a="1",,b="2"}"#,
         ];
+        let seen = |labels: RawLabels<'static>, end| {
+            let bound = labels.bound().map(|bound| (bound.text, bound.at));
+            (pairs(&labels), bound, labels.around_bound(), end)
+        };
+        let mut compared = 0;
         for first in lines {
+            let Ok(before) = block(first, 0, 7, 8) else {
+                continue;
+            };
             for second in lines {
-                let mut known = Known::default();
-                let _ = block(first, 0, 0, 8, &mut known);
-                let read = |known: &mut Known<'static>| {
-                    block(second, 0, 0, 8, known).map(|block| {
-                        let bound = block.labels.bound().map(|bound| (bound.text, bound.at));
-                        (pairs(&block.labels), bound, block.end)
-                    })
-                };
-                let fresh = read(&mut Known::default());
-                assert_eq!(read(&mut known), fresh, "{first} {second}");
+                if let Some((labels, end)) = before.known.labels(second, 0, 7) {
+                    let fresh = block(second, 0, 7, 8).unwrap();
+                    assert_eq!(
+                        seen(labels, end),
+                        seen(fresh.labels, fresh.end),
+                        "{first} {second}"
+                    );
+                    compared += 1;
+                }
             }
         }
+        assert!(20 < compared, "{compared} pairs have labels in common");
     }
 
     #[test]
     fn the_text_around_a_label_is_that_of_the_series_without_it() {
         let around = |text| {
-            let block = block(text, 0, 0, 8, &mut Known::default()).unwrap();
+            let block = block(text, 0, 0, 8).unwrap();
             block.labels.around_bound()
         };
         let bare = around(r#"{a="1",b="2"}"#);

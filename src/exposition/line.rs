@@ -70,8 +70,8 @@ pub(super) struct Place<'p> {
 
 impl<'p> Place<'p> {
     /// The labels whose opening brace is at `open`.
-    pub(super) fn block(self, open: usize, known: &mut Known<'p>) -> Result<Block<'p>, Problem> {
-        labels::block(self.line, open, self.at, self.labels_max, known)
+    pub(super) fn block(self, open: usize) -> Result<Block<'p>, Problem> {
+        labels::block(self.line, open, self.at, self.labels_max)
     }
 }
 
@@ -88,7 +88,11 @@ pub(super) fn labels_of<'p>(
     let blank = cursor.blank();
     match cursor.peek() {
         Some(b'{') => {
-            let block = place.block(cursor.at(), known)?;
+            if let Some(found) = known.labels(place.line, cursor.at(), place.at) {
+                return Ok(found);
+            }
+            let block = place.block(cursor.at())?;
+            *known = block.known;
             match block.name {
                 Some(_) => Err(Problem::Name),
                 None => Ok((block.labels, block.end)),
@@ -128,7 +132,7 @@ fn exemplar(place: Place<'_>, mut cursor: Cursor<'_>) -> Option<()> {
     if !cursor.eat(b'#') || !cursor.blank() || cursor.peek() != Some(b'{') {
         return None;
     }
-    let block = place.block(cursor.at(), &mut Known::default()).ok()?;
+    let block = place.block(cursor.at()).ok()?;
     let mut cursor = Cursor::new(place.line, block.end);
     cursor.blank();
     number::value(cursor.word())?;
