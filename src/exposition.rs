@@ -20,6 +20,7 @@ mod number;
 mod reader;
 mod scan;
 mod series;
+mod text;
 
 #[cfg(test)]
 mod oracle;

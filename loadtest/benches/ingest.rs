@@ -135,7 +135,7 @@ fn spec(id: &ServiceId) -> ServiceSpec {
 fn batch(service: &ServiceId, nth: usize) -> Batch {
     let n_buckets = BOUNDS.len() as u32;
     let series = (0..SERIES).map(|key| SeriesReading {
-        key: key * 0x9e37_79b9_7f4a_7c15,
+        key,
         first_bucket: key as u32 * n_buckets,
         n_buckets,
         count: 0.0,

@@ -10,6 +10,9 @@ use super::line::Problem;
 /// The label that holds a bucket's upper bound.
 pub(super) const BOUND: &str = "le";
 
+/// How nearly all clients write it behind other labels.
+const BOUND_FOLLOWS: &str = ",le=\"";
+
 /// A byte that no UTF-8 text holds. It keeps `a="bc"` and `ab="c"` apart in the hash.
 const SEPARATOR: u8 = 0xff;
 
@@ -21,6 +24,8 @@ pub struct RawLabels<'p> {
     at: usize,
     /// The label [`BOUND`], noted in passing: looking for it again would cost as much as the first reading.
     bound: Option<Extent>,
+    /// Where the labels in front of the bound end, or all of them if there is none.
+    before_bound: usize,
 }
 
 /// One label.
@@ -63,14 +68,12 @@ pub(super) struct Around<'p> {
     after: &'p str,
 }
 
-/// The labels that the line before had in front of its last one, known to be well formed. Nearly every line of a
-/// histogram begins with them, and is read from there on.
+/// The labels of the line before without its bound, known to be well formed and to have no bound among them. Nearly
+/// every line of a histogram has the same, and needs only to be compared.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Shared<'p> {
+pub(super) struct Known<'p> {
+    /// From the opening brace to behind the last label's closing quote; empty if nothing is known.
     text: &'p str,
-    /// Where `text` ends in its line; absent if that had no braces.
-    end: Option<usize>,
-    seen: Seen,
 }
 
 /// What is known of a block's labels up to some place in it.
@@ -82,12 +85,16 @@ struct Seen {
     /// Whether two names may be the same.
     suspicious: bool,
     bound: Option<Extent>,
+    /// Where the last label other than the bound ends.
+    end: usize,
 }
 
 /// A block of braces: labels, perhaps with the metric's name among them.
 pub(super) struct Block<'p> {
     pub(super) labels: RawLabels<'p>,
     pub(super) name: Option<Quoted<'p>>,
+    /// What another line may have in common with it.
+    pub(super) known: Known<'p>,
     /// Just behind the closing brace.
     pub(super) end: usize,
 }
@@ -128,6 +135,7 @@ impl<'p> RawLabels<'p> {
             text: "",
             at: 0,
             bound: None,
+            before_bound: 0,
         }
     }
 
@@ -141,10 +149,10 @@ impl<'p> RawLabels<'p> {
 
     /// What stands before and after the bound.
     pub(super) fn around_bound(&self) -> Around<'p> {
-        let (before, after) = self.bound.map_or((self.text, ""), |label| {
-            (&self.text[..label.start], &self.text[label.end..])
-        });
-        Around { before, after }
+        Around {
+            before: &self.text[..self.before_bound],
+            after: self.bound.map_or("", |bound| &self.text[bound.end..]),
+        }
     }
 
     fn repeats_a_name(&self) -> bool {
@@ -152,22 +160,6 @@ impl<'p> RawLabels<'p> {
             let name = label.name.text();
             self.iter().take(nth).any(|other| other.name.is(&name))
         })
-    }
-}
-
-impl Around<'_> {
-    /// Whether both are of one series. The exact comparison comes first since it is cheap and mostly holds.
-    pub(super) fn is_of_series(self, other: Self) -> bool {
-        self == other || self.trimmed() == other.trimmed()
-    }
-
-    /// Without the commas and blanks that only separate labels.
-    fn trimmed(self) -> Self {
-        let trim = |text| str::trim_matches(text, [',', ' ', '\t']);
-        Self {
-            before: trim(self.before),
-            after: trim(self.after),
-        }
     }
 }
 
@@ -221,23 +213,15 @@ pub(super) fn block<'p>(
     open: usize,
     line_at: usize,
     labels_max: usize,
-    shared: &mut Shared<'p>,
 ) -> Result<Block<'p>, Problem> {
     let start = open + 1;
-    let (mut seen, mut last_at) = match line[start..].starts_with(shared.text) {
-        true => (shared.seen, start + shared.text.len()),
-        false => (Seen::default(), start),
-    };
-    let mut cursor = Cursor::new(line, last_at);
-    let (mut before_last, mut name) = (seen, None);
+    let mut cursor = Cursor::new(line, start);
+    let (mut seen, mut name) = (Seen::default(), None);
     while let Some(item) = item(&mut cursor, start)? {
         match item {
             Item::Name(_) if name.is_some() => return Err(Problem::Name),
             Item::Name(quoted) => name = Some(quoted),
-            Item::Label(label) => {
-                (before_last, last_at) = (seen, start + label.extent.start);
-                seen.add(label);
-            }
+            Item::Label(label) => seen.add(label),
         }
         if labels_max < seen.count {
             return Err(Problem::TooManyLabels);
@@ -251,28 +235,67 @@ pub(super) fn block<'p>(
         text: &line[start..end],
         at: line_at + start,
         bound: seen.bound,
+        before_bound: seen.before_bound(),
     };
     if seen.suspicious && labels.repeats_a_name() {
         return Err(Problem::RepeatedLabel);
     }
-    if name.is_none() {
-        *shared = Shared {
-            text: &line[start..last_at],
-            end: Some(last_at),
-            seen: before_last,
-        };
-    }
+    // Another line may have a bound on top of these labels.
+    let is_shareable = name.is_none() && seen.end <= labels.before_bound && seen.count < labels_max;
     Ok(Block {
         labels,
         name,
+        known: Known {
+            text: if is_shareable {
+                &labels.text[..seen.end]
+            } else {
+                ""
+            },
+        },
         end: end + 1,
     })
 }
 
-impl Shared<'_> {
-    /// Where the shared labels end in the line they were noted from.
-    pub(super) fn end(&self) -> Option<usize> {
-        self.end
+impl<'p> Known<'p> {
+    /// The labels whose opening brace is at `open`, and where they end, if they are the known ones with at most a plainly
+    /// written bound.
+    #[inline]
+    pub(super) fn labels(
+        self,
+        line: &'p str,
+        open: usize,
+        line_at: usize,
+    ) -> Option<(RawLabels<'p>, usize)> {
+        let start = open + 1;
+        let rest = line[start..].strip_prefix(self.text)?;
+        let before_bound = self.text.len();
+        let (bound, length) = if before_bound == 0 {
+            return None;
+        } else if rest.starts_with('}') {
+            (None, before_bound)
+        } else {
+            let value = rest.strip_prefix(BOUND_FOLLOWS)?;
+            let closing = value
+                .bytes()
+                .position(|byte| matches!(byte, b'"' | b'\\'))?;
+            if !value[closing..].starts_with("\"}") {
+                return None;
+            }
+            let value_at = before_bound + BOUND_FOLLOWS.len();
+            let bound = Extent {
+                start: before_bound + 1,
+                value_at,
+                end: value_at + closing + 1,
+            };
+            (Some(bound), bound.end)
+        };
+        let labels = RawLabels {
+            text: &line[start..start + length],
+            at: line_at + start,
+            bound,
+            before_bound,
+        };
+        Some((labels, start + length + 1))
     }
 }
 
@@ -285,7 +308,15 @@ impl Seen {
         self.name_bits |= bit;
         if label.name.is(BOUND) {
             self.bound = Some(label.extent);
+        } else {
+            self.end = label.extent.end;
         }
+    }
+
+    /// Where the labels in front of the bound end: what separates them from it is not part of them, if it is the last.
+    fn before_bound(&self) -> usize {
+        self.bound
+            .map_or(self.end, |bound| self.end.min(bound.start))
     }
 }
 
@@ -332,7 +363,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<(String, String)>, Problem> {
-        block(text, 0, 0, 8, &mut Shared::default()).map(|block| pairs(&block.labels))
+        block(text, 0, 0, 8).map(|block| pairs(&block.labels))
     }
 
     fn pairs(labels: &RawLabels<'_>) -> Vec<(String, String)> {
@@ -343,10 +374,7 @@ mod tests {
     }
 
     fn key(text: &str) -> u64 {
-        block(text, 0, 0, 8, &mut Shared::default())
-            .unwrap()
-            .labels
-            .key(Some("le"))
+        block(text, 0, 0, 8).unwrap().labels.key(Some("le"))
     }
 
     #[test]
@@ -416,7 +444,7 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join(",")
         );
-        assert!(block(&text, 0, 0, 64, &mut Shared::default()).is_ok());
+        assert!(block(&text, 0, 0, 64).is_ok());
     }
 
     #[test]
@@ -443,11 +471,18 @@ mod tests {
     }
 
     #[test]
-    fn what_a_line_shares_with_the_one_before_does_not_change_what_is_read() {
+    fn what_is_known_of_the_line_before_does_not_change_what_is_read() {
         let lines = [
             r#"{a="1",b="2",le="0.5"}"#,
             r#"{a="1",b="2",le="1"}"#,
             r#"{a="1",b="2",}"#,
+            r#"{a="1",b="2",le="1",}"#,
+            r#"{a="1",b="2",le="1" "#,
+            r#"{a="1",b="2",le="1\\"}"#,
+            r#"{a="1",b="2",le="1}"#,
+            r#"{a="1",b="2",le="1",le="2"}"#,
+            r#"{a="1",b="2",c="3",d="4",e="5",f="6",g="7",h="8"}"#,
+            r#"{a="1",b="2",c="3",d="4",e="5",f="6",g="7",h="8",le="1"}"#,
             r#"{a="1",b="2"}"#,
             r#"{a="1",b="3"}"#,
             r#"{a="1",a="3"}"#,
@@ -461,36 +496,43 @@ mod tests {
             r#"{a="1",}"#,
             r#"{a="1",,b="2"}"#,
         ];
+        let seen = |labels: RawLabels<'static>, end| {
+            let bound = labels.bound().map(|bound| (bound.text, bound.at));
+            (pairs(&labels), bound, labels.around_bound(), end)
+        };
+        let mut compared = 0;
         for first in lines {
+            let Ok(before) = block(first, 0, 7, 8) else {
+                continue;
+            };
             for second in lines {
-                let mut shared = Shared::default();
-                let _ = block(first, 0, 0, 8, &mut shared);
-                let read = |shared: &mut Shared<'static>| {
-                    block(second, 0, 0, 8, shared).map(|block| {
-                        let bound = block.labels.bound().map(|bound| (bound.text, bound.at));
-                        (pairs(&block.labels), bound, block.end)
-                    })
-                };
-                let fresh = read(&mut Shared::default());
-                assert_eq!(read(&mut shared), fresh, "{first} {second}");
+                if let Some((labels, end)) = before.known.labels(second, 0, 7) {
+                    let fresh = block(second, 0, 7, 8).unwrap();
+                    assert_eq!(
+                        seen(labels, end),
+                        seen(fresh.labels, fresh.end),
+                        "{first} {second}"
+                    );
+                    compared += 1;
+                }
             }
         }
+        assert!(20 < compared, "{compared} pairs have labels in common");
     }
 
     #[test]
     fn the_text_around_a_label_is_that_of_the_series_without_it() {
         let around = |text| {
-            let block = block(text, 0, 0, 8, &mut Shared::default()).unwrap();
+            let block = block(text, 0, 0, 8).unwrap();
             block.labels.around_bound()
         };
         let bare = around(r#"{a="1",b="2"}"#);
-        for same in [
-            r#"{a="1",b="2"}"#,
-            r#"{a="1",b="2",le="0.5"}"#,
-            r#"{a="1",b="2", le="0.5", }"#,
-        ] {
-            assert!(around(same).is_of_series(bare), "{same}");
-        }
-        assert!(!around(r#"{a="1",le="0.5",b="2"}"#).is_of_series(bare));
+        assert_eq!(around(r#"{a="1",b="2",le="0.5"}"#), bare);
+        assert_eq!(around(r#"{a="1",b="2" , le="0.5"}"#), bare);
+        assert_eq!(around(r#"{a="1",b="2",}"#), bare);
+        assert_ne!(around(r#"{a="1",le="0.5",b="2"}"#), bare);
+        let split = around(r#"{a="1",le="0.5",b="2"}"#);
+        assert_eq!(around(r#"{a="1",le="+Inf",b="2"}"#), split);
+        assert_ne!(around(r#"{a="1",le="0.5",b="3"}"#), split);
     }
 }

@@ -7,7 +7,7 @@ use std::str;
 
 use super::Format;
 use super::cursor::{Cursor, Quoted};
-use super::labels::{self, Block, RawLabels, Shared};
+use super::labels::{self, Block, Known, RawLabels};
 use super::number;
 use super::scan::{Kind, Part, Role};
 
@@ -70,8 +70,8 @@ pub(super) struct Place<'p> {
 
 impl<'p> Place<'p> {
     /// The labels whose opening brace is at `open`.
-    pub(super) fn block(self, open: usize, shared: &mut Shared<'p>) -> Result<Block<'p>, Problem> {
-        labels::block(self.line, open, self.at, self.labels_max, shared)
+    pub(super) fn block(self, open: usize) -> Result<Block<'p>, Problem> {
+        labels::block(self.line, open, self.at, self.labels_max)
     }
 }
 
@@ -82,23 +82,24 @@ pub(super) type Numbers = (f64, Option<i64>);
 pub(super) fn labels_of<'p>(
     place: Place<'p>,
     after_name: usize,
-    shared: &mut Shared<'p>,
+    known: &mut Known<'p>,
 ) -> Result<(RawLabels<'p>, usize), Problem> {
     let mut cursor = Cursor::new(place.line, after_name);
     let blank = cursor.blank();
     match cursor.peek() {
         Some(b'{') => {
-            let block = place.block(cursor.at(), shared)?;
+            if let Some(found) = known.labels(place.line, cursor.at(), place.at) {
+                return Ok(found);
+            }
+            let block = place.block(cursor.at())?;
+            *known = block.known;
             match block.name {
                 Some(_) => Err(Problem::Name),
                 None => Ok((block.labels, block.end)),
             }
         }
         Some(_) if !blank => Err(Problem::Labels),
-        _ => {
-            *shared = Shared::default();
-            Ok((RawLabels::none(), cursor.at()))
-        }
+        _ => Ok((RawLabels::none(), cursor.at())),
     }
 }
 
@@ -131,7 +132,7 @@ fn exemplar(place: Place<'_>, mut cursor: Cursor<'_>) -> Option<()> {
     if !cursor.eat(b'#') || !cursor.blank() || cursor.peek() != Some(b'{') {
         return None;
     }
-    let block = place.block(cursor.at(), &mut Shared::default()).ok()?;
+    let block = place.block(cursor.at()).ok()?;
     let mut cursor = Cursor::new(place.line, block.end);
     cursor.blank();
     number::value(cursor.word())?;

@@ -40,19 +40,23 @@ pub(super) fn timestamp_ms(text: &str, format: Format) -> Option<i64> {
 /// Digits with at most one point among them. Both the digits as a whole number and the power of ten are exact, so the
 /// division rounds once, to the nearest `f64`, as a parser must.
 fn short(text: &[u8]) -> Option<f64> {
-    let (mut digits, mut n_digits, mut point) = (0, 0, None);
-    for &byte in text {
+    if EXACT_DIGITS + 1 < text.len() {
+        return None;
+    }
+    let (mut digits, mut decimals) = (0_u64, None);
+    for (nth, &byte) in text.iter().enumerate() {
         match byte {
-            b'0'..=b'9' if n_digits < EXACT_DIGITS => {
-                digits = digits * 10 + u64::from(byte - b'0');
-                n_digits += 1;
-            }
-            b'.' if point.is_none() => point = Some(n_digits),
+            b'0'..=b'9' => digits = digits * 10 + u64::from(byte - b'0'),
+            b'.' if decimals.is_none() => decimals = Some(text.len() - nth - 1),
             _ => return None,
         }
     }
-    let decimals = n_digits - point.unwrap_or(n_digits);
-    (0 < n_digits).then(|| digits as f64 / TENS[decimals])
+    let n_digits = text.len() - usize::from(decimals.is_some());
+    if !(1..=EXACT_DIGITS).contains(&n_digits) {
+        return None;
+    }
+    let whole = digits as f64;
+    Some(decimals.map_or(whole, |decimals| whole / TENS[decimals]))
 }
 
 #[cfg(test)]

@@ -233,7 +233,7 @@ impl<'p> Pass<'_, 'p> {
     ) -> Result<(Option<u32>, Option<Bound<'p>>), Failure> {
         let (around, bound) = (labels.around_bound(), labels.bound());
         if let Some((before, slot)) = self.before
-            && around.is_of_series(before)
+            && before == around
         {
             return Ok((slot, bound));
         }

@@ -4,13 +4,12 @@
 //! for its line feed and one comparison. Lines of other families are not validated at all: a broken metric that nobody
 //! asked for must not stop the scaling.
 
-use std::str;
-
 use memchr::{memchr_iter, memmem};
 
 use super::failures::{line_too_long, malformed, too_large};
-use super::labels::{RawLabels, Shared};
+use super::labels::{Known, RawLabels};
 use super::line::{self, BadLine, Line, Place, Problem};
+use super::text::Text;
 use super::{Format, Limits};
 use crate::model::health::Failure;
 
@@ -82,24 +81,20 @@ struct Family {
     stem: String,
 }
 
-/// The last wanted line, of which most lines of a histogram differ only from the last label on.
-#[derive(Clone, Copy, Debug, Default)]
-struct Before<'p> {
-    /// Its name and its labels up to the last one, if it has any.
-    head: Option<&'p [u8]>,
-    named: Option<Named>,
-    shared: Shared<'p>,
-}
-
 /// Whose sample a line is by its bare name, and where that name ends.
 type Named = (Role, Part, usize);
 
-impl Before<'_> {
-    /// What the line's name says, if the line begins as the one before did.
-    fn name_of(&self, line: &[u8]) -> Option<Named> {
-        self.named
-            .filter(|_| self.head.is_some_and(|head| line.starts_with(head)))
-    }
+/// One walk over a page: what it is read by, and what is remembered from one wanted line to the next.
+struct Walk<'w, 'p> {
+    format: Format,
+    wanted: &'w Wanted,
+    labels_max: usize,
+    text: Text<'p>,
+    /// The name of the wanted line before with its opening brace, and what it says: most lines of a histogram repeat
+    /// it.
+    name: Option<(&'p [u8], Named)>,
+    /// So do they its labels.
+    labels: Known<'p>,
 }
 
 impl Wanted {
@@ -219,7 +214,15 @@ pub fn scan<'p>(
     mut visit: impl FnMut(Event<'p>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     check_whole(page, format)?;
-    let (mut start, mut lines, mut before) = (0, 0, Before::default());
+    let mut walk = Walk {
+        format,
+        wanted,
+        labels_max: limits.labels,
+        text: Text::of(page),
+        name: None,
+        labels: Known::default(),
+    };
+    let (mut start, mut lines) = (0, 0);
     // The last line may lack its line feed (behind `# EOF`): the page's end is then the end of that line.
     for end in memchr_iter(b'\n', page).chain([page.len()]) {
         lines += usize::from(start < page.len());
@@ -230,7 +233,7 @@ pub fn scan<'p>(
         if limits.line_bytes < line.len() {
             return Err(line_too_long(lines, limits.line_bytes));
         }
-        if let Some(event) = event_of(line, start, format, wanted, limits, &mut before) {
+        if let Some(event) = walk.event(line, start) {
             if let Event::Bad(bad) = event
                 && bad.problem == Problem::TooManyLabels
             {
@@ -291,58 +294,62 @@ fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':'
 }
 
-/// What the line at `line_at` says, `None` when nobody asked.
-fn event_of<'p>(
-    line: &'p [u8],
-    line_at: usize,
-    format: Format,
-    wanted: &Wanted,
-    limits: &Limits,
-    before: &mut Before<'p>,
-) -> Option<Event<'p>> {
-    let trimmed = match line.first()? {
-        b' ' | b'\t' => line.trim_ascii_start(),
-        _ => line,
-    };
-    let named = match trimmed.first()? {
-        b'#' => return type_event(trimmed, wanted),
-        b'{' => None,
-        _ => Some(match before.name_of(trimmed) {
-            Some(named) => named,
-            None => wanted.sample_at(trimmed)?,
-        }),
-    };
-    // From here on the line is wanted, or one of the rare ones whose name is within the braces.
-    let sample = trimmed.strip_suffix(b"\r").unwrap_or(trimmed);
-    let Ok(text) = str::from_utf8(sample) else {
-        let role = match named {
-            Some((role, ..)) => role,
-            None => wanted.mentioned(sample)?,
+impl<'p> Walk<'_, 'p> {
+    /// What the line at `line_at` says, `None` when nobody asked.
+    fn event(&mut self, line: &'p [u8], line_at: usize) -> Option<Event<'p>> {
+        let trimmed = match line.first()? {
+            b' ' | b'\t' => line.trim_ascii_start(),
+            _ => line,
         };
-        return Some(bad(role, None, Problem::NotUtf8));
-    };
-    let place = Place {
-        line: text,
-        at: line_at + line.len() - trimmed.len(),
-        format,
-        labels_max: limits.labels,
-    };
-    let Some((role, part, name_end)) = named else {
-        return quoted_event(place, wanted);
-    };
-    Some(match line::labels_of(place, name_end, &mut before.shared) {
-        Ok((labels, end)) => {
-            before.named = named;
-            before.head = before.shared.end().and_then(|end| trimmed.get(..end));
-            sample_event(place, role, part, labels, end)
+        let named = match trimmed.first()? {
+            b'#' => return type_event(trimmed, self.wanted),
+            b'{' => None,
+            _ => Some(self.named(trimmed)?),
+        };
+        // From here on the line is wanted, or one of the rare ones whose name is within the braces.
+        let sample = trimmed.strip_suffix(b"\r").unwrap_or(trimmed);
+        let at = line_at + line.len() - trimmed.len();
+        let Some(text) = self.text.get(at, at + sample.len()) else {
+            let role = match named {
+                Some((role, ..)) => role,
+                None => self.wanted.mentioned(sample)?,
+            };
+            return Some(bad(role, None, Problem::NotUtf8));
+        };
+        let place = Place {
+            line: text,
+            at,
+            format: self.format,
+            labels_max: self.labels_max,
+        };
+        let Some((role, part, name_end)) = named else {
+            return quoted_event(place, self.wanted);
+        };
+        Some(match line::labels_of(place, name_end, &mut self.labels) {
+            Ok((labels, end)) => sample_event(place, role, part, labels, end),
+            Err(problem) => bad(role, None, problem),
+        })
+    }
+
+    /// Whose sample the line is, `None` when it is of a family nobody wants.
+    fn named(&mut self, line: &'p [u8]) -> Option<Named> {
+        if let Some((name, named)) = self.name
+            && line.starts_with(name)
+        {
+            return Some(named);
         }
-        Err(problem) => bad(role, None, problem),
-    })
+        let named = self.wanted.sample_at(line)?;
+        let (.., name_end) = named;
+        if line.get(name_end) == Some(&b'{') {
+            self.name = Some((&line[..=name_end], named));
+        }
+        Some(named)
+    }
 }
 
 /// What a line says whose name is a quoted string within the braces.
 fn quoted_event<'p>(place: Place<'p>, wanted: &Wanted) -> Option<Event<'p>> {
-    match place.block(0, &mut Shared::default()) {
+    match place.block(0) {
         Ok(block) => {
             let (role, part) = wanted.sample_named(&block.name?.text())?;
             Some(sample_event(place, role, part, block.labels, block.end))
