@@ -124,8 +124,12 @@ impl Heart {
         for source in &sources {
             self.engine.expect(source.target(), now);
         }
-        for gone in self.sources.apply(sources) {
-            self.engine.forget(&gone);
+        let changes = self.sources.apply(sources);
+        for gone in &changes.gone {
+            self.engine.forget(gone);
+        }
+        for changed in &changes.changed {
+            self.engine.begin_anew(changed, clock::now());
         }
     }
 

@@ -210,11 +210,17 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             anyhow::bail!("the pipeline ended by itself");
         }
     }
-    info!("Draining.");
+    info!("Draining; a second signal ends it at once.");
     api.state.drain();
-    tokio::time::sleep(UNREADY_BEFORE_DRAIN).await;
-    stop_api.cancel();
-    api.done.await.context("the API's end")?;
+    let drained = async {
+        tokio::time::sleep(UNREADY_BEFORE_DRAIN).await;
+        stop_api.cancel();
+        api.done.await.context("the API's end")
+    };
+    tokio::select! {
+        drained = drained => drained?,
+        () = terminated() => warn!("Stopped before the drain was over."),
+    }
     stop_pipeline.cancel();
     info!("Stopped.");
     Ok(ExitCode::SUCCESS)
@@ -256,7 +262,7 @@ pub async fn start_api(
     let address = listener.local_addr().context("the address of --listen")?;
     let observer = Arc::clone(&metrics);
     let state = AppState::new(snapshots).observed_by(Arc::new(move |event: RequestEvent| {
-        observe(&observer, event)
+        observe(&observer, event);
     }));
     let state = Arc::new(state);
     let (tls, app) = (certificate.server_config(), router(Arc::clone(&state)));
@@ -400,7 +406,7 @@ fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     started.map_err(|error| anyhow::anyhow!("starting the log: {error}"))
 }
 
-/// Completes at SIGTERM or ctrl-c. A second signal ends the process at once, as the first restored the default.
+/// Completes at the next SIGTERM or ctrl-c.
 async fn terminated() {
     let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(term) => term,

@@ -46,6 +46,15 @@ struct Shared {
     redis: Arc<redis::Pool>,
 }
 
+/// What became of the targets that were read before.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Changes {
+    /// Those that went away.
+    pub gone: Vec<TargetId>,
+    /// Those of which something else is read now: their counters do not continue those read before.
+    pub changed: Vec<TargetId>,
+}
+
 #[derive(Debug)]
 struct Running {
     spec: SourceSpec,
@@ -59,6 +68,22 @@ impl SourceSpec {
         match self {
             Self::Scrape(spec) => &spec.target,
             Self::Redis(spec) => &spec.target,
+        }
+    }
+
+    /// Whether counters read by both belong together: the same are read, if perhaps at another pace or with other
+    /// credentials.
+    fn reads_the_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Scrape(one), Self::Scrape(other)) => {
+                one.endpoint == other.endpoint && one.want == other.want
+            }
+            (Self::Redis(one), Self::Redis(other)) => {
+                one.connection.db == other.connection.db
+                    && one.server == other.server
+                    && one.reported == other.reported
+            }
+            _ => false,
         }
     }
 }
@@ -81,19 +106,19 @@ impl Sources {
     /// differently, and leaves alone what is as before. Of two specs for one target the later counts. To be called
     /// within a runtime.
     ///
-    /// Returns the targets that went away, for the engine to forget. What they said before may still be on its way in
-    /// the channel, so its receiver asks [`Sources::has`] before it believes an update.
-    pub fn apply(&mut self, desired: Vec<SourceSpec>) -> Vec<TargetId> {
+    /// Returns what the engine has to know. What a target said before may still be on its way in the channel, so its
+    /// receiver asks [`Sources::has`] before it believes an update.
+    pub fn apply(&mut self, desired: Vec<SourceSpec>) -> Changes {
         let desired: BTreeMap<_, _> = desired
             .into_iter()
             .map(|spec| (spec.target().clone(), spec))
             .collect();
-        let mut gone = Vec::new();
+        let mut changes = Changes::default();
         self.running.retain(|target, running| {
             let stays = desired.contains_key(target);
             if !stays {
                 running.stop.cancel();
-                gone.push(target.clone());
+                changes.gone.push(target.clone());
             }
             stays
         });
@@ -102,10 +127,14 @@ impl Sources {
                 Some(running) if running.spec == spec => continue,
                 _ => self.running.remove(&target),
             };
+            let is_changed = |running: &Running| !running.spec.reads_the_same_as(&spec);
+            if previous.as_ref().is_some_and(is_changed) {
+                changes.changed.push(target.clone());
+            }
             let started = self.start(spec, previous);
             self.running.insert(target, started);
         }
-        gone
+        changes
     }
 
     /// Whether a target is among those last applied.
@@ -124,6 +153,9 @@ impl Sources {
 
     /// Starts a loop, once the target's previous one has ended: a target is never read by two.
     fn start(&self, spec: SourceSpec, previous: Option<Running>) -> Running {
+        if let Some(previous) = &previous {
+            previous.stop.cancel();
+        }
         let stop = CancellationToken::new();
         let source = read(
             spec.clone(),
@@ -133,7 +165,6 @@ impl Sources {
         );
         let task = self.tasks.spawn(async move {
             if let Some(previous) = previous {
-                previous.stop.cancel();
                 // A loop that panicked has ended too.
                 let _ = previous.task.await;
             }

@@ -37,13 +37,11 @@ pub(crate) fn recording() -> Run {
     for t in 0..SECONDS {
         let wanted = decisions
             .iter()
-            .filter(|d| d.t_s <= f64::from(t))
-            .next_back()
+            .rfind(|d| d.t_s <= f64::from(t))
             .map_or(1, |d| d.to);
         let ready = decisions
             .iter()
-            .filter(|d| d.t_s + 3.0 <= f64::from(t))
-            .next_back()
+            .rfind(|d| d.t_s + 3.0 <= f64::from(t))
             .map_or(1, |d| d.to);
         let offered = offered_rps(t) + 4.0 * wobble(t);
         let capacity = f64::from(ready) * POD_RPS;

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use http::HeaderName;
 use taffrail::clock;
+use taffrail::exposition::Want;
 use taffrail::model::health::FailureReason;
+use taffrail::model::matcher::Matchers;
 use taffrail::model::reading::Update;
 use taffrail::source::scrape::{self, ScrapeSpec, Shared};
 use taffrail::source::secret::SecretRef;
-use taffrail::source::{SourceSpec, Sources};
+use taffrail::source::{Changes, SourceSpec, Sources};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -189,15 +191,15 @@ async fn the_running_loops_follow_what_is_desired() {
     let (spec_a, spec_b) = (named("a", a.port), named("b", b.port));
 
     let both = [spec_a.clone(), spec_b].map(SourceSpec::Scrape).to_vec();
-    assert!(sources.apply(both).is_empty());
+    assert_eq!(sources.apply(both), Changes::default());
     eventually("both are read", || {
         2 <= a.requests().len() && 2 <= b.requests().len()
     })
     .await;
 
     // One stays as it is, the other goes.
-    let gone = sources.apply(vec![SourceSpec::Scrape(spec_a.clone())]);
-    assert_eq!(gone, [target("b")]);
+    let changes = sources.apply(vec![SourceSpec::Scrape(spec_a.clone())]);
+    assert_eq!((changes.gone, changes.changed), (vec![target("b")], vec![]));
     assert!(sources.has(&target("a")) && !sources.has(&target("b")));
     eventually("b is let go", || b.closed() == 1).await;
     let (reads_a, reads_b) = (a.requests().len(), b.requests().len());
@@ -205,13 +207,16 @@ async fn the_running_loops_follow_what_is_desired() {
     assert_eq!(a.connections(), 1);
     assert_eq!(b.requests().len(), reads_b);
 
-    // Read differently from now on, by one loop as before.
+    // Read with a token from now on, by one loop as before: its counters are the same.
     let token = HeaderName::from_static("x-auth-token");
     let changed = ScrapeSpec {
         headers: vec![(token, SecretRef::Literal("&^@$".to_owned()))],
         ..spec_a
     };
-    assert!(sources.apply(vec![SourceSpec::Scrape(changed)]).is_empty());
+    assert_eq!(
+        sources.apply(vec![SourceSpec::Scrape(changed.clone())]),
+        Changes::default()
+    );
     eventually("the token is sent", || {
         a.requests().iter().any(|head| head.contains("&^@$"))
     })
@@ -219,7 +224,18 @@ async fn the_running_loops_follow_what_is_desired() {
     eventually("the old loop is gone", || a.closed() == 1).await;
     assert_eq!(a.connections(), 2);
 
+    // Something else is read, whose counters must not be taken for those before.
+    let other = ScrapeSpec {
+        want: Want {
+            matchers: Matchers::parse(r#"route="/a""#).unwrap(),
+            ..changed.want.clone()
+        },
+        ..changed
+    };
+    let changes = sources.apply(vec![SourceSpec::Scrape(other)]);
+    assert_eq!((changes.gone, changes.changed), (vec![], vec![target("a")]));
+
     sources.shutdown().await;
     listening.await.unwrap();
-    eventually("a is let go", || a.closed() == 2).await;
+    eventually("a is let go", || a.closed() == a.connections()).await;
 }
