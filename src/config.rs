@@ -1,4 +1,4 @@
-//! `RequestMetrics` documents to resolved specs.
+//! Documents to resolved specs: `RequestMetrics` here, HorizontalPodAutoscalers in [`autoscaler`].
 //!
 //! Two layers: [`document`] is what a person writes, field by field; [`Service`] is what the rest of the program acts
 //! on, with every default filled in and every rule checked. A file holds any number of documents. One that is wrong

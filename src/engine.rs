@@ -127,19 +127,28 @@ impl Engine {
         }
     }
 
-    /// Says that a target exists, before it was read for the first time. One that was forgotten and is back is a new
-    /// target: nothing tells that it is still the same process.
+    /// Says that a target exists, before it was read for the first time. One that went away and is back is a new one.
     pub fn expect(&mut self, target: &TargetId, now: Timestamp) {
-        let Some(service) = self.services.get_mut(&target.service) else {
-            return;
-        };
-        let known = service
-            .targets
-            .entry(Arc::clone(&target.name))
-            .or_insert_with(|| Target::new(now));
-        if known.is_gone() {
+        if let Some(known) = self.target(target, now)
+            && known.is_gone()
+        {
             *known = Target::new(now);
         }
+    }
+
+    /// Says that something else is read of a target from `now` on. What it counts then does not continue what it
+    /// counted before, so the two must never be subtracted: that would be load nobody had.
+    pub fn begin_anew(&mut self, target: &TargetId, now: Timestamp) {
+        if let Some(known) = self.target(target, now) {
+            *known = Target::new(now);
+        }
+    }
+
+    /// A target of a service that is wanted; new since `now` if it is not known.
+    fn target(&mut self, target: &TargetId, now: Timestamp) -> Option<&mut Target> {
+        let targets = &mut self.services.get_mut(&target.service)?.targets;
+        let target = targets.entry(Arc::clone(&target.name));
+        Some(target.or_insert_with(|| Target::new(now)))
     }
 
     /// Takes in one read of one target.
@@ -164,23 +173,10 @@ impl Engine {
         target.ingest(batch.at, &batch.reading, keep, &mut self.layouts)
     }
 
-    /// Takes in that a target is read for something else from now on: what it said before is no baseline for that.
-    pub fn begin_anew(&mut self, target: &TargetId, now: Timestamp) {
-        if let Some(service) = self.services.get_mut(&target.service) {
-            service
-                .targets
-                .insert(Arc::clone(&target.name), Target::new(now));
-        }
-    }
-
     /// Takes in that a target could not be read.
     pub fn fail(&mut self, target: &TargetId, failure: Failure, now: Timestamp) {
-        if let Some(service) = self.services.get_mut(&target.service) {
-            let known = service
-                .targets
-                .entry(Arc::clone(&target.name))
-                .or_insert_with(|| Target::new(now));
-            known.fail(failure);
+        if let Some(target) = self.target(target, now) {
+            target.fail(failure);
         }
     }
 

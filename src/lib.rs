@@ -24,7 +24,7 @@
 //! | [`hpa`] | the HorizontalPodAutoscaler's arithmetic, as Kubernetes does it | pure |
 //! | [`source`] | loops that read targets: [`source::scrape`] for pods, [`source::redis`] for Redis | edge |
 //! | [`api`] | the aggregated API: discovery, reads, TLS | edge |
-//! | [`config`] | `RequestMetrics` documents to resolved specs | edge |
+//! | [`config`] | `RequestMetrics` and HPA documents to resolved specs | edge |
 //! | [`metrics`] | what Taffrail says of itself, on a second port | edge |
 //! | [`pipeline`] | the loop that owns the engine: every way the adapter is woken, on one screen | edge |
 //! | [`clock`] | the one reader of the clock | edge |

@@ -23,6 +23,8 @@ use self::syncs::Decided;
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Replay recorded decisions of real HorizontalPodAutoscalers and compare them with the model
+///
+/// Exit codes: 0 enough decisions agree, 1 too few do or a file could not be read, 2 there was nothing to replay.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Recordings: JSON files, or directories of them
@@ -41,6 +43,9 @@ pub struct Args {
     #[arg(short, long)]
     pub verbose: bool,
 }
+
+/// The exit code when not one decision could be replayed: no verdict, but a failure.
+const EXIT_NOTHING: u8 = 2;
 
 /// What a replay found.
 #[derive(Debug, Default, Serialize)]
@@ -110,7 +115,9 @@ pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     } else {
         report.print(out)?;
     }
-    Ok(if report.passes(args.min_agreement) {
+    Ok(if report.is_empty() {
+        ExitCode::from(EXIT_NOTHING)
+    } else if report.passes(args.min_agreement) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -242,6 +249,10 @@ impl Report {
             file: file.display().to_string(),
             error: format!("{error:#}"),
         });
+    }
+
+    fn is_empty(&self) -> bool {
+        self.decisions.total + self.unread.total == 0
     }
 
     fn passes(&self, min_percent: f64) -> bool {

@@ -146,6 +146,9 @@ fn take(engine: &mut Engine, update: Update) -> anyhow::Result<()> {
             Ok(())
         }
         Update::Failed { failure, .. } => bail!("a scrape failed: {failure}"),
+        Update::Begins(target) => {
+            bail!("{target} is read for something else, which nobody asked for")
+        }
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn check_kind(header: &Header) -> Checked<()> {
 /// Resolves the spec of one document.
 pub(super) fn resolve(id: ServiceId, spec: Spec) -> Checked<Service> {
     let (window, interval) = timing(spec.window.as_ref(), spec.interval.as_ref())?;
-    let objective = spec.objective.map(objective).transpose()?;
+    let objective = spec.objective.as_ref().map(objective).transpose()?;
     let line = line_of(&spec.source);
     let source = spec.source.value;
     if source.prometheus.is_some() {
@@ -146,7 +146,7 @@ fn timing(
     Ok((window, interval))
 }
 
-fn objective(objective: document::Objective) -> Checked<Objective> {
+fn objective(objective: &document::Objective) -> Checked<Objective> {
     let quantile = objective.quantile.value;
     if !(0.0 < quantile && quantile < 1.0) {
         let message = format!(

@@ -109,17 +109,14 @@ impl Target {
         layouts: &mut Layouts,
     ) -> Ingested {
         let mut outcome = Ingested::default();
-        if let Some(last) = self.last_read {
+        // What was read before the target began anew may still have been on its way.
+        let since = self.last_read.unwrap_or(self.first_seen);
+        if at + keep.base < since {
             // A wall clock that stepped back would make every read late for as long as the step: begin anew instead.
-            if at + keep.base < last {
-                *self = Self {
-                    first_seen: at,
-                    ..Self::new(at)
-                };
-            } else if at <= last {
-                outcome.out_of_order = 1;
-                return outcome;
-            }
+            *self = Self::new(at);
+        } else if at < since || self.last_read == Some(at) {
+            outcome.out_of_order = 1;
+            return outcome;
         }
         self.lacks_sums = false;
         for series in &reading.series {

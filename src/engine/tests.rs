@@ -452,14 +452,39 @@ fn a_late_read_of_a_forgotten_target_does_not_bring_it_back() {
 }
 
 #[test]
-fn a_target_that_comes_back_is_a_new_one() {
+fn a_target_of_which_something_else_is_read_begins_anew() {
+    let mut engine = mk_engine();
+    let target = TargetId::new(&users(), "a");
+    run_target(&mut engine, "a", 0.0, 60.0, [1e6; 4], [50.0; 4]);
+    engine.begin_anew(&target, at(61.0));
+    // What the loop before read last, and then other series with counters of their own.
+    let late = engine.ingest(&mk_batch("a", 60.9, &[1e6; 4]));
+    assert_eq!(late.out_of_order, 1);
+    for read in 0..6 {
+        let (at_s, count) = (61.0 + f64::from(read) * 5.0, 9e6 + f64::from(read) * 10.0);
+        let mut reading = Reading::default();
+        mk_series(&mut reading, 2, &FINE, &[count; 4]);
+        engine.ingest(&mk_batch_of("a", at_s, reading));
+        let snapshot = engine.evaluate(at(at_s));
+        if read == 0 {
+            check_absent(&snapshot, "read twice");
+        } else {
+            let rate = value(&snapshot, "request_rate", &[]).unwrap();
+            assert!(rate <= 2.0, "{rate} at {at_s}");
+        }
+    }
+}
+
+#[test]
+fn a_target_that_is_back_is_a_new_one_at_once() {
     let mut engine = mk_engine();
     let target = TargetId::new(&users(), "a");
     run_target(&mut engine, "a", 0.0, 20.0, [1e6; 4], [50.0; 4]);
     engine.forget(&target);
-    engine.expect(&target, at(22.0));
-    run_target(&mut engine, "a", 23.0, 53.0, [5e6; 4], [100.0; 4]);
-    check(&engine.evaluate(at(53.0)), "request_rate", 20.0);
+    engine.expect(&target, at(21.0));
+    check_absent(&engine.evaluate(at(21.0)), "read twice");
+    run_target(&mut engine, "a", 22.0, 52.0, [5e6; 4], [50.0; 4]);
+    check(&engine.evaluate(at(52.0)), "request_rate", 10.0);
 }
 
 #[test]

@@ -82,7 +82,12 @@ const FENCED: &[(&str, &[&str])] = &[
     ),
     (
         "axum",
-        &["src/api.rs", "src/api/", "src/serve.rs", "src/serve/"],
+        &[
+            "src/api.rs",
+            "src/api/",
+            "src/serve.rs",
+            "loadtest/benches/api.rs",
+        ],
     ),
     ("prometheus_client", &["src/metrics.rs", "src/metrics/"]),
     ("ratatui", &["src/demo.rs", "src/demo/"]),

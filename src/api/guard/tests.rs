@@ -1,3 +1,5 @@
+//! The guard with handlers that panic, hang and hold their places.
+
 use std::sync::Mutex;
 use std::time::Duration;
 

@@ -71,9 +71,15 @@ fn connection(redis: &Redis, line: Option<u64>) -> Checked<Connection> {
         .as_ref()
         .map(|tls| field::tls("spec.source.redis.tls", tls))
         .transpose()?;
+    let password = secret("password", &redis.password)?.or(base.password);
+    if let (Some(username), None) = (&redis.username, &password) {
+        let message =
+            "spec.source.redis.username needs a password: Redis takes no user without one";
+        return Err(wrong(line_of(username), message));
+    }
     Ok(Connection {
         username: secret("username", &redis.username)?.or(base.username),
-        password: secret("password", &redis.password)?.or(base.password),
+        password,
         db: redis.database.as_ref().map_or(Ok(0), database)?,
         tls: tls.or(base.tls),
         ..base

@@ -391,6 +391,11 @@ fn what_redis_is_asked_for_is_checked() {
             "spec.source.redis: buckets must be 1 to 512 finite numbers, ascending",
         ),
         (
+            redis(&["server: {}", "username: {value: reader}"]),
+            9,
+            "spec.source.redis.username needs a password: Redis takes no user without one",
+        ),
+        (
             redis(&["server: {}", "database: -1"]),
             9,
             "spec.source.redis.database is -1 and must be 0 or more, and no more than a server has",

@@ -367,10 +367,6 @@ mod tests {
             ..Sample::default()
         };
         let run = Run {
-            objective: Objective {
-                quantile: 0.95,
-                latency_ms: 250.0,
-            },
             samples: (0..86_400).map(sample).collect(),
             objective: Objective {
                 quantile: 0.95,
