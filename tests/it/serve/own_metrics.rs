@@ -1,70 +1,14 @@
 //! What the program says of itself, on its second port, as promtool and Prometheus read it.
 
 use std::io::Write;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use taffrail::clock;
 
 use super::{address, document, is_rate_of, read_of, steady_target};
 use crate::fixtures::adapter::{Adapter, eventually};
-
-/// A real Prometheus that ends with its test.
-struct Prometheus {
-    process: Child,
-    url: String,
-    _dir: tempfile::TempDir,
-}
-
-impl Prometheus {
-    /// Scrapes `target` every second.
-    fn scraping(target: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let config = dir.path().join("prometheus.yml");
-        let text = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
-             scrape_configs:\n\
-             - job_name: taffrail\n  honor_labels: true\n  static_configs: [{{targets: [\"{target}\"]}}]\n"
-        );
-        std::fs::write(&config, text).unwrap();
-        // Prometheus cannot be given a listener; the port was free a moment ago.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .unwrap()
-            .port();
-        let process = Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("cannot start prometheus ({error}): run tests/run, which installs what the tests need")
-            });
-        Self {
-            process,
-            url: format!("http://127.0.0.1:{port}/api/v1/query"),
-            _dir: dir,
-        }
-    }
-
-    /// The value of an instant query with one result.
-    async fn query(&self, promql: &str) -> Option<f64> {
-        let url = reqwest::Url::parse_with_params(&self.url, [("query", promql)]).unwrap();
-        let body = reqwest::get(url).await.ok()?.text().await.ok()?;
-        let answer: serde_json::Value = serde_json::from_str(&body).ok()?;
-        let [result] = answer["data"]["result"].as_array()?.as_slice() else {
-            return None;
-        };
-        result["value"][1].as_str()?.parse().ok()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use crate::fixtures::prometheus_server::{PrometheusServer, Series};
 
 /// The page as the older text format has it, which is all that promtool reads: there a counter's family has the name
 /// of its series, an info is a gauge, and the end has no mark.
@@ -177,17 +121,22 @@ async fn every_promised_series_is_there_and_promtool_finds_no_fault() {
 async fn a_real_prometheus_reads_them() {
     let target = steady_target().await;
     let adapter = Adapter::serving(&document("users", &[address(&target)])).await;
-    let prometheus = Prometheus::scraping(&adapter.metrics.to_string());
+    let second = Duration::from_secs(1);
+    let prometheus = PrometheusServer::scraping("taffrail", &[adapter.metrics], second).await;
     adapter
         .wait_for_value(&read_of("request_rate", "service=users"), is_rate_of(1))
         .await;
+    let query = async |promql: &str| {
+        let series = prometheus.query(promql, clock::now()).await;
+        series.first().map(Series::value)
+    };
     let mut last = None;
     let seen = eventually(async || {
-        let up = prometheus.query("up").await;
-        let rate = r#"taffrail_request_rate{service="users"}"#;
-        let rate = prometheus.query(rate).await;
+        let up = query("up").await;
+        // The label of the target goes first; ours is kept beside it.
+        let rate = query(r#"taffrail_request_rate{exported_service="users"}"#).await;
         let reads = r#"apiserver_request_total{resource="request_rate",code="200"}"#;
-        let reads = prometheus.query(reads).await;
+        let reads = query(reads).await;
         last = Some((up, rate, reads));
         (up == Some(1.0) && is_rate_of(1)(rate?) && 1.0 <= reads?).then_some(())
     });
