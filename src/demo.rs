@@ -16,17 +16,17 @@ pub mod report;
 pub mod timeline;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use http::HeaderValue;
 use taffrail_loadtest::arrivals::{Arrivals, Spacing};
 use taffrail_loadtest::engine::{Config as LoadConfig, Engine as LoadEngine};
 use taffrail_loadtest::profile::Profile;
-use taffrail_loadtest::report::Report;
+use taffrail_loadtest::report::{Progress, Report};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -43,15 +43,18 @@ use scaler::Scaler;
 use timeline::{Summary, Verdict};
 use visits::Visits;
 
-/// The load, in requests per second: quiet, a rise to what two pods can just not answer in time, a spike, and a fall. 170 s, so that
+/// The load, in requests per second: quiet, a rise to what two pods can just not answer in time, a spike, and a fall. 165 s, so that
 /// scale-out, recovery and scale-in all fit into three minutes.
-const PROFILE: &str = "40@20s 40->190@15s 190@35s 190->330@5s 330@30s 330->40@10s 40@55s";
+const PROFILE: &str = "40@15s 40->190@15s 190@30s 190->330@5s 330@25s 330->40@10s 40@65s";
 
 /// The HPA, as it could be applied to a cluster, but for its scale-in window, which is short enough to be seen.
 const HPA_YAML: &str = include_str!("demo/hpa.yaml");
 
 /// How long a request may take: long past the objective, so that a breach is measured and not cut off.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often pods are looked after. A kubelet probes once a second; here a start takes four.
+const STEP: Duration = Duration::from_millis(100);
 
 /// How long pods and adapter may take to be ready before the clock starts. Debug builds on busy machines take seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -93,22 +96,18 @@ pub struct Args {
     seed: u64,
 }
 
-/// A moment on the demo's clock, which runs `speed` times as fast as the wall's.
+/// The HPA's clock, which runs `speed` times as fast as the wall's: periods and windows of its YAML are in its seconds.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    start: std::time::Instant,
+    start: Instant,
     speed: f64,
 }
 
 impl Pace {
-    /// Seconds of wall time since the start.
-    fn wall_s(self) -> f64 {
-        (clock::instant() - self.start).as_secs_f64()
-    }
-
-    /// Now, as the HPA's arithmetic is told: periods and windows of its YAML are in these seconds.
+    /// Now, as the HPA's arithmetic is told.
     fn now(self) -> Timestamp {
-        Timestamp::from_ms((self.wall_s() * self.speed * 1000.0) as i64)
+        let wall_s = (clock::instant() - self.start).as_secs_f64();
+        Timestamp::from_ms((wall_s * self.speed * 1000.0) as i64)
     }
 
     /// How long `span` of the HPA's time takes here.
@@ -137,32 +136,19 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         start: clock::instant(),
         speed,
     };
+    can_write(&report)?;
+    let mut interrupt = Interrupt::listen().context("listening for signals")?;
     let stop = CancellationToken::new();
     let _stop_on_return = stop.clone().drop_guard();
 
-    let visits = Visits::start().await;
-    let adapter = Adapter::start(pace, visits.address(), stop.clone()).await?;
-    let mut fleet = Fleet::new(pace, visits.address());
-    let scaler = Scaler::new(HPA_YAML, adapter.reader()?)?;
-    fleet.scale(scaler.replicas_min())?;
-    wait_until_ready(&mut fleet, &adapter).await?;
-
-    let pace = Pace {
-        start: clock::instant(),
-        speed,
+    let mut stage = tokio::select! {
+        ready = Stage::set(pace, &stop) => ready?,
+        () = interrupt.heard() => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
     };
-    let recorder = Recorder::new(pace, HPA_YAML, scaler.spec(), visits.note());
-    let load = Load::start(&profile, seed, &fleet, stop.clone())?;
+    let load = Load::start(&profile, seed, &stage.fleet, stop.clone())?;
+    stage.recorder.begin();
     let mut show = Show::open(plain, json, profile.duration().as_secs_f64());
-    let mut stage = Stage {
-        pace,
-        fleet,
-        adapter,
-        scaler,
-        recorder,
-        visits,
-    };
-    let interrupted = stage.play(&mut show, load.progress).await?;
+    let interrupted = stage.play(&mut show, load.progress, &mut interrupt).await?;
     drop(show);
     stop.cancel();
     let load = load
@@ -173,15 +159,47 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if interrupted {
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     }
-    let held = matches!(
-        Summary::of(stage.recorder.run()).verdict,
-        Verdict::Held | Verdict::Recovered
-    );
-    Ok(if held {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(EXIT_NOT_HELD)
+    let verdict = Summary::of(stage.recorder.run()).verdict;
+    Ok(match verdict {
+        Verdict::Held | Verdict::Recovered => ExitCode::SUCCESS,
+        Verdict::NotHeld | Verdict::Unknown => ExitCode::from(EXIT_NOT_HELD),
     })
+}
+
+/// Finds out before three minutes have passed that the report has no place.
+fn can_write(report: &Path) -> anyhow::Result<()> {
+    let opened = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(report);
+    opened.map(drop).with_context(|| {
+        format!(
+            "writing the report to {}; choose another place with --report",
+            report.display()
+        )
+    })
+}
+
+/// Signals that end the demo. They are heard rather than suffered, so that pods and Redis end with it.
+struct Interrupt([Signal; 3]);
+
+impl Interrupt {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn heard(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -195,26 +213,9 @@ fn speed(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Waits until the first pods are ready and the adapter knows a latency.
-async fn wait_until_ready(fleet: &mut Fleet, adapter: &Adapter) -> anyhow::Result<()> {
-    let ready = async {
-        loop {
-            fleet.step().await?;
-            adapter.want(&fleet.targets());
-            if fleet.all_ready() && adapter.knows_latency() {
-                return anyhow::Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(START_TIMEOUT, ready)
-        .await
-        .context("pods and adapter were not ready in time")?
-}
-
 /// The load generator, running on its own thread: what it measures must not wait for what it measures.
 struct Load {
-    progress: mpsc::Receiver<taffrail_loadtest::report::Progress>,
+    progress: mpsc::Receiver<Progress>,
     report: tokio::sync::oneshot::Receiver<Report>,
 }
 
@@ -266,32 +267,60 @@ struct Stage {
 }
 
 impl Stage {
+    /// Starts everything but the load, and waits until the first pods are ready and the adapter knows a latency.
+    async fn set(pace: Pace, stop: &CancellationToken) -> anyhow::Result<Self> {
+        let visits = Visits::start().await;
+        let adapter = Adapter::start(pace, visits.address(), stop.clone()).await?;
+        let scaler = Scaler::new(HPA_YAML, adapter.reader()?)?;
+        let mut stage = Self {
+            pace,
+            fleet: Fleet::new(pace, visits.address()),
+            recorder: Recorder::new(pace, HPA_YAML, scaler.spec(), visits.note()),
+            adapter,
+            scaler,
+            visits,
+        };
+        stage.fleet.scale(stage.scaler.replicas_min())?;
+        let ready = stage.wait_until_ready();
+        tokio::time::timeout(START_TIMEOUT, ready)
+            .await
+            .context("pods and adapter were not ready in time")??;
+        Ok(stage)
+    }
+
+    async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        loop {
+            self.fleet.step().await?;
+            self.adapter.want(&self.fleet.targets());
+            if self.fleet.all_ready() && self.adapter.knows_latency() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Runs until the load has ended; true when a person ended it before.
     async fn play(
         &mut self,
         show: &mut Show,
-        mut progress: mpsc::Receiver<taffrail_loadtest::report::Progress>,
+        mut progress: mpsc::Receiver<Progress>,
+        interrupt: &mut Interrupt,
     ) -> anyhow::Result<bool> {
+        let start = tokio::time::Instant::from_std(self.recorder.start());
         let sync = self.pace.wall(scaler::SYNC_PERIOD);
-        let mut syncs =
-            tokio::time::interval_at(tokio::time::Instant::from_std(self.pace.start + sync), sync);
-        let mut seconds = tokio::time::interval_at(
-            tokio::time::Instant::from_std(self.pace.start),
-            Duration::from_secs(1),
-        );
-        let mut steps = tokio::time::interval(Duration::from_millis(100));
+        let mut syncs = tokio::time::interval_at(start + sync, sync);
+        let mut seconds = tokio::time::interval_at(start, Duration::from_secs(1));
+        let mut steps = tokio::time::interval(STEP);
         for timer in [&mut syncs, &mut seconds, &mut steps] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
         }
-        let interrupt = tokio::signal::ctrl_c();
-        tokio::pin!(interrupt);
         loop {
             tokio::select! {
-                _ = &mut interrupt => return Ok(true),
+                () = interrupt.heard() => return Ok(true),
                 _ = seconds.tick() => {
                     let seen = self.scaler.look(&self.fleet).await;
-                    self.recorder.second(seen, &self.fleet, self.visits.rate(self.adapter.snapshot().as_ref()));
-                    show.draw(&self.recorder, self.pace.wall_s());
+                    self.recorder.second(&seen, &self.fleet, self.visits.rate(self.adapter.snapshot().as_ref()));
+                    show.draw(&self.recorder);
                 }
                 _ = syncs.tick() => {
                     let decided = self.scaler.sync(self.pace.now(), &self.fleet).await;
@@ -313,30 +342,26 @@ impl Stage {
     }
 
     /// The report, the summary, and the JSON line.
-    fn finish(&mut self, load: &Report, path: &PathBuf, json: bool) -> anyhow::Result<()> {
+    fn finish(&mut self, load: &Report, path: &Path, json: bool) -> anyhow::Result<()> {
         self.recorder.finish(load);
         let run = self.recorder.run();
-        let html = report::html(run);
-        std::fs::write(path, html).with_context(|| {
-            format!(
-                "writing the report to {}; choose another place with --report",
-                path.display()
-            )
-        })?;
+        let written = std::fs::write(path, report::html(run));
         let say = |line: &str| {
             if json {
-                eprintln!("{line}")
+                eprintln!("{line}");
             } else {
-                println!("{line}")
+                println!("{line}");
             }
         };
         say("");
-        ending(&Summary::of(run)).iter().for_each(|line| say(line));
+        for line in ending(&Summary::of(run)) {
+            say(&line);
+        }
         say(&format!("\nReport: {}", path.display()));
         if json {
             println!("{}", run.to_json());
         }
-        Ok(())
+        written.with_context(|| format!("writing the report to {}", path.display()))
     }
 }
 
@@ -348,10 +373,12 @@ enum Show {
 
 impl Show {
     fn open(plain: bool, json: bool, total_s: f64) -> Self {
-        if !plain && !json && std::io::stdout().is_terminal() {
-            if let Ok(picture) = Picture::open() {
-                return Self::Picture { picture, total_s };
-            }
+        if !plain
+            && !json
+            && std::io::stdout().is_terminal()
+            && let Ok(picture) = Picture::open()
+        {
+            return Self::Picture { picture, total_s };
         }
         Self::Lines {
             plain: Plain::new(5.0),
@@ -359,7 +386,8 @@ impl Show {
         }
     }
 
-    fn draw(&mut self, recorder: &Recorder, now_s: f64) {
+    fn draw(&mut self, recorder: &Recorder) {
+        let now_s = recorder.now_s();
         match self {
             // A terminal that went away must not end the run.
             Self::Picture { picture, total_s } => picture
@@ -368,9 +396,9 @@ impl Show {
             Self::Lines { plain, to_stderr } => {
                 for line in plain.lines(recorder.run(), now_s) {
                     if *to_stderr {
-                        eprintln!("{line}")
+                        eprintln!("{line}");
                     } else {
-                        println!("{line}")
+                        println!("{line}");
                     }
                 }
             }
@@ -409,6 +437,3 @@ pub async fn pod(args: PodArgs) -> anyhow::Result<ExitCode> {
 /// The namespace and name of the demo's service.
 const NAMESPACE: &str = "demo";
 const SERVICE: &str = "users";
-
-/// The latest snapshot, as the recorder looks at it.
-type Latest = Arc<crate::engine::snapshot::Snapshot>;

@@ -32,6 +32,8 @@ pub(super) struct Adapter {
     ca_pem: String,
     pace: Pace,
     redis: Option<SocketAddr>,
+    /// The targets last asked for.
+    wanted: Option<Vec<SocketAddr>>,
 }
 
 impl Adapter {
@@ -64,21 +66,20 @@ impl Adapter {
             ca_pem: api.ca_pem.unwrap_or_default(),
             pace,
             redis,
+            wanted: None,
         })
     }
 
     /// Reads these pods from now on; no change, no effect.
-    pub(super) fn want(&self, targets: &[SocketAddr]) {
+    pub(super) fn want(&mut self, targets: &[SocketAddr]) {
+        if self.wanted.as_deref() == Some(targets) {
+            return;
+        }
+        self.wanted = Some(targets.to_vec());
         let parsed = config::parse(&self.documents(targets));
         debug_assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
         let services: Vec<Service> = parsed.services.into_values().collect();
-        self.desired.send_if_modified(|current| {
-            let changed = **current != services;
-            if changed {
-                *current = Arc::new(services);
-            }
-            changed
-        });
+        self.desired.send_replace(Arc::new(services));
     }
 
     /// The `RequestMetrics` documents, as a file for `taffrail serve` would hold them.
@@ -124,7 +125,7 @@ impl Adapter {
     }
 
     /// The latest snapshot.
-    pub(super) fn snapshot(&self) -> super::Latest {
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow())
     }
 

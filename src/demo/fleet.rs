@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use futures_util::future::join_all;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -192,10 +193,19 @@ impl Fleet {
             if pod.drain_until.is_some_and(|until| until <= instant) {
                 pod.stdin = None;
             }
-            if pod.ready_since.is_none() && pod.drain_until.is_none() && pod.probe().await {
-                pod.ready_since = Some(now);
-                events.push(format!("{} is ready", pod.name));
-            }
+        }
+        // All at once: a pod that hangs must not keep the others from being found ready.
+        let starting = self
+            .pods
+            .iter_mut()
+            .filter(|pod| pod.state() == PodState::Starting);
+        let probed = join_all(starting.map(|pod| async {
+            let ready = pod.probe().await;
+            (pod, ready)
+        }));
+        for (pod, _) in probed.await.into_iter().filter(|(_, ready)| *ready) {
+            pod.ready_since = Some(now);
+            events.push(format!("{} is ready", pod.name));
         }
         self.pods.retain_mut(|pod| {
             let ended = pod.stdin.is_none() && !matches!(pod.process.try_wait(), Ok(None));

@@ -1,10 +1,11 @@
 //! Puts what pods, clients and the HPA say on one clock: the [`Run`] that is drawn and reported.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use taffrail_loadtest::report::{Progress, Report};
 
+use crate::clock;
 use crate::hpa::{Path, Reason, Spec};
 
 use super::fleet::{self, Fleet};
@@ -20,7 +21,7 @@ const OBJECTIVE: timeline::Objective = timeline::Objective {
 
 /// Records a run.
 pub(super) struct Recorder {
-    pace: Pace,
+    start: Instant,
     run: Run,
     /// Looks whose second clients have not spoken of yet, which takes them two seconds.
     waiting: VecDeque<Sample>,
@@ -40,7 +41,7 @@ impl Recorder {
             ..Run::default()
         };
         let mut recorder = Self {
-            pace,
+            start: clock::instant(),
             run,
             waiting: VecDeque::new(),
             visits_rate_peak: 0.0,
@@ -53,13 +54,28 @@ impl Recorder {
         recorder
     }
 
+    /// The clock of the record starts now.
+    pub(super) fn begin(&mut self) {
+        self.start = clock::instant();
+    }
+
+    /// When it started.
+    pub(super) fn start(&self) -> Instant {
+        self.start
+    }
+
+    /// Seconds since then.
+    pub(super) fn now_s(&self) -> f64 {
+        (clock::instant() - self.start).as_secs_f64()
+    }
+
     pub(super) fn run(&self) -> &Run {
         &self.run
     }
 
     /// One second's look at metrics and pods. It is recorded once clients have said their part of that second, so that
     /// a sample is always whole.
-    pub(super) fn second(&mut self, seen: Seen, fleet: &Fleet, visits_rate: Option<f64>) {
+    pub(super) fn second(&mut self, seen: &Seen, fleet: &Fleet, visits_rate: Option<f64>) {
         self.visits_rate_peak = self.visits_rate_peak.max(visits_rate.unwrap_or(0.0));
         let pod = |pod: &fleet::Pod| timeline::Pod {
             name: pod.name().to_owned(),
@@ -67,7 +83,7 @@ impl Recorder {
             rps: None,
         };
         self.waiting.push_back(Sample {
-            t_s: self.pace.wall_s(),
+            t_s: self.now_s(),
             metric_ms: seen.latency_ms,
             metric_state: if seen.latency_ms.is_some() {
                 "ok"
@@ -96,10 +112,10 @@ impl Recorder {
         {
             self.waiting.pop_front();
         }
-        let Some(mut sample) = self
-            .waiting
-            .pop_front_if(|sample| nth(sample) == second.second)
-        else {
+        if self.waiting.front().map(nth) != Some(second.second) {
+            return;
+        }
+        let Some(mut sample) = self.waiting.pop_front() else {
             return;
         };
         let ms = |latency: Option<Duration>| latency.map(|latency| latency.as_secs_f64() * 1000.0);
@@ -112,7 +128,7 @@ impl Recorder {
     }
 
     pub(super) fn event(&mut self, text: String) {
-        self.event_at(self.pace.wall_s(), text);
+        self.event_at(self.now_s(), text);
     }
 
     fn event_at(&mut self, t_s: f64, text: String) {
@@ -147,7 +163,7 @@ impl Recorder {
             format!("All metrics {direction}")
         };
         self.run.decisions.push(timeline::Decision {
-            t_s: self.pace.wall_s(),
+            t_s: self.now_s(),
             from: u32::try_from(decision.current).unwrap_or(0),
             to: u32::try_from(decision.desired).unwrap_or(0),
             reason: said

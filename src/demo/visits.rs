@@ -63,7 +63,7 @@ async fn start() -> Result<(Child, SocketAddr), String> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     drop(listener);
-    let child = Command::new("redis-server")
+    let mut child = Command::new("redis-server")
         .args([
             "--bind",
             "127.0.0.1",
@@ -91,5 +91,9 @@ async fn start() -> Result<(Child, SocketAddr), String> {
     tokio::time::timeout(START_TIMEOUT, listens)
         .await
         .map_err(|_| "redis-server did not start".to_owned())?;
+    // Somebody else may have taken the port, and it is them who listens.
+    if !matches!(child.try_wait(), Ok(None)) {
+        return Err("redis-server ended by itself".to_owned());
+    }
     Ok((child, address))
 }
