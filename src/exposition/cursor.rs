@@ -71,6 +71,9 @@ impl<'p> Quoted<'p> {
 
     /// Feeds the text to a hasher, without copying it.
     pub(super) fn hash_into(self, hasher: &mut impl Hasher) {
+        if !self.escaped {
+            return hasher.write(self.raw.as_bytes());
+        }
         for piece in self.pieces() {
             hasher.write(piece.as_bytes());
         }

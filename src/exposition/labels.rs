@@ -269,33 +269,38 @@ impl<'p> Known<'p> {
         let start = open + 1;
         let rest = line[start..].strip_prefix(self.text)?;
         let before_bound = self.text.len();
-        let (bound, length) = if before_bound == 0 {
+        if before_bound == 0 {
             return None;
-        } else if rest.starts_with('}') {
-            (None, before_bound)
-        } else {
-            let value = rest.strip_prefix(BOUND_FOLLOWS)?;
-            let closing = value
-                .bytes()
-                .position(|byte| matches!(byte, b'"' | b'\\'))?;
-            if !value[closing..].starts_with("\"}") {
-                return None;
+        }
+        let (bound, length, rest) = match rest.strip_prefix(BOUND_FOLLOWS) {
+            None => (None, before_bound, rest),
+            Some(value) => {
+                let closing = value
+                    .bytes()
+                    .position(|byte| matches!(byte, b'"' | b'\\'))?;
+                let rest = value[closing..].strip_prefix('"')?;
+                let value_at = before_bound + BOUND_FOLLOWS.len();
+                let bound = Extent {
+                    start: before_bound + 1,
+                    value_at,
+                    end: value_at + closing + 1,
+                };
+                (Some(bound), bound.end, rest)
             }
-            let value_at = before_bound + BOUND_FOLLOWS.len();
-            let bound = Extent {
-                start: before_bound + 1,
-                value_at,
-                end: value_at + closing + 1,
-            };
-            (Some(bound), bound.end)
         };
+        // Some clients put a comma behind the last label, too.
+        let comma = usize::from(rest.starts_with(','));
+        if !rest[comma..].starts_with('}') {
+            return None;
+        }
+        let end = start + length + comma;
         let labels = RawLabels {
-            text: &line[start..start + length],
+            text: &line[start..end],
             at: line_at + start,
             bound,
             before_bound,
         };
-        Some((labels, start + length + 1))
+        Some((labels, end + 1))
     }
 }
 
@@ -517,7 +522,7 @@ mod tests {
                 }
             }
         }
-        assert!(20 < compared, "{compared} pairs have labels in common");
+        assert!(25 < compared, "{compared} pairs have labels in common");
     }
 
     #[test]
