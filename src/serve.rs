@@ -5,6 +5,8 @@
 //! answers what it has, and only then do the sources stop.
 
 use std::io::IsTerminal;
+mod own_port;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,9 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
-use axum::response::IntoResponse;
-use axum::routing::{get, get_service};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -29,7 +28,7 @@ use crate::clock;
 use crate::config::Service;
 use crate::config::reload::{ConfigFile, Reloaded};
 use crate::engine::snapshot::{Metric, Snapshot};
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::pipeline::{self, Wiring};
 
 /// How often the files of configuration and certificate are looked at: soon enough for a person who waits for it, and
@@ -211,7 +210,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .context("the address of --metrics-listen")?;
     let mut others = JoinSet::new();
     others.spawn(follow_config(file, desired, Arc::clone(&metrics)));
-    others.spawn(serve_own_metrics(own, metrics, Arc::clone(&api.state)));
+    others.spawn(own_port::serve(own, metrics, Arc::clone(&api.state)));
     info!(api = %api.address, metrics = %own_address, "Serving; loopback only, since clients are not authenticated without a cluster.");
 
     // No part ends unless told to: one that does has a bug, and a restart is better than stale answers.
@@ -408,30 +407,13 @@ fn note_reload(metrics: &Metrics, path: &Path, reloaded: &Reloaded) {
     info!(file = %path.display(), services = reloaded.services.len(), "Configuration loaded.");
 }
 
-/// `/metrics`, `/healthz` and `/readyz` without TLS, for a Prometheus and a probe beside it.
-async fn serve_own_metrics(listener: TcpListener, metrics: Arc<Metrics>, state: Arc<AppState>) {
-    let api = Arc::clone(&state);
-    let page = move || {
-        metrics.reads_in_flight(api.reads_in_flight());
-        let text = metrics.text();
-        async move { ([(http::header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response() }
-    };
-    let health = router(state);
-    let app = Router::new()
-        .route("/metrics", get(page))
-        .route("/healthz", get_service(health.clone()))
-        .route("/livez", get_service(health.clone()))
-        .route("/readyz", get_service(health));
-    if let Err(error) = axum::serve(listener, app).await {
-        error!(%error, "Our own metrics are not served any more.");
-    }
-}
-
 fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter).context("--log")?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
+        // The module's name would be a second `target` beside that of a source.
+        .with_target(false)
         .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => log.try_init(),

@@ -182,6 +182,7 @@ fn snapshot(at: Timestamp) -> Snapshot {
             window: Duration::from_secs(30),
             requests: 3000.0 + i as f64,
             busy_s: Some(300.0),
+            cpu_s: None,
             bounds: Arc::clone(&bounds),
             counts: (1..=bounds.len())
                 .map(|b| (3000.0 + i as f64) * b as f64 / 14.0)

@@ -21,6 +21,8 @@ pub struct ConfigFile {
     path: PathBuf,
     text: Option<String>,
     services: BTreeMap<ServiceId, Service>,
+    /// A text that would remove documents, seen once: an editor may be about to write the rest of it.
+    doubted: Option<String>,
 }
 
 /// What a changed file brought.
@@ -41,6 +43,7 @@ impl ConfigFile {
             path: path.to_owned(),
             text: None,
             services: BTreeMap::new(),
+            doubted: None,
         }
     }
 
@@ -49,7 +52,7 @@ impl ConfigFile {
         &self.path
     }
 
-    /// Reads it, and says what it brought if it changed.
+    /// Reads it, and says what it brought if it changed. A text that removes documents has to be seen twice in a row.
     ///
     /// # Errors
     /// When it cannot be read, is too large or is not UTF-8; the documents in force stay.
@@ -58,9 +61,24 @@ impl ConfigFile {
         if self.text.as_ref() == Some(&text) {
             return Ok(None);
         }
+        if self.loses_documents(&text) && self.doubted.as_ref() != Some(&text) {
+            self.doubted = Some(text);
+            return Ok(None);
+        }
+        self.doubted = None;
         let reloaded = self.apply(&text);
         self.text = Some(text);
         Ok(Some(reloaded))
+    }
+
+    fn loses_documents(&self, text: &str) -> bool {
+        let parsed = parse(text);
+        let stays = |id: &ServiceId| {
+            let is_wrong =
+                |problem: &Problem| problem.service.as_ref().is_none_or(|wrong| wrong == id);
+            parsed.services.contains_key(id) || parsed.problems.iter().any(is_wrong)
+        };
+        !self.services.keys().all(stays)
     }
 
     fn apply(&mut self, text: &str) -> Reloaded {

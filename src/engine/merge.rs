@@ -32,7 +32,7 @@ impl Merger {
         window: Duration,
         targets: impl Iterator<Item = &'t Target>,
     ) -> Merged {
-        let (mut requests, mut busy_s) = (0.0, Some(0.0));
+        let (mut requests, mut busy_s, mut cpu_s) = (0.0, Some(0.0), Some(0.0));
         self.sums.clear();
         for target in targets {
             let sums = &mut self.sums;
@@ -41,6 +41,8 @@ impl Merger {
                 busy_s = busy_s.zip(rise.busy_s).map(|(total, more)| total + more);
                 add(sums, rise.layout, rise.requests, rise.counts);
             });
+            let used_s = target.cpu_s(now, window, &mut self.scratch);
+            cpu_s = cpu_s.zip(used_s).map(|(total, more)| total + more);
         }
         self.sums.retain(|sum| 0.0 < sum.requests);
         let (bounds, counts) = self.join();
@@ -48,6 +50,7 @@ impl Merger {
             window,
             requests,
             busy_s,
+            cpu_s,
             bounds,
             counts,
             layouts: self.sums.len(),

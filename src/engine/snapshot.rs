@@ -97,6 +97,8 @@ pub struct Merged {
     pub requests: f64,
     /// Seconds spent on them, summed over requests; absent where a target does not say.
     pub busy_s: Option<f64>,
+    /// CPU seconds used; absent where a target does not say.
+    pub cpu_s: Option<f64>,
     /// Upper bounds in seconds, common to all targets.
     pub bounds: Layout,
     /// Cumulative requests, one for each of `bounds`.
@@ -266,6 +268,13 @@ impl ServiceView {
         self.in_flight
             .map(|(mean, _)| mean)
             .or_else(|| self.base().and_then(by_little))
+    }
+
+    /// CPU seconds per request over the base window: what a new version may need more of. Whatever else the process
+    /// does counts as well, so it says little of a service with few requests.
+    pub fn cpu_per_request_s(&self) -> Option<f64> {
+        let base = self.base().filter(|base| 0.0 < base.requests)?;
+        Some(base.cpu_s? / base.requests)
     }
 
     /// The latency at the objective's quantile, in seconds, where it is known.

@@ -37,7 +37,16 @@ pub(super) struct Target {
     /// The newest read left something out, so a series that the next one shows need not be new.
     incomplete: bool,
     in_flight: VecDeque<(Timestamp, f64)>,
+    cpu: Option<Cpu>,
     backlogs: Vec<Backlog>,
+}
+
+/// CPU seconds used so far, reset-safe as requests are: the newest raw counter, and the sum of its rises.
+#[derive(Debug)]
+struct Cpu {
+    last: f64,
+    total: f64,
+    track: Track,
 }
 
 /// A series' newest raw counters, to tell its next rise from a reset.
@@ -96,6 +105,7 @@ impl Target {
             lacks_sums: false,
             incomplete: false,
             in_flight: VecDeque::new(),
+            cpu: None,
             backlogs: Vec::new(),
         }
     }
@@ -266,6 +276,20 @@ impl Target {
         {
             self.in_flight.pop_front();
         }
+        if let Some(cpu_s) = reading.cpu_seconds.filter(|n| n.is_finite() && 0.0 <= *n) {
+            let cpu = self.cpu.get_or_insert_with(|| Cpu {
+                last: 0.0,
+                total: 0.0,
+                track: Track::new(1),
+            });
+            cpu.total += if cpu.last <= cpu_s {
+                cpu_s - cpu.last
+            } else {
+                cpu_s
+            };
+            cpu.last = cpu_s;
+            cpu.track.push(at, [cpu.total], keep);
+        }
         self.backlogs.clone_from(&reading.backlogs);
     }
 
@@ -332,11 +356,7 @@ impl Target {
         scratch: &mut Vec<f64>,
         mut each: impl FnMut(Rise<'_>),
     ) {
-        let end = if self.gone {
-            End::Final
-        } else {
-            End::Extrapolated
-        };
+        let end = self.end();
         for group in &self.groups {
             if group.track.increases(now, window, end, scratch) {
                 each(Rise {
@@ -346,6 +366,26 @@ impl Target {
                     counts: &scratch[LEADING..],
                 });
             }
+        }
+    }
+
+    /// CPU seconds used within the window that ends at `now`; `None` when the target does not report them.
+    pub(super) fn cpu_s(
+        &self,
+        now: Timestamp,
+        window: Duration,
+        scratch: &mut Vec<f64>,
+    ) -> Option<f64> {
+        let track = &self.cpu.as_ref()?.track;
+        let is_known = track.increases(now, window, self.end(), scratch);
+        Some(if is_known { scratch[0] } else { 0.0 })
+    }
+
+    fn end(&self) -> End {
+        if self.gone {
+            End::Final
+        } else {
+            End::Extrapolated
         }
     }
 

@@ -548,6 +548,40 @@ fn with_an_in_flight_gauge_the_rate_is_of_arrivals() {
 }
 
 #[test]
+fn cpu_per_request_survives_a_restart_and_is_absent_where_a_target_does_not_say() {
+    let mut engine = mk_engine();
+    for read in 0..13 {
+        let n = f64::from(read) * 50.0;
+        // The process restarts after the ninth read; it burns 2 ms a request before and after.
+        let cpu = if read < 9 {
+            100.0 + n * 0.002
+        } else {
+            (n - 400.0) * 0.002
+        };
+        let mut reading = Reading {
+            cpu_seconds: Some(cpu),
+            ..Reading::default()
+        };
+        mk_series(&mut reading, 1, &FINE, &[1e6 + n; 4]);
+        engine.ingest(&mk_batch_of("a", f64::from(read) * 5.0, reading));
+    }
+    let cpu = |engine: &mut Engine| {
+        let snapshot = engine.evaluate(at(60.0));
+        snapshot
+            .service("shop", "users")
+            .unwrap()
+            .cpu_per_request_s()
+    };
+    assert!(
+        (cpu(&mut engine).unwrap() - 0.002).abs() < 1e-4,
+        "{:?}",
+        cpu(&mut engine)
+    );
+    run_target(&mut engine, "silent", 0.0, 60.0, [1e6; 4], [50.0; 4]);
+    assert_eq!(cpu(&mut engine), None);
+}
+
+#[test]
 fn a_summary_has_a_mean_and_no_quantile() {
     let mut engine = mk_engine();
     for read in 0..13 {

@@ -48,6 +48,14 @@ impl Collector for Services {
             &snapshot,
             ServiceView::concurrency,
         )?;
+        let help = "CPU seconds per request";
+        plain(
+            &mut encoder,
+            "taffrail_request_cpu_seconds",
+            help,
+            &snapshot,
+            ServiceView::cpu_per_request_s,
+        )?;
         let help = "The objective's quantile of the latency, as served";
         plain(
             &mut encoder,

@@ -277,6 +277,7 @@ pub(crate) fn service(namespace: &str, name: &str, rate: f64, at: Timestamp) -> 
             window: WINDOW,
             requests,
             busy_s: Some(requests * 0.4125),
+            cpu_s: None,
             bounds: [0.4, 0.425, f64::INFINITY].into(),
             counts: vec![0.0, requests, requests],
             layouts: 1,

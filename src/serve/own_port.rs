@@ -1,0 +1,71 @@
+//! The second port: our own metrics and health without TLS, for a Prometheus and a probe beside us.
+//!
+//! HTTP/1.1 only, and bounded like the API: connections, and the time a client may take to say what it wants.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::{get, get_service};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use crate::api::{AppState, router};
+use crate::metrics::{self, Metrics};
+
+/// Connections at once: a few Prometheus servers and a kubelet have one each.
+const CONNECTIONS_MAX: usize = 32;
+
+/// How long a client may take for a request's headers; it also closes a connection that was kept alive for nothing.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The pause after a failed accept, which is mostly for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `/metrics`, `/healthz`, `/livez` and `/readyz` on `listener`, for ever.
+pub(super) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, state: Arc<AppState>) {
+    let app = pages(metrics, state);
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "A connection to our own metrics could not be accepted.");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(app.clone());
+        tokio::spawn(async move {
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new())
+                .header_read_timeout(HEADERS_TIMEOUT);
+            // A client that breaks off is its own business.
+            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            drop(place);
+        });
+    }
+}
+
+fn pages(metrics: Arc<Metrics>, state: Arc<AppState>) -> Router {
+    let api = Arc::clone(&state);
+    let page = move || {
+        metrics.reads_in_flight(api.reads_in_flight());
+        let text = metrics.text();
+        async move { ([(http::header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response() }
+    };
+    let health = router(state);
+    Router::new()
+        .route("/metrics", get(page))
+        .route("/healthz", get_service(health.clone()))
+        .route("/livez", get_service(health.clone()))
+        .route("/readyz", get_service(health))
+}
