@@ -85,7 +85,7 @@ const FENCED: &[(&str, &[&str])] = &[
         &[
             "src/api.rs",
             "src/api/",
-            "src/serve.rs",
+            "src/serve/",
             "loadtest/benches/api.rs",
         ],
     ),

@@ -1,3 +1,5 @@
+//! Certificates from files and self-signed ones, as a client sees them.
+
 use super::*;
 
 const NOW: Timestamp = Timestamp::from_ms(1_787_393_730_000);
