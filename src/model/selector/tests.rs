@@ -1,3 +1,5 @@
+//! Every row of the selector grammar, and what a selector selects.
+
 use proptest::prelude::*;
 
 use super::*;
