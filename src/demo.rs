@@ -3,27 +3,26 @@
 //! Nothing of it is simulated but the cluster itself: pods are processes that answer HTTP and burn CPU, the adapter
 //! scrapes them and serves its API over TLS, the load is open-loop, and an HPA loop reads the API over HTTPS every
 //! 15 s and decides with Kubernetes' arithmetic. [`fleet`] stands for the Deployment and the kubelet, [`scaler`] for
-//! the HPA controller, [`adapter`] is the adapter itself, [`recorder`] puts it all on one clock.
+//! the HPA controller, [`load`] for the clients; [`adapter`] is the adapter itself, [`recorder`] puts it all on one
+//! clock, and [`show`] shows it.
 
 mod adapter;
 mod fleet;
+mod load;
 mod recorder;
 mod scaler;
+mod show;
 mod visits;
 
 pub mod picture;
 pub mod report;
 pub mod timeline;
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use http::HeaderValue;
-use taffrail_loadtest::arrivals::{Arrivals, Spacing};
-use taffrail_loadtest::engine::{Config as LoadConfig, Engine as LoadEngine};
 use taffrail_loadtest::profile::Profile;
 use taffrail_loadtest::report::{Progress, Report};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -36,10 +35,11 @@ use crate::model::time::Timestamp;
 
 use adapter::Adapter;
 use fleet::Fleet;
-use picture::Picture;
-use picture::plain::{Plain, ending};
+use load::Load;
+use picture::plain::ending;
 use recorder::Recorder;
 use scaler::Scaler;
+use show::Show;
 use timeline::{Summary, Verdict};
 use visits::Visits;
 
@@ -49,9 +49,6 @@ const PROFILE: &str = "40@15s 40->190@15s 190@30s 190->330@5s 330@25s 330->40@10
 
 /// The HPA, as it could be applied to a cluster, but for its scale-in window, which is short enough to be seen.
 const HPA_YAML: &str = include_str!("demo/hpa.yaml");
-
-/// How long a request may take: long past the objective, so that a breach is measured and not cut off.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often pods are looked after. A kubelet probes once a second; here a start takes four.
 const STEP: Duration = Duration::from_millis(100);
@@ -137,6 +134,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         speed,
     };
     can_write(&report)?;
+    eprintln!("Starting pods and adapter; the load begins in a few seconds.");
     let mut interrupt = Interrupt::listen().context("listening for signals")?;
     let stop = CancellationToken::new();
     let _stop_on_return = stop.clone().drop_guard();
@@ -210,49 +208,6 @@ fn speed(text: &str) -> Result<f64, String> {
         Ok(speed)
     } else {
         Err(format!("must be from 1 to {SPEED_MAX}"))
-    }
-}
-
-/// The load generator, running on its own thread: what it measures must not wait for what it measures.
-struct Load {
-    progress: mpsc::Receiver<Progress>,
-    report: tokio::sync::oneshot::Receiver<Report>,
-}
-
-impl Load {
-    fn start(
-        profile: &Profile,
-        seed: u64,
-        fleet: &Fleet,
-        stop: CancellationToken,
-    ) -> anyhow::Result<Self> {
-        // One message a second: more than a whole run fits.
-        let (sender, progress) = mpsc::channel(4096);
-        let (done, report) = tokio::sync::oneshot::channel();
-        let mut config = LoadConfig::new(
-            HeaderValue::from_static("users.demo"),
-            "/".parse().context("the demo's path")?,
-        );
-        config.timeout = REQUEST_TIMEOUT;
-        let arrivals = Arrivals::new(profile, Spacing::Poisson(seed));
-        let endpoints = fleet.endpoints();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("the load generator's runtime")?;
-        std::thread::Builder::new()
-            .name("load".to_owned())
-            .spawn(move || {
-                let report = runtime.block_on(
-                    LoadEngine::new(config)
-                        .with_progress(sender)
-                        .run(arrivals, endpoints, stop),
-                );
-                // Nobody waits for it when the demo is on its way out.
-                let _ = done.send(report);
-            })
-            .context("the load generator's thread")?;
-        Ok(Self { progress, report })
     }
 }
 
@@ -362,47 +317,6 @@ impl Stage {
             println!("{}", run.to_json());
         }
         written.with_context(|| format!("writing the report to {}", path.display()))
-    }
-}
-
-/// Where the demo is shown: a live picture on a terminal, lines elsewhere.
-enum Show {
-    Picture { picture: Picture, total_s: f64 },
-    Lines { plain: Plain, to_stderr: bool },
-}
-
-impl Show {
-    fn open(plain: bool, json: bool, total_s: f64) -> Self {
-        if !plain
-            && !json
-            && std::io::stdout().is_terminal()
-            && let Ok(picture) = Picture::open()
-        {
-            return Self::Picture { picture, total_s };
-        }
-        Self::Lines {
-            plain: Plain::new(5.0),
-            to_stderr: json,
-        }
-    }
-
-    fn draw(&mut self, recorder: &Recorder) {
-        let now_s = recorder.now_s();
-        match self {
-            // A terminal that went away must not end the run.
-            Self::Picture { picture, total_s } => picture
-                .draw(recorder.run(), now_s, *total_s)
-                .unwrap_or_default(),
-            Self::Lines { plain, to_stderr } => {
-                for line in plain.lines(recorder.run(), now_s) {
-                    if *to_stderr {
-                        eprintln!("{line}");
-                    } else {
-                        println!("{line}");
-                    }
-                }
-            }
-        }
     }
 }
 
