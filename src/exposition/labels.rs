@@ -61,7 +61,8 @@ pub(super) struct Bound<'p> {
     pub(super) at: usize,
 }
 
-/// What stands before and after a bucket's bound. Equal texts are equal label sets, which spares most lines the hashing.
+/// What stands before and after a bucket's bound. Equal texts are equal label sets, which spares most lines the
+/// hashing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Around<'p> {
     before: &'p str,
@@ -257,8 +258,8 @@ pub(super) fn block<'p>(
 }
 
 impl<'p> Known<'p> {
-    /// The labels whose opening brace is at `open`, and where they end, if they are the known ones with at most a plainly
-    /// written bound.
+    /// The labels whose opening brace is at `open`, and where they end, if they are the known ones with at most a
+    /// plainly written bound.
     #[inline]
     pub(super) fn labels(
         self,
