@@ -1,6 +1,6 @@
 //! The loop that owns the engine.
 //!
-//! Everything that can wake the adapter's heart is one [`Event`]. The loop feeds the engine, and on every tick
+//! Everything that can wake it is one [`Event`]. The loop feeds the engine, and on every tick
 //! publishes a snapshot; nothing else holds the engine, so there is no lock around it.
 
 use std::collections::BTreeSet;
@@ -167,14 +167,16 @@ impl Heart {
                 continue;
             };
             if !self.incomplete.contains(&service.id) {
-                let objective = service.objective.map(|objective| objective.latency);
-                warn!(service = %service.id, ?objective, ?below, ?above,
-                    "No bucket bound at the objective: the share of slow requests is an estimate. Add one to the histogram.");
+                let objective_s = service
+                    .objective
+                    .map(|objective| objective.latency.as_secs_f64());
+                warn!(service = %service.id, objective_s, below_s = below, above_s = above,
+                    "No bucket bound at the objective: the share of slow requests is an estimate. Add one to the histogram");
             }
             incomplete.push(service.id.clone());
         }
         for mended in self.incomplete.iter().filter(|id| !incomplete.contains(id)) {
-            info!(service = %mended, "The histogram has a bucket bound at the objective now, or no requests.");
+            info!(service = %mended, "The histogram has a bucket bound at the objective now, or no requests");
         }
         self.incomplete = incomplete;
     }

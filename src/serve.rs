@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(
         long,
         env = "TAFFRAIL_METRICS_LISTEN",
-        default_value = "127.0.0.1:8080",
+        default_value = "127.0.0.1:9464",
         value_name = "ADDRESS"
     )]
     metrics_listen: SocketAddr,
@@ -110,12 +110,13 @@ pub struct ApiArgs {
     )]
     tls_key_file: Option<PathBuf>,
 
-    /// A further name of the self-signed certificate, such as taffrail.monitoring.svc; may be repeated
+    /// A further name of the self-signed certificate, such as taffrail.monitoring.svc; several with commas
     #[arg(
         long,
         env = "TAFFRAIL_TLS_NAME",
         value_name = "NAME",
-        value_delimiter = ','
+        value_delimiter = ',',
+        conflicts_with = "tls_cert_file"
     )]
     tls_name: Vec<String>,
 
@@ -202,9 +203,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         metrics: Arc::clone(&metrics),
     };
     let mut heart = tokio::spawn(pipeline::run(wiring, stop_pipeline.clone()));
-    let own = TcpListener::bind(metrics_listen)
-        .await
-        .with_context(|| format!("listening on --metrics-listen {metrics_listen}"))?;
+    let own = TcpListener::bind(metrics_listen).await.with_context(|| {
+        format!(
+            "listening on --metrics-listen {metrics_listen}; choose another address, or port 0 for any free one"
+        )
+    })?;
     let own_address = own
         .local_addr()
         .context("the address of --metrics-listen")?;
@@ -222,7 +225,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             anyhow::bail!("the configuration is not followed or our own metrics are not served any more: {ended:?}")
         }
     }
-    info!("Draining.");
+    info!("Draining");
     let drained = async {
         api.state.drain();
         tokio::time::sleep(UNREADY_BEFORE_DRAIN).await;
@@ -234,11 +237,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     tokio::select! {
         drained = drained => drained?,
         () = signals.next() => {
-            warn!("A second signal: stopped without waiting for the drain.");
+            warn!("A second signal: stopped without waiting for the drain");
             return Ok(ExitCode::from(EXIT_CUT_SHORT));
         }
     }
-    info!("Stopped.");
+    info!("Stopped");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -301,7 +304,7 @@ pub async fn start_api(
         if 0 < drained.cut {
             warn!(
                 connections = drained.cut,
-                "Connections were cut at the end of the drain."
+                "Connections were cut at the end of the drain"
             );
         }
     });
@@ -377,7 +380,7 @@ async fn follow_config(
         match file.poll() {
             Ok(None) => {
                 if !readable {
-                    info!(file = %file.path().display(), "The configuration can be read again, and has not changed.");
+                    info!(file = %file.path().display(), "The configuration can be read again, and has not changed");
                 }
                 readable = true;
             }
@@ -399,12 +402,12 @@ async fn follow_config(
 fn note_reload(metrics: &Metrics, path: &Path, reloaded: &Reloaded) {
     metrics.reloaded(reloaded.problems.is_empty(), clock::now());
     for problem in &reloaded.problems {
-        error!(file = %path.display(), %problem, "A document is wrong.");
+        error!(file = %path.display(), %problem, "A document is wrong");
     }
     for kept in &reloaded.kept {
-        warn!(service = %kept, "Its previous version stays in force.");
+        warn!(service = %kept, "Its previous version stays in force");
     }
-    info!(file = %path.display(), services = reloaded.services.len(), "Configuration loaded.");
+    info!(file = %path.display(), services = reloaded.services.len(), "Configuration loaded");
 }
 
 fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {

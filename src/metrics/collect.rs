@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::engine::snapshot::{ServiceView, Snapshot};
+use crate::model::time::Timestamp;
 
 /// The states a service can be in, each a series that is 0 or 1.
 const STATES: [&str; 4] = ["ok", "no_traffic", "partial", "unknown"];
@@ -30,83 +31,79 @@ impl Services {
     }
 }
 
+/// A gauge's name, its help, and its value for a service at an instant.
+type Plain = (
+    &'static str,
+    &'static str,
+    fn(&ServiceView, Timestamp) -> Option<f64>,
+);
+
+/// The gauges with no label but namespace and service.
+const PLAIN: [Plain; 7] = [
+    (
+        "taffrail_request_rate",
+        "Requests per second, as served",
+        |service, _| service.request_rate(),
+    ),
+    (
+        "taffrail_request_concurrency",
+        "Mean requests in flight, as served",
+        |service, _| service.concurrency(),
+    ),
+    (
+        "taffrail_request_cpu_seconds",
+        "CPU seconds per request",
+        |service, _| service.cpu_per_request_s(),
+    ),
+    (
+        "taffrail_request_latency_seconds",
+        "The objective's quantile of the latency, as served",
+        |service, _| service.objective_latency_s(),
+    ),
+    (
+        "taffrail_objective_latency_seconds",
+        "The promised latency",
+        |service, _| Some(service.objective?.latency.as_secs_f64()),
+    ),
+    (
+        "taffrail_metric_age_seconds",
+        "Age of the oldest read behind the served values",
+        |service, now| service.base().map(|_| now.since(service.at).as_secs_f64()),
+    ),
+    (
+        "taffrail_objective_bound_missing",
+        "1 where no bucket bound lies on the objective, so that the slow share is an estimate",
+        |service, _| {
+            service
+                .objective
+                .map(|_| flag(service.missing_bound().is_some()))
+        },
+    ),
+];
+
 impl Collector for Services {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let snapshot = Arc::clone(&self.snapshots.borrow());
         let now = clock::now();
-        plain(
-            &mut encoder,
-            "taffrail_request_rate",
-            "Requests per second, as served",
-            &snapshot,
-            ServiceView::request_rate,
-        )?;
-        plain(
-            &mut encoder,
-            "taffrail_request_concurrency",
-            "Mean requests in flight, as served",
-            &snapshot,
-            ServiceView::concurrency,
-        )?;
-        let help = "CPU seconds per request";
-        plain(
-            &mut encoder,
-            "taffrail_request_cpu_seconds",
-            help,
-            &snapshot,
-            ServiceView::cpu_per_request_s,
-        )?;
-        let help = "The objective's quantile of the latency, as served";
-        plain(
-            &mut encoder,
-            "taffrail_request_latency_seconds",
-            help,
-            &snapshot,
-            ServiceView::objective_latency_s,
-        )?;
-        let help = "The promised latency";
-        plain(
-            &mut encoder,
-            "taffrail_objective_latency_seconds",
-            help,
-            &snapshot,
-            |service| Some(service.objective?.latency.as_secs_f64()),
-        )?;
-        let help = "Age of the oldest read behind the served values";
-        plain(
-            &mut encoder,
-            "taffrail_metric_age_seconds",
-            help,
-            &snapshot,
-            |service| service.base().map(|_| now.since(service.at).as_secs_f64()),
-        )?;
-        let help =
-            "1 where no bucket bound lies on the objective, so that the slow share is an estimate";
-        plain(
-            &mut encoder,
-            "taffrail_objective_bound_missing",
-            help,
-            &snapshot,
-            |service| {
-                service
-                    .objective
-                    .map(|_| f64::from(u8::from(service.missing_bound().is_some())))
-            },
-        )?;
+        for (name, help, value) in PLAIN {
+            plain(&mut encoder, name, help, &snapshot, |service| {
+                value(service, now)
+            })?;
+        }
+        let help = "1 for the state the service is in";
         labelled(
             &mut encoder,
             "taffrail_service_state",
-            "1 for the state the service is in",
+            help,
             "state",
             &snapshot,
-            |service| {
-                STATES.map(|state| (state, f64::from(u8::from(service.state.as_str() == state))))
-            },
+            |service| STATES.map(|state| (state, flag(service.state.as_str() == state))),
         )?;
+        let help = "Targets, by how they stand";
         labelled(
             &mut encoder,
             "taffrail_targets",
-            "Targets, by how they stand",
+            help,
             "standing",
             &snapshot,
             |service| {
@@ -120,6 +117,11 @@ impl Collector for Services {
             },
         )
     }
+}
+
+/// A gauge's way to say yes or no.
+fn flag(holds: bool) -> f64 {
+    f64::from(u8::from(holds))
 }
 
 /// One gauge a service, where it has a value.

@@ -38,7 +38,7 @@ pub(super) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, state: A
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                warn!(%error, "A connection to our own metrics could not be accepted.");
+                warn!(%error, "A connection to our own metrics could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

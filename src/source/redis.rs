@@ -192,9 +192,9 @@ impl Told {
         let failing = outcome.as_ref().err().map(|failure| failure.reason);
         match outcome {
             Err(failure) if self.failing != failing => {
-                warn!(%target, %address, %failure, "Redis read failed");
+                warn!(%target, %failure, "Redis read failed");
             }
-            Ok(_) if self.failing.is_some() => info!(%target, %address, "Redis answers again"),
+            Ok(_) if self.failing.is_some() => info!(%target, "Redis answers again"),
             Ok(_) | Err(_) => {}
         }
         self.failing = failing;

@@ -128,7 +128,7 @@ impl Target {
         let (target, endpoint) = (&self.id, &self.endpoint);
         match failure {
             Some(failure) if before != Health::Down => {
-                warn!(%target, %endpoint, reason = %failure.reason, error = %failure.message, "Target is down.");
+                warn!(%target, %endpoint, reason = %failure.reason, error = %failure.message, "Target is down");
             }
             None if before == Health::Down => info!(%target, %endpoint, "Target is up again."),
             _ => {}

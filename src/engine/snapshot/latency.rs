@@ -85,7 +85,7 @@ fn of_buckets(windows: &[&Merged], q: f64) -> Result<f64, String> {
     let with_requests = || windows.iter().filter(|merged| 0.0 < merged.requests);
     if let [only] = windows {
         return histogram_quantile(q, &only.bounds, &only.counts)
-            .ok_or_else(|| why_no_quantile(only));
+            .ok_or_else(|| why_no_quantile(only, q));
     }
     let layouts: Vec<Layout> = with_requests()
         .map(|merged| merged.bounds.clone())
@@ -100,15 +100,23 @@ fn of_buckets(windows: &[&Merged], q: f64) -> Result<f64, String> {
             .collect();
         layout::add_counts(&merged.bounds, &per_second, &bounds, &mut counts);
     }
-    histogram_quantile(q, &bounds, &counts)
-        .ok_or_else(|| "the services have no bucket bounds in common: select one".to_owned())
+    histogram_quantile(q, &bounds, &counts).ok_or_else(|| match bounds.len() {
+        0 | 1 => "the services have no bucket bounds in common: select one".to_owned(),
+        _ => undefined(q),
+    })
 }
 
-fn why_no_quantile(merged: &Merged) -> String {
-    if 1 < merged.layouts {
-        return "its targets have different bucket layouts without a common bound".to_owned();
+fn why_no_quantile(merged: &Merged, q: f64) -> String {
+    match (merged.bounds.len(), merged.layouts) {
+        (2.., _) => undefined(q),
+        (_, 2..) => "its targets have different bucket layouts without a common bound".to_owned(),
+        _ => "its targets report no latency buckets, so there is only quantile=mean".to_owned(),
     }
-    "its targets report no latency buckets, so there is only quantile=mean".to_owned()
+}
+
+/// Only the 0-quantile can be missing where there are buckets: with the lowest one empty it is 0/0, in Prometheus too.
+fn undefined(q: f64) -> String {
+    format!("the {q}-quantile of its buckets is not defined while the lowest one is empty")
 }
 
 /// The share of requests slower than the objective in the base window.
@@ -126,5 +134,5 @@ pub(super) fn slow_share(service: &ServiceView) -> Result<f64, String> {
     let share = share_at_most(objective.latency.as_secs_f64(), &base.bounds, &base.counts);
     share
         .map(|(fast, _)| (1.0 - fast).clamp(0.0, 1.0))
-        .ok_or_else(|| why_no_quantile(base))
+        .ok_or_else(|| why_no_quantile(base, objective.quantile))
 }
