@@ -39,7 +39,8 @@
 //! # What never happens here
 //!
 //! 1. The pure rooms never read a clock, draw a random number, await, lock, log or touch the world. Time is an
-//!    argument. They never panic and never log; they return what happened. `tests/it/house.rs` holds this, and the table of who may name whom.
+//!    argument. They never panic; they return what happened. `tests/it/house.rs` holds this, and the table of who may
+//!    name whom.
 //! 2. Sources and the API never meet but in a snapshot.
 //! 3. A request never waits for a scrape, a watch or Redis. It reads one snapshot, so one answer is of one instant.
 //! 4. **Absent is not zero.** Too few points, a stale window, a lost target: the value is absent and the answer is a
