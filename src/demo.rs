@@ -45,7 +45,7 @@ use visits::Visits;
 
 /// The load, in requests per second: quiet, a rise to what two pods can just not answer in time, a spike, and a fall. 165 s, so that
 /// scale-out, recovery and scale-in all fit into three minutes.
-const PROFILE: &str = "40@15s 40->190@15s 190@30s 190->330@5s 330@25s 330->40@10s 40@65s";
+const PROFILE: &str = "40@15s 40->190@15s 190@25s 190->330@5s 330@20s 330->40@10s 40@75s";
 
 /// The HPA, as it could be applied to a cluster, but for its scale-in window, which is short enough to be seen.
 const HPA_YAML: &str = include_str!("demo/hpa.yaml");
