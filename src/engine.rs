@@ -6,8 +6,8 @@
 //!
 //! Rules that are decided here:
 //! - Increases are per series and reset-safe, added up per target, and extended to the window's edges as Prometheus
-//!   does ([`quantile`] and `window` cite it). Two deliberate differences, both towards the truth: a fallen counter
-//!   resets its whole histogram, and a series that appears on a target we already read counts from zero.
+//!   does ([`quantile`] and `window` cite it). Two deliberate differences, both towards the truth: fallen requests
+//!   reset their whole histogram and a bucket alone does not, and a series that appears on a target we already read counts from zero.
 //! - Buckets of all targets are added before the quantile, so each target weighs as much as it answers. Where layouts
 //!   differ, counts are added on the bounds that all layouts have: a cumulative count is exact on its own bounds.
 //! - A forgotten target's requests stay until they leave the window (they were real, and dropping them at once would
@@ -85,6 +85,8 @@ pub struct Ingested {
     pub accepted: u32,
     /// Series whose counters fell.
     pub resets: u32,
+    /// Series whose buckets contradicted their requests: what cannot be was cut or left out.
+    pub inconsistent: u32,
     /// Series whose bucket bounds changed without a restart; they begin a new baseline.
     pub relaid: u32,
     /// Series with a NaN, a negative count, or bounds that do not ascend.

@@ -236,6 +236,7 @@ impl Metrics {
         let outcomes = [
             ("accepted", outcome.accepted),
             ("reset", outcome.resets),
+            ("inconsistent", outcome.inconsistent),
             ("relaid", outcome.relaid),
             ("refused", outcome.refused),
             ("over_limit", outcome.over_limit),

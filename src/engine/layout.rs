@@ -39,6 +39,13 @@ pub(super) fn is_sound(bounds: &[f64]) -> bool {
         && bounds.last().is_none_or(|last| *last == f64::INFINITY)
 }
 
+/// Whether `bounds` are those of `layout` and more, so that what was counted on `layout` can be told on `bounds`.
+pub(super) fn extends(bounds: &[f64], layout: &Layout) -> bool {
+    !layout.is_empty()
+        && layout.len() < bounds.len()
+        && layout.iter().all(|bound| bounds.contains(bound))
+}
+
 /// The bounds that all layouts have. A cumulative count is exact at each of its own bounds, so counts of different
 /// layouts may be added where both have a bound, and nowhere else: between two bounds one could only guess.
 pub(super) fn common(layouts: &[Layout]) -> Layout {

@@ -9,7 +9,7 @@ use crate::model::reading::{Backlog, Reading, SeriesReading};
 use crate::model::time::Timestamp;
 
 use super::Ingested;
-use super::layout::{Layout, Layouts, is_sound};
+use super::layout::{self, Layout, Layouts, is_sound};
 use super::window::{End, Keep, Track};
 
 /// The most series kept for one target. A histogram with twenty routes and ten codes has two hundred.
@@ -163,6 +163,7 @@ impl Target {
             outcome.over_limit += 1;
             return;
         }
+        self.extend_layout(series, bounds, layouts);
         let Some(group) = self.group(bounds, layouts) else {
             outcome.over_limit += 1;
             return;
@@ -190,21 +191,63 @@ impl Target {
         }
         // A series that was not there before counts from zero, and so does one whose process began anew. Whether that
         // adds to a window is for the track to say: a target's very first point is no increase, whatever it holds.
-        if known && (is_relaid || last.was_reset(series.count, counts)) {
+        if known && series.count < last.count {
+            if !is_relaid && last.keeps_buckets(counts) {
+                // Requests began anew and buckets did not: they are kept apart, and only one of them was reset.
+                outcome.inconsistent += 1;
+                last.remember(series.count, sum, counts, at);
+                return;
+            }
             outcome.resets += 1;
             *last = Series::unseen(&group.layout, at);
         }
         group.totals[REQUESTS] += series.count - last.count;
         group.totals[BUSY_SECONDS] += (sum - last.sum).max(0.0);
-        let rises = counts
-            .iter()
-            .zip(&last.counts)
-            .map(|(now, before)| now - before);
-        group.totals[LEADING..]
-            .iter_mut()
-            .zip(rises)
-            .for_each(|(total, rise)| *total += rise);
+        outcome.inconsistent += u32::from(!last.add_rises(counts, &mut group.totals[LEADING..]));
         last.remember(series.count, sum, counts, at);
+    }
+
+    /// Takes over further bounds of a target's only series, as of a hash in Redis whose fields appear with their first
+    /// request: until then nothing was counted between its neighbours. Without this the first slow requests would be
+    /// seen only once the layout before them has left the window.
+    fn extend_layout(&mut self, series: &SeriesReading, bounds: &[f64], layouts: &mut Layouts) {
+        let is_only = self.series.len() == 1;
+        let Some(last) = self.series.get_mut(&series.key).filter(|_| is_only) else {
+            return;
+        };
+        let old = Arc::clone(&last.layout);
+        let is_known = self
+            .groups
+            .iter()
+            .any(|group| group.layout.as_ref() == bounds);
+        if is_known || series.count < last.count || !layout::extends(bounds, &old) {
+            return;
+        }
+        let group = self
+            .groups
+            .iter_mut()
+            .find(|group| Arc::ptr_eq(&group.layout, &old));
+        let (Some(group), Some(layout)) = (group, layouts.intern(bounds)) else {
+            return;
+        };
+        let lower = layout
+            .iter()
+            .map(|bound| old.partition_point(|b| b <= bound).checked_sub(1));
+        let map: Vec<Option<usize>> = (0..LEADING)
+            .map(Some)
+            .chain(lower.map(|i| i.map(|i| LEADING + i)))
+            .collect();
+        group.track.rearrange(&map);
+        group.totals = map
+            .iter()
+            .map(|from| from.map_or(0.0, |from| group.totals[from]))
+            .collect();
+        last.counts = map[LEADING..]
+            .iter()
+            .map(|from| from.map_or(0.0, |from| last.counts[from - LEADING]))
+            .collect();
+        group.layout = Arc::clone(&layout);
+        last.layout = layout;
     }
 
     /// The group of a layout, made when it is new. A group that comes late starts at zero at the last read, so that
@@ -424,13 +467,28 @@ impl Series {
         self.counts.extend_from_slice(counts);
     }
 
-    /// A counter that fell began anew, and all counters of its series with it: one process keeps them all. A bucket
-    /// that happens to have overtaken its old count since is no evidence to the contrary.
-    fn was_reset(&self, count: f64, counts: &[f64]) -> bool {
-        count < self.count
-            || counts
+    /// Whether the buckets go on although the requests began anew: one process would have reset them together.
+    fn keeps_buckets(&self, counts: &[f64]) -> bool {
+        let (before, now) = (self.counts.last(), counts.last());
+        before
+            .zip(now)
+            .is_some_and(|(before, now)| 0.0 < *before && before <= now)
+    }
+
+    /// Adds what each bucket rose by to `totals`. A bucket cannot fall, nor rise by more than all requests did; one that
+    /// does was read at another instant or written wrongly, and is cut to what can be. False when one was.
+    fn add_rises(&self, counts: &[f64], totals: &mut [f64]) -> bool {
+        let rises = || {
+            counts
                 .iter()
                 .zip(&self.counts)
-                .any(|(now, before)| now < before)
+                .map(|(now, before)| now - before)
+        };
+        let all = rises().next_back().unwrap_or(0.0).max(0.0);
+        totals
+            .iter_mut()
+            .zip(rises())
+            .for_each(|(total, rise)| *total += rise.clamp(0.0, all));
+        rises().all(|rise| 0.0 <= rise && rise <= all)
     }
 }

@@ -267,28 +267,70 @@ fn a_changed_layout_without_a_restart_adds_nothing_it_counted_before() {
 }
 
 #[test]
-fn one_fallen_bucket_resets_the_whole_histogram() {
+fn a_bucket_that_wobbles_is_no_reset_and_makes_up_no_load() {
     let mut engine = mk_engine();
-    engine.ingest(&mk_batch("a", 0.0, &[0.0, 50.0, 100.0, 100.0]));
-    // More requests than before the restart, but fewer of them fast.
-    let outcome = engine.ingest(&mk_batch("a", 5.0, &[0.0, 10.0, 120.0, 120.0]));
-    assert_eq!(outcome.resets, 1);
-    engine.ingest(&mk_batch("a", 10.0, &[0.0, 10.0, 120.0, 120.0]));
-    let snapshot = engine.evaluate(at(10.0));
-    let base = snapshot
-        .service("shop", "users")
-        .unwrap()
-        .base()
-        .unwrap()
-        .clone();
-    assert!(
-        base.counts.windows(2).all(|pair| pair[0] <= pair[1]),
-        "{base:?}"
-    );
-    assert!(
-        (base.counts[1] / base.requests - 10.0 / 120.0).abs() < 1e-9,
-        "{base:?}"
-    );
+    let mut inconsistent = 0;
+    for read in 0..13 {
+        let n = f64::from(read) * 100.0;
+        let wobble = if read % 3 == 1 { 1000.0 } else { 0.0 };
+        let counts = [1e6 + n / 2.0 - wobble, 2e6 + n, 2e6 + n, 2e6 + n];
+        let outcome = engine.ingest(&mk_batch("a", f64::from(read) * 5.0, &counts));
+        assert_eq!(outcome.resets, 0);
+        inconsistent += outcome.inconsistent;
+    }
+    assert_eq!(inconsistent, 8, "each fall and each return");
+    let snapshot = engine.evaluate(at(60.0));
+    check(&snapshot, "request_rate", 20.0);
+    let base = snapshot.service("shop", "users").unwrap().base().unwrap();
+    assert!(base.counts[0] <= base.counts[3] + 1e-6, "{base:?}");
+}
+
+#[test]
+fn requests_and_buckets_that_are_kept_apart_are_reset_apart() {
+    let mut engine = mk_engine();
+    let read = |at_s: f64, count: f64, buckets: f64| {
+        let mut reading = Reading::default();
+        mk_series(&mut reading, 1, &FINE, &[buckets; 4]);
+        reading.series[0].count = count;
+        mk_batch_of("redis", at_s, reading)
+    };
+    for i in 0..6 {
+        let n = f64::from(i) * 50.0;
+        engine.ingest(&read(f64::from(i) * 5.0, 1e6 + n, 1e6 + n));
+    }
+    // The hash of buckets is deleted, then the counter of requests is.
+    engine.ingest(&read(30.0, 1e6 + 300.0, 50.0));
+    engine.ingest(&read(35.0, 50.0, 100.0));
+    for i in 8..12 {
+        let n = f64::from(i) * 50.0;
+        engine.ingest(&read(f64::from(i) * 5.0, n - 300.0, n - 250.0));
+        let snapshot = engine.evaluate(at(f64::from(i) * 5.0));
+        let rate = value(&snapshot, "request_rate", &[]).unwrap();
+        let base = snapshot.service("shop", "users").unwrap().base().unwrap();
+        assert!(rate <= 10.1 && base.counts[3] <= 310.0, "{rate} {base:?}");
+    }
+}
+
+#[test]
+fn a_bound_that_appears_with_its_first_request_is_seen_at_once() {
+    let mut engine = mk_engine();
+    for i in 0..14 {
+        let n = f64::from(i) * 50.0;
+        let mut reading = Reading::default();
+        if i < 12 {
+            mk_series(&mut reading, 1, &[0.05, INF], &[n, n]);
+        } else {
+            // From here on half of the requests take five seconds, a bound that nothing had reached before.
+            let slow = f64::from(i - 11) * 25.0;
+            mk_series(&mut reading, 1, &[0.05, 5.0, INF], &[n - slow, n, n]);
+        }
+        let outcome = engine.ingest(&mk_batch_of("redis", f64::from(i) * 5.0, reading));
+        assert_eq!((outcome.relaid, outcome.resets), (0, 0));
+    }
+    let snapshot = engine.evaluate(at(65.0));
+    check(&snapshot, "request_rate", 10.0);
+    let p95 = value(&snapshot, "request_latency_ms", &[]).unwrap();
+    assert!(2000.0 < p95, "{p95}");
 }
 
 #[test]

@@ -87,6 +87,16 @@ impl Track {
         }
     }
 
+    /// Gives every point other counters: the `i`th becomes what was the `map[i]`th, or zero.
+    pub(super) fn rearrange(&mut self, map: &[Option<usize>]) {
+        let values = std::mem::take(&mut self.values);
+        self.values = (0..self.times.len())
+            .flat_map(|point| map.iter().map(move |from| (point, from)))
+            .map(|(point, from)| from.map_or(0.0, |from| values[point * self.width + from]))
+            .collect();
+        self.width = map.len();
+    }
+
     fn remove(&mut self, point: usize) {
         self.times.remove(point);
         self.values
