@@ -6,8 +6,9 @@
 //!
 //! Rules that are decided here:
 //! - Increases are per series and reset-safe, added up per target, and extended to the window's edges as Prometheus
-//!   does ([`quantile`] and `window` cite it). Two deliberate differences, both towards the truth: fallen requests
-//!   reset their whole histogram and a bucket alone does not, and a series that appears on a target we already read counts from zero.
+//!   does ([`quantile`] and `window` cite it). Two deliberate differences, both towards the truth: requests that fell
+//!   reset their whole histogram while a bucket that falls alone resets nothing, and a series that appears on a target
+//!   we already read counts from zero.
 //! - Buckets of all targets are added before the quantile, so each target weighs as much as it answers. Where layouts
 //!   differ, counts are added on the bounds that all layouts have: a cumulative count is exact on its own bounds.
 //! - A forgotten target's requests stay until they leave the window (they were real, and dropping them at once would

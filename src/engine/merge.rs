@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::time::Timestamp;
 
+use super::UNKNOWN_SHARE_MAX;
 use super::layout::{self, Layout};
 use super::snapshot::Merged;
 use super::target::Target;
@@ -57,16 +58,27 @@ impl Merger {
         }
     }
 
-    /// The sums of all layouts on the bounds they share.
+    /// The sums of all layouts on the bounds they share. Requests without buckets are left out while they are no
+    /// larger a share than targets may be unknown; with more of them there is no quantile.
     fn join(&self) -> (Layout, Vec<f64>) {
-        let layouts: Vec<Layout> = self
+        let total: f64 = self.sums.iter().map(|sum| sum.requests).sum();
+        let is_bucketed = |sum: &&Sum| !sum.layout.is_empty();
+        let bucketed: f64 = self
             .sums
             .iter()
-            .map(|sum| Arc::clone(&sum.layout))
-            .collect();
+            .filter(is_bucketed)
+            .map(|sum| sum.requests)
+            .sum();
+        let is_enough = (1.0 - UNKNOWN_SHARE_MAX) * total <= bucketed;
+        let joined = || {
+            self.sums
+                .iter()
+                .filter(|sum| !is_enough || is_bucketed(sum))
+        };
+        let layouts: Vec<Layout> = joined().map(|sum| Arc::clone(&sum.layout)).collect();
         let bounds = layout::common(&layouts);
         let mut counts = vec![0.0; bounds.len()];
-        for sum in &self.sums {
+        for sum in joined() {
             layout::add_counts(&sum.layout, &sum.counts, &bounds, &mut counts);
         }
         (bounds, counts)

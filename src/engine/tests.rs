@@ -654,6 +654,29 @@ fn a_summary_has_a_mean_and_no_quantile() {
 }
 
 #[test]
+fn a_few_requests_without_buckets_do_not_hide_the_quantile_of_the_others() {
+    let mut engine = mk_engine();
+    for read in 0..13 {
+        let n = 1e6 + f64::from(read) * 100.0;
+        engine.ingest(&mk_batch("a", f64::from(read) * 5.0, &[n; 4]));
+        let plain = SeriesReading {
+            key: 1,
+            count: 1e6 + f64::from(read) * 20.0,
+            sum: Some(1.0),
+            ..SeriesReading::default()
+        };
+        let reading = Reading {
+            series: vec![plain],
+            ..Reading::default()
+        };
+        engine.ingest(&mk_batch_of("b", f64::from(read) * 5.0, reading));
+    }
+    let snapshot = engine.evaluate(at(60.0));
+    check(&snapshot, "request_rate", 24.0);
+    check(&snapshot, "request_latency_ms", 95.0);
+}
+
+#[test]
 fn damaged_numbers_are_refused_and_counted() {
     let mut engine = mk_engine();
     for counts in [[f64::NAN; 4], [-1.0; 4], [INF; 4]] {

@@ -109,7 +109,8 @@ fn of_buckets(windows: &[&Merged], q: f64) -> Result<f64, String> {
 fn why_no_quantile(merged: &Merged, q: f64) -> String {
     match (merged.bounds.len(), merged.layouts) {
         (2.., _) => undefined(q),
-        (_, 2..) => "its targets have different bucket layouts without a common bound".to_owned(),
+        (_, 2..) => "its requests were counted in different bucket layouts without a common bound, or partly without buckets"
+                .to_owned(),
         _ => "its targets report no latency buckets, so there is only quantile=mean".to_owned(),
     }
 }
