@@ -3,12 +3,15 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::body::HttpBody;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName, Method, Version};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
 
@@ -19,6 +22,10 @@ use super::{AppState, GROUP_VERSION_PATH, RequestEvent, query, reply};
 /// The longest path with query that is looked at. The longest selector, each byte of it percent-encoded, would not
 /// fit; one that an HPA writes fits ten times.
 const URI_BYTES_MAX: usize = 8 * 1024;
+
+/// The most of an unwanted body that is read on HTTP/2 before the answer. Whoever sends one by mistake sends a small
+/// object; who sends more may see a reset in place of the answer.
+const BODY_BYTES_DISCARDED: usize = 64 * 1024;
 
 /// Strips, limits, runs, renders and reports one request.
 pub(super) async fn guard(
@@ -32,9 +39,15 @@ pub(super) async fn guard(
     let method = request.method().clone();
     let indent = reply::wants_indent(request.uri(), request.headers());
 
-    let mut response = match refuse(&request) {
+    let until = Instant::from_std(began) + state.limits.deadline;
+    let refused = refuse(&request);
+    if request.version() == Version::HTTP_2 {
+        // When the time is over the answer is still worth sending.
+        let _ = timeout_at(until, discard(request.body_mut())).await;
+    }
+    let mut response = match refused {
         Some(status) => status.into_response(),
-        None => run(&state, request, next).await,
+        None => run(request, next, until).await,
     };
     Status::render(&mut response, &method, indent);
 
@@ -51,16 +64,29 @@ pub(super) async fn guard(
 }
 
 /// The answer, within the deadline, and also when the handler panics: that costs one request, not the connection.
-async fn run(state: &AppState, request: Request, next: Next) -> Response {
+async fn run(request: Request, next: Next, until: Instant) -> Response {
     let uri = request.uri().clone();
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-    match tokio::time::timeout(state.limits.deadline, answer).await {
+    match timeout_at(until, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
             tracing::error!(path = uri.path(), "Request panicked");
             Status::internal().into_response()
         }
         Err(_) => Status::timeout().into_response(),
+    }
+}
+
+/// Reads a body that nobody wants to its end, or as much of it as is bearable. HTTP/2 resets a stream that is answered
+/// before its request has ended, and many a client then reports the reset and not the answer.
+async fn discard(body: &mut Body) {
+    let mut left = BODY_BYTES_DISCARDED;
+    while let Some(Ok(frame)) = body.frame().await {
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        let Some(rest) = left.checked_sub(bytes) else {
+            return;
+        };
+        left = rest;
     }
 }
 

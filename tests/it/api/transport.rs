@@ -23,7 +23,7 @@ use super::fixture::{Answer, Api, client, client_builder, shop};
 /// How long anything may take that should happen soon.
 const SOON: Duration = Duration::from_secs(10);
 
-async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(SOON, future).await;
     done.unwrap_or_else(|_| panic!("{what} took more than {SOON:?}"))
 }
@@ -44,7 +44,7 @@ async fn with_connections(limits: ConnectionLimits) -> Api {
 }
 
 /// A handshake by hand.
-async fn handshake(
+pub(crate) async fn handshake(
     api: &Api,
     versions: &[&'static SupportedProtocolVersion],
     alpn: &[&[u8]],
@@ -68,7 +68,8 @@ async fn handshake(
         .await
 }
 
-const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+pub(crate) const BOTH: &[&SupportedProtocolVersion] =
+    &[&rustls::version::TLS13, &rustls::version::TLS12];
 
 /// Reads until the server closes, which it must do soon; a reset counts as closing.
 async fn closed(mut stream: impl AsyncReadExt + Unpin) -> Vec<u8> {
