@@ -23,6 +23,11 @@ use super::{AppState, GROUP_VERSION_PATH, RequestEvent, query, reply};
 /// fit; one that an HPA writes fits ten times.
 const URI_BYTES_MAX: usize = 8 * 1024;
 
+/// The most that the header fields of a request may count, as RFC 9113 section 6.5.2 counts: name, value and 32 bytes
+/// for each. What Kubernetes sends is a tenth of it. It is one bound for both versions of HTTP; what [`super::server`]
+/// lets hyper buffer is more, so that the answer is a Status.
+pub(super) const HEADER_BYTES_MAX: usize = 32 * 1024;
+
 /// The most of an unwanted body that is read on HTTP/2 before the answer. Whoever sends one by mistake sends a small
 /// object; who sends more may see a reset in place of the answer.
 const BODY_BYTES_DISCARDED: usize = 64 * 1024;
@@ -34,14 +39,15 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let began = clock::instant();
+    let refused = refuse(&request);
     drop_identity(request.headers_mut());
     let verb = verb(&request);
     let method = request.method().clone();
     let indent = reply::wants_indent(request.uri(), request.headers());
 
     let until = Instant::from_std(began) + state.limits.deadline;
-    let refused = refuse(&request);
-    if request.version() == Version::HTTP_2 {
+    let is_http1 = request.version() < Version::HTTP_2;
+    if !is_http1 {
         // When the time is over the answer is still worth sending.
         let _ = timeout_at(until, discard(request.body_mut())).await;
     }
@@ -106,8 +112,18 @@ fn refuse(request: &Request) -> Option<Status> {
     if URI_BYTES_MAX < uri_bytes {
         return Some(Status::uri_too_long(URI_BYTES_MAX));
     }
+    if HEADER_BYTES_MAX < header_bytes(request.headers()) {
+        return Some(Status::headers_too_large(HEADER_BYTES_MAX));
+    }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     (reads && !request.body().is_end_stream()).then(Status::unwanted_body)
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    let fields = headers.iter();
+    fields
+        .map(|(name, value)| name.as_str().len() + value.len() + 32)
+        .sum()
 }
 
 /// The verb as Kubernetes' request metrics name it.
