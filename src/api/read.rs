@@ -21,7 +21,7 @@ use crate::model::time::Timestamp;
 
 use super::query::Query;
 use super::status::Status;
-use super::{AppState, GROUP_VERSION, Limits, accept, reply};
+use super::{AppState, GROUP_VERSION, Limits, accept, nothing_at, reply};
 
 /// What a read was about; [`super::guard`] finds it on the response.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,6 +81,10 @@ fn answer(
     let Ok(Path((namespace, metric))) = path else {
         return Err(Status::not_found("the path is not UTF-8".to_owned()));
     };
+    // The router takes an empty segment for a namespace.
+    if namespace.is_empty() {
+        return Err(nothing_at(request.uri()));
+    }
     about.metric = Metric::from_name(&metric);
     let Ok(permit) = Arc::clone(&state.reads).try_acquire_owned() else {
         return Err(Status::too_many_reads());
