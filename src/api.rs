@@ -38,6 +38,7 @@ use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
+use http::Uri;
 use tokio::sync::{Semaphore, watch};
 
 use crate::engine::snapshot::{Metric, Snapshot};
@@ -207,10 +208,14 @@ fn with_slash<T: 'static>(
 }
 
 async fn unknown_path(request: Request) -> Result<Response, Status> {
-    Err(Status::not_found(format!(
+    Err(nothing_at(request.uri()))
+}
+
+fn nothing_at(uri: &Uri) -> Status {
+    Status::not_found(format!(
         "there is nothing at {}; metrics are at {GROUP_VERSION_PATH}/namespaces/NAMESPACE/METRIC",
-        request.uri().path()
-    )))
+        uri.path()
+    ))
 }
 
 async fn unknown_method(request: Request) -> Result<Response, Status> {

@@ -2,13 +2,18 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use axum::body::HttpBody;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, Method};
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
 
@@ -20,6 +25,15 @@ use super::{AppState, GROUP_VERSION_PATH, RequestEvent, query, reply};
 /// fit; one that an HPA writes fits ten times.
 const URI_BYTES_MAX: usize = 8 * 1024;
 
+/// The most that the header fields of a request may count, as RFC 9113 section 6.5.2 counts: name, value and 32 bytes
+/// for each. What Kubernetes sends is a tenth of it. It is one bound for both versions of HTTP; what [`super::server`]
+/// lets hyper buffer is more, so that the answer is a Status.
+pub(super) const HEADER_BYTES_MAX: usize = 32 * 1024;
+
+/// The most of an unwanted body that is read on HTTP/2 before the answer. Whoever sends one by mistake sends a small
+/// object; who sends more may see a reset in place of the answer.
+const BODY_BYTES_DISCARDED: usize = 64 * 1024;
+
 /// Strips, limits, runs, renders and reports one request.
 pub(super) async fn guard(
     State(state): State<Arc<AppState>>,
@@ -27,16 +41,28 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let began = clock::instant();
+    let refused = refuse(&request);
     drop_identity(request.headers_mut());
     let verb = verb(&request);
     let method = request.method().clone();
     let indent = reply::wants_indent(request.uri(), request.headers());
 
-    let mut response = match refuse(&request) {
+    let until = Instant::from_std(began) + state.limits.deadline;
+    let is_http1 = request.version() < Version::HTTP_2;
+    if !is_http1 {
+        // When the time is over the answer is still worth sending.
+        let _ = timeout_at(until, discard(request.body_mut())).await;
+    }
+    let mut response = match refused {
         Some(status) => status.into_response(),
-        None => run(&state, request, next).await,
+        None => run(request, next, until).await,
     };
     Status::render(&mut response, &method, indent);
+    if is_http1 && state.draining.load(Ordering::Relaxed) {
+        // The client's next request goes to another replica. On HTTP/2 the connection says so itself when it closes.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
 
     let about = response.extensions().get::<About>().copied();
     let About { metric, age } = about.unwrap_or_default();
@@ -51,16 +77,29 @@ pub(super) async fn guard(
 }
 
 /// The answer, within the deadline, and also when the handler panics: that costs one request, not the connection.
-async fn run(state: &AppState, request: Request, next: Next) -> Response {
+async fn run(request: Request, next: Next, until: Instant) -> Response {
     let uri = request.uri().clone();
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-    match tokio::time::timeout(state.limits.deadline, answer).await {
+    match timeout_at(until, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
             tracing::error!(path = uri.path(), "Request panicked");
             Status::internal().into_response()
         }
         Err(_) => Status::timeout().into_response(),
+    }
+}
+
+/// Reads a body that nobody wants to its end, or as much of it as is bearable. HTTP/2 resets a stream that is answered
+/// before its request has ended, and many a client then reports the reset and not the answer.
+async fn discard(body: &mut Body) {
+    let mut left = BODY_BYTES_DISCARDED;
+    while let Some(Ok(frame)) = body.frame().await {
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        let Some(rest) = left.checked_sub(bytes) else {
+            return;
+        };
+        left = rest;
     }
 }
 
@@ -80,8 +119,18 @@ fn refuse(request: &Request) -> Option<Status> {
     if URI_BYTES_MAX < uri_bytes {
         return Some(Status::uri_too_long(URI_BYTES_MAX));
     }
+    if HEADER_BYTES_MAX < header_bytes(request.headers()) {
+        return Some(Status::headers_too_large(HEADER_BYTES_MAX));
+    }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     (reads && !request.body().is_end_stream()).then(Status::unwanted_body)
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    let fields = headers.iter();
+    fields
+        .map(|(name, value)| name.as_str().len() + value.len() + 32)
+        .sum()
 }
 
 /// The verb as Kubernetes' request metrics name it.

@@ -21,7 +21,7 @@ use crate::model::time::Timestamp;
 
 use super::query::Query;
 use super::status::Status;
-use super::{AppState, GROUP_VERSION, Limits, accept, reply};
+use super::{AppState, GROUP_VERSION, Limits, accept, nothing_at, reply};
 
 /// What a read was about; [`super::guard`] finds it on the response.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,6 +81,10 @@ fn answer(
     let Ok(Path((namespace, metric))) = path else {
         return Err(Status::not_found("the path is not UTF-8".to_owned()));
     };
+    // The router takes an empty segment for a namespace.
+    if namespace.is_empty() {
+        return Err(nothing_at(request.uri()));
+    }
     about.metric = Metric::from_name(&metric);
     let Ok(permit) = Arc::clone(&state.reads).try_acquire_owned() else {
         return Err(Status::too_many_reads());
@@ -166,18 +170,11 @@ impl<'a> Value<'a> {
         Some(Self {
             metric_name,
             metric_labels: Labels(&item.labels),
-            timestamp: whole_seconds(item.at),
+            timestamp: reply::whole_seconds(item.at),
             window: (0 < window).then_some(window),
             value: quantity::from_value(item.value)?,
         })
     }
-}
-
-/// RFC 3339 in UTC, in whole seconds as Kubernetes writes times: `2026-08-22T10:15:30Z`.
-fn whole_seconds(at: Timestamp) -> Option<String> {
-    let second = at.ms().div_euclid(1000);
-    let at = jiff::Timestamp::from_second(second).ok()?;
-    Some(at.to_string())
 }
 
 impl Serialize for Labels<'_> {

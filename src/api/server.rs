@@ -29,10 +29,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::guard::HEADER_BYTES_MAX;
 use super::tls::ALPN_H2;
 
-/// The most bytes of request headers: what Kubernetes sends is a tenth of it.
-const HEADER_BYTES_MAX: u32 = 32 * 1024;
+/// The most bytes of request headers that are buffered: twice what [`super::guard`] lets pass, which refuses the rest
+/// with a reason. Beyond this bound hyper answers by itself, with a bare 431 that no `Status` can be put into; so it
+/// does with more than 100 header fields on HTTP/1.1, and with a bare 400 where there is no HTTP to be read. On
+/// HTTP/1.1 it looks at the bound between two reads, so that up to as much again may pass.
+const HEADER_BUFFER_BYTES_MAX: u32 = 2 * HEADER_BYTES_MAX as u32;
 
 /// The most response bytes that wait in one HTTP/2 stream for a client that does not read.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -297,7 +301,7 @@ impl Shared {
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(headers)
-            .max_buf_size(HEADER_BYTES_MAX as usize);
+            .max_buf_size(HEADER_BUFFER_BYTES_MAX as usize);
         builder
     }
 
@@ -306,7 +310,7 @@ impl Shared {
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.limits.streams)
-            .max_header_list_size(HEADER_BYTES_MAX)
+            .max_header_list_size(HEADER_BUFFER_BYTES_MAX)
             .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);

@@ -70,6 +70,16 @@ impl Status {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)
     }
 
+    /// 431.
+    pub(super) fn headers_too_large(bytes_max: usize) -> Self {
+        let message = format!("the headers of a request may have at most {bytes_max} bytes");
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "RequestHeaderFieldsTooLarge",
+            message,
+        )
+    }
+
     /// 500: a defect of ours.
     pub(super) fn internal() -> Self {
         let message = "the adapter failed on this request; its log says more".to_owned();

@@ -6,5 +6,6 @@
 
 mod discovery;
 mod fixture;
+mod frames;
 mod reads;
 mod transport;

@@ -1,14 +1,14 @@
 //! The guard with handlers that panic, hang and hold their places.
 
+use std::convert::Infallible;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use http::StatusCode;
-use http_body_util::BodyExt;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
@@ -106,6 +106,25 @@ async fn a_read_with_a_body_and_an_endless_path_are_refused() {
     let too_long = request(&uri(URI_BYTES_MAX + 1)).body(Body::empty());
     let (response, _) = guarded(routes(), too_long.expect("a request")).await;
     assert_eq!(response.status(), StatusCode::URI_TOO_LONG);
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_delays_its_answer_by_no_more_than_the_bounds() {
+    let parts = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&parts);
+    let endless = futures_util::stream::repeat_with(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok::<_, Infallible>(Bytes::from_static(&[0; 1024]))
+    });
+    let silent = futures_util::stream::pending::<Result<Bytes, Infallible>>();
+    for body in [Body::from_stream(endless), Body::from_stream(silent)] {
+        let routes = Router::new().route("/", get(|| async { "read" }));
+        let posted = request("/").method("POST").version(Version::HTTP_2);
+        let (response, _) = guarded(routes, posted.body(body).expect("a request")).await;
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let read = parts.load(Ordering::Relaxed) * 1024;
+    assert!(read <= BODY_BYTES_DISCARDED + 2048, "{read} bytes");
 }
 
 #[tokio::test]

@@ -263,6 +263,8 @@ async fn assertion_16_unknown_paths_are_a_404_status() {
         "/apis/external.metrics.k8s.io/v2",
         "/nowhere",
         "/metrics",
+        "/apis/external.metrics.k8s.io/v1beta1/namespaces//request_rate",
+        "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/",
     ] {
         let message = api.get(path).await.refused(404, "NotFound");
         assert!(message.contains(path), "{message}");

@@ -23,7 +23,7 @@ use super::fixture::{Answer, Api, client, client_builder, shop};
 /// How long anything may take that should happen soon.
 const SOON: Duration = Duration::from_secs(10);
 
-async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(SOON, future).await;
     done.unwrap_or_else(|_| panic!("{what} took more than {SOON:?}"))
 }
@@ -44,7 +44,7 @@ async fn with_connections(limits: ConnectionLimits) -> Api {
 }
 
 /// A handshake by hand.
-async fn handshake(
+pub(crate) async fn handshake(
     api: &Api,
     versions: &[&'static SupportedProtocolVersion],
     alpn: &[&[u8]],
@@ -68,7 +68,8 @@ async fn handshake(
         .await
 }
 
-const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+pub(crate) const BOTH: &[&SupportedProtocolVersion] =
+    &[&rustls::version::TLS13, &rustls::version::TLS12];
 
 /// Reads until the server closes, which it must do soon; a reset counts as closing.
 async fn closed(mut stream: impl AsyncReadExt + Unpin) -> Vec<u8> {
@@ -243,24 +244,25 @@ async fn headers_that_never_end_are_given_up() {
 #[tokio::test]
 async fn headers_that_are_too_large_are_refused() {
     let api = Api::start().await;
-    let huge = "x".repeat(64 * 1024);
-    let request = api
-        .client
-        .get(api.url("/livez"))
-        .header("x-huge", huge.clone());
-    let h2 = request.send().await;
-    assert!(h2.map_or(true, |answer| answer.status() == 431));
-    let http1 = client_builder(api.cert.ca_pem())
-        .http1_only()
-        .build()
-        .expect("a client");
-    let answer = http1
-        .get(api.url("/livez"))
-        .header("x-huge", huge)
-        .send()
-        .await;
-    assert!(answer.map_or(true, |answer| answer.status() == 431));
-    assert_eq!(api.get("/livez").await.code, 200);
+    let http1 = client_builder(api.cert.ca_pem()).http1_only();
+    let http1 = http1.build().expect("a client");
+    for client in [&api.client, &http1] {
+        let with = |bytes: usize| {
+            let request = client.get(api.url("/livez"));
+            request.header("x-large", "x".repeat(bytes))
+        };
+        assert_eq!(Answer::of(with(31 * 1024)).await.code, 200);
+        for bytes in [33 * 1024, 40 * 1024] {
+            let message = Answer::of(with(bytes))
+                .await
+                .refused(431, "RequestHeaderFieldsTooLarge");
+            assert!(message.contains("32768"), "{message}");
+        }
+        // More than is buffered: the connection may be gone before the answer was read.
+        let huge = with(512 * 1024).send().await;
+        assert!(huge.map_or(true, |answer| answer.status() == 431));
+        assert_eq!(Answer::of(with(1)).await.code, 200);
+    }
 }
 
 #[tokio::test]
@@ -335,6 +337,35 @@ async fn a_drain_finishes_what_is_under_way_and_accepts_nobody() {
         assert_eq!((answer.code, answer.body.as_str()), (200, "finished"));
         assert_eq!(soon("the drain", served).await.expect("no panic").cut, 0);
     }
+}
+
+#[tokio::test]
+async fn answers_after_the_signal_tell_http_1_clients_to_go_elsewhere() {
+    let api = Api::start().await;
+    let http1 = client_builder(api.cert.ca_pem()).http1_only();
+    let http1 = http1.build().expect("a client");
+    let get = async |client: &reqwest::Client, path| Answer::of(client.get(api.url(path))).await;
+    assert!(
+        !get(&http1, "/livez")
+            .await
+            .headers
+            .contains_key("connection")
+    );
+    api.state.drain();
+    for path in ["/livez", GROUP_VERSION_PATH, "/nowhere"] {
+        let answer = get(&http1, path).await;
+        assert_eq!(answer.header("connection"), "close", "{path}");
+        let answer = get(&api.client, path).await;
+        assert!(
+            !answer.headers.contains_key("connection"),
+            "{path} on HTTP/2"
+        );
+    }
+    assert_eq!(
+        api.counts.accepted.load(Ordering::Relaxed),
+        4,
+        "3 of HTTP/1.1"
+    );
 }
 
 #[tokio::test]
