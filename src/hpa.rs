@@ -22,7 +22,7 @@ mod tests;
 
 pub use behavior::{Limited, Recommendation, Stabilized};
 pub use conditions::{Condition, Conditions, Reason};
-pub use observation::{Answer, Observation, Phase, Pod, Readiness, Usage};
+pub use observation::{Answer, Observation, Phase, Pod, Readiness, ReadyStatus, Usage};
 pub use replicas::{Current, Proposal};
 pub use spec::{
     Behavior, MetricSpec, Policy, PolicyUnit, ResourceTarget, Rules, Select, Spec, Target,

@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::recording::{PodLife, Read, Recording, RecordingError, Seconds};
-use crate::hpa::{Answer, MetricSpec, Observation, Phase, Pod, Readiness, Spec, Usage};
+use crate::hpa::{
+    Answer, MetricSpec, Observation, Phase, Pod, Readiness, ReadyStatus, Spec, Usage,
+};
 use crate::model::quantity::parse_milli;
 use crate::model::time::Timestamp;
 
@@ -208,7 +210,11 @@ fn pod_at(life: &PodLife, request: Option<i64>, t: Timestamp) -> Option<Pod> {
         deleted: false,
         started,
         readiness: Some(Readiness {
-            ready: ready.is_some(),
+            status: if ready.is_some() {
+                ReadyStatus::True
+            } else {
+                ReadyStatus::False
+            },
             since: ready.or(started).unwrap_or(created),
         }),
         requests: request
