@@ -292,6 +292,28 @@ fn a_rate_says_which_policy_cuts_and_when_it_frees_up() {
 }
 
 #[test]
+fn a_direction_that_is_disabled_is_said_to_be() {
+    let two = [(PolicyUnit::Pods, 4, 15)];
+    for (behavior, wanted, message) in [
+        (
+            down(Select::Disabled, &two),
+            2,
+            "held at 10: selectPolicy disables scaling down",
+        ),
+        (
+            up(Select::Disabled, &two),
+            15,
+            "held at 10: selectPolicy disables scaling up",
+        ),
+        (None, 50, "held at 20, as far as one sync may go"),
+    ] {
+        let decision = sync(spec(1, 100, behavior), 10, 0, wanted);
+        let condition = decision.conditions.scaling_limited.unwrap();
+        assert_eq!(condition.message, message);
+    }
+}
+
+#[test]
 fn the_first_sync_holds_the_replicas_it_finds() {
     let mut autoscaler = Autoscaler::new(spec(1, 20, None));
     assert_eq!(autoscaler.reconcile(NOW, &wanting(9, 2)).desired, 9);
