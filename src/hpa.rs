@@ -9,7 +9,9 @@
 //! observation --> replicas: a proposal per metric --> the highest --> behavior: stabilize, limit --> decision
 //! ```
 //!
-//! Not here: `HPAScaleToZero` (alpha, off by default), so no replicas means that the HPA is switched off.
+//! Not here: `HPAScaleToZero` (alpha, off by default), so no replicas means that the HPA is switched off; and what goes
+//! wrong before there is anything to observe, with its reasons (`FailedGetScale`, `FailedUpdateScale`, `InvalidSelector`,
+//! `AmbiguousSelector`, `InvalidMetricSourceType`), which is for whoever reads and writes the cluster to say.
 
 pub mod behavior;
 pub mod conditions;
@@ -22,7 +24,7 @@ mod tests;
 
 pub use behavior::{Limited, Recommendation, Stabilized};
 pub use conditions::{Condition, Conditions, Reason};
-pub use observation::{Answer, Observation, Phase, Pod, Readiness, Usage};
+pub use observation::{Answer, Observation, Phase, Pod, Readiness, ReadyStatus, Usage};
 pub use replicas::{Current, Proposal};
 pub use spec::{
     Behavior, MetricSpec, Policy, PolicyUnit, ResourceTarget, Rules, Select, Spec, Target,

@@ -12,10 +12,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use serde::Serialize;
 
-use self::compare::{Verdict, compare, listed};
+use self::compare::{RecordedConditions, Verdict, compare, listed};
 use self::recording::Recording;
 use self::syncs::Decided;
 
@@ -24,7 +23,8 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Replay recorded decisions of real HorizontalPodAutoscalers and compare them with the model
 ///
-/// Exit codes: 0 enough decisions agree, 1 too few do or a file could not be read, 2 there was nothing to replay.
+/// Exit codes: 0 enough decisions agree, 1 too few do or a file could not be read, 2 nothing could be replayed, for
+/// whatever reason, so that 2 goes before 1.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Recordings: JSON files, or directories of them
@@ -32,7 +32,7 @@ pub struct Args {
     pub paths: Vec<PathBuf>,
 
     /// Fail when fewer decisions than this agree, in per cent
-    #[arg(long, default_value_t = 99.9, value_name = "PERCENT")]
+    #[arg(long, default_value_t = 99.9, value_name = "PERCENT", value_parser = percent)]
     pub min_agreement: f64,
 
     /// Print one JSON object in place of text
@@ -47,6 +47,14 @@ pub struct Args {
 /// The exit code when not one decision could be replayed: no verdict, but a failure.
 const EXIT_NOTHING: u8 = 2;
 
+/// A share in per cent from the command line.
+fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok();
+    percent
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .ok_or_else(|| "must be a number from 0 to 100, in per cent".to_owned())
+}
+
 /// What a replay found.
 #[derive(Debug, Default, Serialize)]
 struct Report {
@@ -55,7 +63,7 @@ struct Report {
     decisions: Tally,
     /// Decisions made on bounds alone, without reading a metric.
     unread: Tally,
-    /// Syncs after which all conditions are as recorded.
+    /// Syncs after which all conditions are as recorded, of those with recorded ones.
     conditions: Tally,
     /// Syncs whose outcome somebody else's change hides.
     unclear: usize,
@@ -176,17 +184,17 @@ fn load(file: &Path) -> anyhow::Result<Vec<Verdict>> {
         bytes <= FILE_BYTES_MAX,
         "{bytes} bytes are more than the {FILE_BYTES_MAX} that are read"
     );
-    let recording = Recording::parse(&fs::read_to_string(file)?).context("not a recording")?;
-    compare(&recording).context("in hpa")
+    let recording = Recording::parse(&fs::read_to_string(file)?)?;
+    Ok(compare(&recording)?)
 }
 
 fn print_verdict(file: &str, verdict: &Verdict, out: &mut impl Write) -> anyhow::Result<()> {
     let Verdict {
         at, decision, why, ..
     } = verdict;
-    let mark = match (verdict.agrees(), &verdict.other_conditions) {
-        (Some(true), None) => "agree  ",
-        (Some(true), Some(_)) => "reasons",
+    let mark = match (verdict.agrees(), &verdict.conditions) {
+        (Some(true), RecordedConditions::Other(_)) => "reasons",
+        (Some(true), _) => "agree  ",
         (Some(false), _) => "DIFFER ",
         (None, _) => "unclear",
     };
@@ -219,7 +227,10 @@ impl Report {
             &mut self.unread
         };
         tally.count(agrees);
-        self.conditions.count(verdict.other_conditions.is_none());
+        if verdict.conditions != RecordedConditions::Unrecorded {
+            self.conditions
+                .count(verdict.conditions == RecordedConditions::Same);
+        }
         let decision = &verdict.decision;
         let mut differ = |what, hpa, model| {
             self.differences.push(Difference {
@@ -239,7 +250,7 @@ impl Report {
                 decision.desired.to_string(),
             );
         }
-        if let Some(theirs) = &verdict.other_conditions {
+        if let RecordedConditions::Other(theirs) = &verdict.conditions {
             differ("conditions", theirs.clone(), listed(&decision.conditions));
         }
     }

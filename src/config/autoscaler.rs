@@ -1,7 +1,8 @@
 //! A HorizontalPodAutoscaler object to the [`Spec`] that [`crate::hpa`] follows.
 //!
-//! Takes what the API server would, fills in the defaults it would, and refuses what it would, naming the field. Fields
-//! that do not bear on a decision, such as `scaleTargetRef` and selectors, are passed over.
+//! Fills in the defaults that the API server would, and refuses, naming the field, what cannot be decided on. It does not
+//! validate as the API server does: fields that do not bear on a decision (`scaleTargetRef`, selectors, `target.type`
+//! beside a target that is clear without it, unknown ones) are passed over, whatever they hold.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -45,6 +46,9 @@ pub enum Problem {
     /// It is no usable quantity.
     #[error(transparent)]
     Quantity(#[from] QuantityError),
+    /// Of two fields that exclude each other both are there, or neither is.
+    #[error("must have exactly one of {0} and {1}")]
+    NotOne(&'static str, &'static str),
 }
 
 /// The spec in `object`: a whole HorizontalPodAutoscaler, or its `spec` alone.
@@ -114,10 +118,11 @@ fn metric(field: &Field<'_>) -> Result<MetricSpec, SpecError> {
     match kind.text()? {
         "External" => {
             let (metric, target) = named_metric(&field.required("external")?)?;
-            // The HPA uses averageValue where it stands, whatever target.type says.
-            let target = match target.get("averageValue") {
-                Some(average) => Target::AverageValue(average.amount()?),
-                None => Target::Value(target.required("value")?.amount()?),
+            // The HPA looks at which of them is there, not at target.type.
+            let target = match (target.get("value"), target.get("averageValue")) {
+                (Some(value), None) => Target::Value(value.amount()?),
+                (None, Some(average)) => Target::AverageValue(average.amount()?),
+                _ => return Err(target.problem(Problem::NotOne("value", "averageValue"))),
             };
             Ok(MetricSpec::External { metric, target })
         }
@@ -161,11 +166,12 @@ fn named_metric<'a>(source: &Field<'a>) -> Result<(String, Field<'a>), SpecError
 fn resource(source: &Field<'_>, container: Option<String>) -> Result<MetricSpec, SpecError> {
     let resource = source.required("name")?.text()?.to_owned();
     let target = source.required("target")?;
-    // As in the HPA, an average amount goes before a share.
-    let target = match target.get("averageValue") {
-        Some(average) => ResourceTarget::AverageValue(average.amount()?),
-        None => {
-            ResourceTarget::Utilization(target.required("averageUtilization")?.int(1..=i32::MAX)?)
+    let target = match (target.get("averageUtilization"), target.get("averageValue")) {
+        (Some(share), None) => ResourceTarget::Utilization(share.int(1..=i32::MAX)?),
+        (None, Some(average)) => ResourceTarget::AverageValue(average.amount()?),
+        _ => {
+            let problem = Problem::NotOne("averageUtilization", "averageValue");
+            return Err(target.problem(problem));
         }
     };
     Ok(MetricSpec::Resource {
@@ -461,6 +467,10 @@ mod tests {
             json!({"spec": {"maxReplicas": 5, "metrics": [
                 {"type": "External", "external": {"metric": {"name": "m"}, "target": target}}]}})
         };
+        let cpu = |target: Value| {
+            json!({"maxReplicas": 5, "metrics": [
+                {"type": "Resource", "resource": {"name": "cpu", "target": target}}]})
+        };
         for (object, message) in [
             (json!({}), "maxReplicas: is missing"),
             (json!({"spec": {}}), "spec.maxReplicas: is missing"),
@@ -482,7 +492,19 @@ mod tests {
             ),
             (
                 external(json!({"type": "Value"})),
-                "spec.metrics[0].external.target.value: is missing",
+                "spec.metrics[0].external.target: must have exactly one of value and averageValue",
+            ),
+            (
+                external(json!({"type": "Value", "value": "1", "averageValue": "1"})),
+                "spec.metrics[0].external.target: must have exactly one of value and averageValue",
+            ),
+            (
+                cpu(json!({"type": "Utilization"})),
+                "metrics[0].resource.target: must have exactly one of averageUtilization and averageValue",
+            ),
+            (
+                cpu(json!({"averageUtilization": 50, "averageValue": "1"})),
+                "metrics[0].resource.target: must have exactly one of averageUtilization and averageValue",
             ),
             (
                 external(json!({"value": "0"})),

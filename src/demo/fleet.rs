@@ -247,16 +247,16 @@ impl Pod {
 
     /// The pod as the HPA sees it.
     pub(super) fn observed(&self) -> hpa::Pod {
-        let (ready, since) = match self.ready_since {
-            Some(since) => (true, since),
-            None => (false, self.started),
+        let (status, since) = match self.ready_since {
+            Some(since) => (hpa::ReadyStatus::True, since),
+            None => (hpa::ReadyStatus::False, self.started),
         };
         hpa::Pod {
             name: self.name.clone(),
             phase: hpa::Phase::Running,
             deleted: self.drain_until.is_some(),
             started: Some(self.started),
-            readiness: Some(hpa::Readiness { ready, since }),
+            readiness: Some(hpa::Readiness { status, since }),
             requests: [("cpu".to_owned(), CPU_REQUEST_MILLI)].into(),
         }
     }

@@ -180,7 +180,7 @@ impl Scaler {
             deleted: false,
             started: Some(long_ago),
             readiness: Some(crate::hpa::Readiness {
-                ready: true,
+                status: crate::hpa::ReadyStatus::True,
                 since: long_ago,
             }),
             requests: [("cpu".to_owned(), CPU_REQUEST_MILLI)].into(),

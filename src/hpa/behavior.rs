@@ -67,6 +67,8 @@ pub struct Limited {
     pub reason: Reason,
     /// The policy that cut it, where one did.
     pub policy: Option<Policy>,
+    /// Whether `selectPolicy: Disabled` cut it, which no policy and no time changes.
+    pub disabled: bool,
     /// When a rate cut it: how long until earlier changes begin to leave the policy's period. `None` where there were
     /// none, so that the next sync may go further.
     pub frees_in: Option<Duration>,
@@ -278,7 +280,10 @@ impl Memory {
             }
         };
         let Some((to, policy)) = chosen else {
-            return Limited::at(current, reason);
+            return Limited {
+                disabled: rules.select == Select::Disabled,
+                ..Limited::at(current, reason)
+            };
         };
         let events = if direction == Direction::Up {
             &self.ups
@@ -295,6 +300,7 @@ impl Memory {
             to,
             reason,
             policy: Some(*policy),
+            disabled: false,
             frees_in: oldest.map(|at| at.since(from)),
         }
     }
@@ -351,6 +357,7 @@ impl Limited {
             to,
             reason,
             policy: None,
+            disabled: false,
             frees_in: None,
         }
     }
@@ -368,6 +375,12 @@ impl fmt::Display for Limited {
                 write!(f, "the metrics want more than maxReplicas, {to}")
             }
             (Reason::DesiredWithinRange, ..) => write!(f, "{to} is within bounds and rates"),
+            (Reason::ScaleUpLimit, ..) if self.disabled => {
+                write!(f, "held at {to}: selectPolicy disables scaling up")
+            }
+            (_, ..) if self.disabled => {
+                write!(f, "held at {to}: selectPolicy disables scaling down")
+            }
             (_, Some(policy), Some(left)) => {
                 write!(
                     f,

@@ -51,7 +51,7 @@ pub struct Pod {
     pub deleted: bool,
     /// `status.startTime`.
     pub started: Option<Timestamp>,
-    /// The `Ready` condition.
+    /// The `Ready` condition; a pod without it is starting.
     pub readiness: Option<Readiness>,
     /// What is requested of the resource that is scaled on, in thousandths: the pod's or, for a container's metric, that
     /// container's. Keyed by the resource's name.
@@ -74,10 +74,22 @@ pub enum Phase {
 /// The `Ready` condition of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// Whether it is ready.
-    pub ready: bool,
-    /// Since when that holds.
+    /// Its `status`.
+    pub status: ReadyStatus,
+    /// Since when that holds (`lastTransitionTime`).
     pub since: Timestamp,
+}
+
+/// `status` of the `Ready` condition. The HPA asks in one place whether it is `True` and in another whether it is
+/// `False`, so that a pod of unknown readiness is neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadyStatus {
+    /// Ready.
+    True,
+    /// Not ready.
+    False,
+    /// Its node has not reported for a while.
+    Unknown,
 }
 
 // === impl Pod ===
@@ -86,6 +98,9 @@ impl Pod {
     /// Whether it counts where only ready pods do; a pod that is being deleted does.
     //= replica_calculator.go getReadyPodsCount
     pub fn is_ready(&self) -> bool {
-        self.phase == Phase::Running && self.readiness.is_some_and(|readiness| readiness.ready)
+        self.phase == Phase::Running
+            && self
+                .readiness
+                .is_some_and(|readiness| readiness.status == ReadyStatus::True)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::observation::{Answer, Observation, Phase, Pod, Usage};
+use super::observation::{Answer, Observation, Phase, Pod, ReadyStatus, Usage};
 use super::spec::{
     CPU_INITIALIZATION_PERIOD, INITIAL_READINESS_DELAY, MetricSpec, ResourceTarget, Target,
     Tolerances,
@@ -349,12 +349,14 @@ fn is_starting(now: Timestamp, pod: &Pod, usage: &Usage) -> bool {
     let (Some(started), Some(readiness)) = (pod.started, pod.readiness) else {
         return true;
     };
+    // Readiness that is unknown, since the node is lost, is not false: such a pod has started.
+    let unready = readiness.status == ReadyStatus::False;
     if now < started + CPU_INITIALIZATION_PERIOD {
         // A window that began before the pod was ready holds work of starting.
-        !readiness.ready || usage.at < readiness.since + usage.window
+        unready || usage.at < readiness.since + usage.window
     } else {
         // An old pod that is not ready counts, unless it never was.
-        !readiness.ready && readiness.since < started + INITIAL_READINESS_DELAY
+        unready && readiness.since < started + INITIAL_READINESS_DELAY
     }
 }
 

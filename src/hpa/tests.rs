@@ -21,7 +21,11 @@ fn pods(ready: usize, unready: usize) -> Vec<Pod> {
         deleted: false,
         started: Some(started),
         readiness: Some(Readiness {
-            ready: index < ready,
+            status: if index < ready {
+                ReadyStatus::True
+            } else {
+                ReadyStatus::False
+            },
             since: started,
         }),
         requests: BTreeMap::new(),

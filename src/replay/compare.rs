@@ -1,8 +1,7 @@
 //! A recording against the model: sync by sync, what the HPA did and what [`crate::hpa`] would have done.
 
-use super::recording::Recording;
+use super::recording::{Recording, RecordingError};
 use super::syncs::{Decided, observe, spec_at, syncs};
-use crate::config::autoscaler::SpecError;
 use crate::hpa::{Autoscaler, Conditions, Decision, MetricSpec, Path};
 use crate::model::time::Timestamp;
 
@@ -19,8 +18,19 @@ pub struct Verdict {
     pub decision: Decision,
     /// How the model came to it, for a reader.
     pub why: String,
-    /// The conditions recorded after the sync, as `type=status/reason`, where they are not the model's.
-    pub other_conditions: Option<String>,
+    /// The conditions recorded after the sync, beside the model's.
+    pub conditions: RecordedConditions,
+}
+
+/// The conditions recorded after a sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordedConditions {
+    /// There are none, which says nothing of the model.
+    Unrecorded,
+    /// They are the model's.
+    Same,
+    /// They are not the model's, but these, as `type=status/reason`.
+    Other(String),
 }
 
 impl Verdict {
@@ -37,9 +47,10 @@ impl Verdict {
 ///
 /// # Errors
 ///
-/// A spec that no HPA could have.
-pub fn compare(recording: &Recording) -> Result<Vec<Verdict>, SpecError> {
+/// A recording that contradicts itself, or has a spec that no HPA could have.
+pub fn compare(recording: &Recording) -> Result<Vec<Verdict>, RecordingError> {
     let specs = recording.specs()?;
+    let request = recording.cpu_request_milli()?;
     let syncs = syncs(recording, &specs);
     let Some((_, first)) = specs.first() else {
         return Ok(Vec::new());
@@ -52,7 +63,7 @@ pub fn compare(recording: &Recording) -> Result<Vec<Verdict>, SpecError> {
         {
             autoscaler.set_spec(spec.clone());
         }
-        let observed = observe(recording, autoscaler.spec(), sync);
+        let observed = observe(recording, request, autoscaler.spec(), sync)?;
         let decision = autoscaler.decide(sync.at, &observed);
         let scaled_to = match sync.decided {
             Decided::Replicas(replicas) => replicas,
@@ -65,29 +76,37 @@ pub fn compare(recording: &Recording) -> Result<Vec<Verdict>, SpecError> {
             read: !sync.reads.is_empty(),
             decided: sync.decided,
             why: why(&autoscaler.spec().metrics, &decision),
-            other_conditions: other_conditions(recording, next, &decision.conditions),
+            conditions: recorded_conditions(recording, next, &decision.conditions),
             decision,
         });
     }
     Ok(verdicts)
 }
 
-/// The conditions recorded last before `next`, unless they are `ours`.
-fn other_conditions(
+/// The conditions recorded last before `next`, and whether they are `ours`.
+fn recorded_conditions(
     recording: &Recording,
     next: Option<Timestamp>,
     ours: &Conditions,
-) -> Option<String> {
+) -> RecordedConditions {
     let recorded = recording
         .status
         .iter()
-        .rfind(|status| next.is_none_or(|next| status.t.timestamp() < next))?;
+        .rfind(|status| next.is_none_or(|next| status.t.timestamp() < next))
+        .filter(|status| !status.conditions.is_empty());
+    let Some(recorded) = recorded else {
+        return RecordedConditions::Unrecorded;
+    };
     let theirs = recorded
         .conditions
         .iter()
         .map(|(kind, (status, reason))| format!("{kind}={status}/{reason}"));
     let theirs = theirs.collect::<Vec<_>>().join(" ");
-    (theirs != listed(ours)).then_some(theirs)
+    if theirs == listed(ours) {
+        RecordedConditions::Same
+    } else {
+        RecordedConditions::Other(theirs)
+    }
 }
 
 /// Conditions as `type=status/reason`, by type.

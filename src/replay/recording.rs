@@ -1,24 +1,27 @@
 //! A recording of one HPA's life as it lies in a file: what it read, the pods there were, and what it did.
 //!
-//! This is the format alone; [`super::syncs`] finds the decisions in it. Unknown keys are passed over.
+//! This is the format alone; [`super::syncs`] finds the decisions in it. Unknown keys are passed over. The HPA and each
+//! patch of it may be a whole object or its `spec` alone, in any mixture.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
+use thiserror::Error;
 
 use crate::config::autoscaler::{self, SpecError};
 use crate::hpa::Spec;
+use crate::model::quantity::{QuantityError, parse_milli};
 use crate::model::time::Timestamp;
 
 /// One recorded HPA.
 #[derive(Debug, Deserialize)]
 pub struct Recording {
-    /// The HPA's spec as applied.
+    /// The HPA as applied: its spec, or the whole object.
     pub hpa: Value,
     /// `spec.replicas` before the HPA's first sync.
     pub initial_replicas: i32,
-    /// What each pod requests of CPU.
+    /// What each pod requests of CPU, as a quantity.
     pub cpu_request: Option<String>,
     /// Each metric that was read.
     pub reads: Vec<Read>,
@@ -29,7 +32,7 @@ pub struct Recording {
     /// Each change of the HPA's status.
     #[serde(default)]
     pub status: Vec<Status>,
-    /// What others did to the HPA and its target.
+    /// What others did to the HPA and its target, in any order.
     #[serde(default)]
     pub acted: Vec<Act>,
 }
@@ -96,26 +99,67 @@ pub struct Act {
     pub t: Seconds,
     /// The replicas that somebody set.
     pub scale: Option<i32>,
-    /// What somebody patched the HPA's spec with.
+    /// What somebody patched the HPA with: its spec, or the whole object.
     pub hpa: Option<Value>,
+}
+
+/// Why a file cannot be replayed.
+#[derive(Debug, Error)]
+pub enum RecordingError {
+    /// It does not even begin as a recording does.
+    #[error(
+        "not a recording, which is one JSON object with hpa, initial_replicas, reads, pods and replicas"
+    )]
+    NotAnObject,
+    /// It is no JSON, or lacks something.
+    #[error("not a recording")]
+    Syntax(#[from] serde_json::Error),
+    /// No HPA could have this spec.
+    #[error("in {field}")]
+    Spec {
+        /// Where it lies, as in `acted[0].hpa.spec`.
+        field: String,
+        /// What is wrong with it.
+        source: SpecError,
+    },
+    /// A patch is of another kind than what it patches.
+    #[error("in {field}: must be an object, such as {{\"maxReplicas\": 10}}")]
+    Patch {
+        /// Where it lies.
+        field: String,
+    },
+    /// `cpu_request` is no quantity.
+    #[error("in cpu_request")]
+    CpuRequest(#[from] QuantityError),
+    /// A metric was read that the HPA does not have.
+    #[error("in reads: {metric} was read at {at} s, but is no metric of the HPA then")]
+    UnknownMetric {
+        /// Its name.
+        metric: String,
+        /// When it was read.
+        at: Timestamp,
+    },
 }
 
 // === impl Recording ===
 
 impl Recording {
-    /// Reads a recording, and puts each of its lists in order of time.
+    /// Reads a recording, and puts what it saw in order of time.
     ///
     /// # Errors
     ///
     /// Text that is no recording, with line and column.
-    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+    pub fn parse(text: &str) -> Result<Self, RecordingError> {
+        // Serde would take a list for the fields in order, and speak of our types.
+        if !text.trim_start().starts_with('{') {
+            return Err(RecordingError::NotAnObject);
+        }
         let mut recording: Self = serde_json::from_str(text)?;
         recording.reads.sort_by_key(|read| read.t.timestamp());
         recording
             .replicas
             .sort_by_key(|replicas| replicas.t.timestamp());
         recording.status.sort_by_key(|status| status.t.timestamp());
-        recording.acted.sort_by_key(|act| act.t.timestamp());
         Ok(recording)
     }
 
@@ -123,20 +167,35 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// A spec that no HPA could have.
-    pub fn specs(&self) -> Result<Vec<(Timestamp, Spec)>, SpecError> {
-        let mut object = self.hpa.clone();
-        let mut specs = vec![(
-            Timestamp::from_ms(i64::MIN),
-            autoscaler::from_value(&object)?,
-        )];
-        for act in &self.acted {
-            if let Some(patch) = &act.hpa {
-                merge(&mut object, patch);
-                specs.push((act.t.timestamp(), autoscaler::from_value(&object)?));
+    /// A spec that no HPA could have, or a patch that makes it one.
+    pub fn specs(&self) -> Result<Vec<(Timestamp, Spec)>, RecordingError> {
+        let (object, field) = spec_in(&self.hpa, "hpa".to_owned());
+        let mut object = object.clone();
+        let mut specs = vec![(Timestamp::from_ms(i64::MIN), resolved(&object, field)?)];
+        // An error names the place in the file, so places are noted before the patches are put in order of time.
+        let patches = self.acted.iter().enumerate();
+        let mut patches: Vec<_> = patches
+            .filter_map(|(index, act)| Some((act.t.timestamp(), index, act.hpa.as_ref()?)))
+            .collect();
+        patches.sort_by_key(|(at, ..)| *at);
+        for (at, index, patch) in patches {
+            let (patch, field) = spec_in(patch, format!("acted[{index}].hpa"));
+            if !patch.is_object() {
+                return Err(RecordingError::Patch { field });
             }
+            merge(&mut object, patch);
+            specs.push((at, resolved(&object, field)?));
         }
         Ok(specs)
+    }
+
+    /// What each pod requests of CPU, in thousandths of a core.
+    ///
+    /// # Errors
+    ///
+    /// A `cpu_request` that is no quantity.
+    pub fn cpu_request_milli(&self) -> Result<Option<i64>, RecordingError> {
+        Ok(self.cpu_request.as_deref().map(parse_milli).transpose()?)
     }
 
     /// Wanted and present replicas just before `t`.
@@ -151,6 +210,18 @@ impl Recording {
                 (last.spec, last.status)
             })
     }
+}
+
+/// The spec of an HPA or of a patch, which may be the spec already, and the name of the field it lies in.
+fn spec_in(object: &Value, field: String) -> (&Value, String) {
+    match object.get("spec").filter(|spec| !spec.is_null()) {
+        Some(spec) => (spec, format!("{field}.spec")),
+        None => (object, field),
+    }
+}
+
+fn resolved(object: &Value, field: String) -> Result<Spec, RecordingError> {
+    autoscaler::from_value(object).map_err(|source| RecordingError::Spec { field, source })
 }
 
 /// Applies a JSON merge patch (RFC 7386).

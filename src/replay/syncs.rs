@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::recording::{PodLife, Read, Recording, Seconds};
-use crate::hpa::{Answer, MetricSpec, Observation, Phase, Pod, Readiness, Spec, Usage};
+use super::recording::{PodLife, Read, Recording, RecordingError, Seconds};
+use crate::hpa::{
+    Answer, MetricSpec, Observation, Phase, Pod, Readiness, ReadyStatus, Spec, Usage,
+};
 use crate::model::quantity::parse_milli;
 use crate::model::time::Timestamp;
 
@@ -106,23 +108,28 @@ pub fn spec_at(specs: &[(Timestamp, Spec)], t: Timestamp) -> Option<&Spec> {
         .map(|(_, spec)| spec)
 }
 
-/// What the HPA saw in `sync`.
-pub fn observe(recording: &Recording, spec: &Spec, sync: &Sync<'_>) -> Observation {
+/// What the HPA saw in `sync`, its pods requesting `request` thousandths of a core each.
+///
+/// # Errors
+///
+/// A read of a metric that `spec` does not have.
+pub fn observe(
+    recording: &Recording,
+    request: Option<i64>,
+    spec: &Spec,
+    sync: &Sync<'_>,
+) -> Result<Observation, RecordingError> {
     let (spec_replicas, status_replicas) = recording.replicas_before(sync.began);
-    let request = recording
-        .cpu_request
-        .as_deref()
-        .and_then(|request| parse_milli(request).ok());
     let pods = recording
         .pods
         .iter()
         .filter_map(|life| pod_at(life, request, sync.at));
-    Observation {
+    Ok(Observation {
         spec_replicas,
         status_replicas,
         pods: pods.collect(),
-        answers: answers(spec, sync),
-    }
+        answers: answers(spec, sync)?,
+    })
 }
 
 /// The changes of the wanted replicas, and whose they were.
@@ -203,7 +210,11 @@ fn pod_at(life: &PodLife, request: Option<i64>, t: Timestamp) -> Option<Pod> {
         deleted: false,
         started,
         readiness: Some(Readiness {
-            ready: ready.is_some(),
+            status: if ready.is_some() {
+                ReadyStatus::True
+            } else {
+                ReadyStatus::False
+            },
             since: ready.or(started).unwrap_or(created),
         }),
         requests: request
@@ -214,7 +225,11 @@ fn pod_at(life: &PodLife, request: Option<i64>, t: Timestamp) -> Option<Pod> {
 }
 
 /// What the HPA was answered, in the order of its metrics.
-fn answers(spec: &Spec, sync: &Sync<'_>) -> Vec<Result<Answer, String>> {
+///
+/// # Errors
+///
+/// A read that no metric of `spec` asked for: passed over, a misspelt name would look like a metric that failed.
+fn answers(spec: &Spec, sync: &Sync<'_>) -> Result<Vec<Result<Answer, String>>, RecordingError> {
     let mut unused: Vec<&Read> = sync.reads.iter().collect();
     let answer_for = |metric: &MetricSpec| {
         let found = unused
@@ -230,7 +245,14 @@ fn answers(spec: &Spec, sync: &Sync<'_>) -> Vec<Result<Answer, String>> {
             }
         }
     };
-    spec.metrics.iter().map(answer_for).collect()
+    let answers = spec.metrics.iter().map(answer_for).collect();
+    match unused.first() {
+        None => Ok(answers),
+        Some(read) => Err(RecordingError::UnknownMetric {
+            metric: read.metric.clone(),
+            at: read.t.timestamp(),
+        }),
+    }
 }
 
 fn items(value: &Value) -> Result<Vec<i64>, String> {

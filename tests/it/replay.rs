@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::Parser as _;
 use serde_json::{Value, json};
 use taffrail::replay::{Args, run};
 
@@ -216,4 +217,147 @@ fn what_is_served_may_be_of_any_shape() {
             "{served}"
         );
     }
+}
+
+#[test]
+fn conditions_count_only_where_a_status_was_recorded() {
+    for status in [json!([]), json!([{"t": 0.5, "conditions": {}}])] {
+        let dir = changed(|recording| recording["status"] = status);
+        let (report, passed) = report(dir.path());
+        assert!(passed);
+        assert_eq!(report["decisions"], json!({"agree": 62, "total": 62}));
+        assert_eq!(report["conditions"], json!({"agree": 0, "total": 0}));
+    }
+}
+
+/// The error for a file made of `value-double` by `change`, and that nothing else came of it.
+fn refused(change: impl FnOnce(&mut Value)) -> String {
+    let dir = changed(change);
+    let (report, passed) = report(dir.path());
+    assert!(!passed);
+    assert_eq!(report["files"], 0, "{report}");
+    assert_eq!(report["decisions"]["total"], 0, "{report}");
+    let error = &report["unreadable"][0]["error"];
+    error.as_str().expect("an unreadable file").to_owned()
+}
+
+#[test]
+fn a_request_that_is_no_quantity_is_refused() {
+    let error = refused(|recording| recording["cpu_request"] = json!("zzz"));
+    assert!(
+        error.starts_with("in cpu_request: `zzz` is not a quantity"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_read_of_a_metric_that_the_hpa_does_not_have_is_refused() {
+    let error = refused(|recording| recording["reads"][1]["metric"] = json!("latency"));
+    assert_eq!(
+        error,
+        "in reads: latency was read at 30.579 s, but is no metric of the HPA then"
+    );
+}
+
+#[test]
+fn an_error_in_a_patch_names_the_patch() {
+    let with = |patch: Value| {
+        refused(|recording| {
+            // The file's order counts for the name, not that of time.
+            recording["acted"] = json!([{"t": 40, "scale": 3}, {"t": 20, "hpa": patch}]);
+        })
+    };
+    for (patch, expected) in [
+        (
+            json!({"maxReplicas": 0}),
+            "in acted[1].hpa: maxReplicas: must be a whole number from 1 to 2147483647",
+        ),
+        (
+            json!({"spec": {"minReplicas": 0}}),
+            "in acted[1].hpa.spec: minReplicas: must be a whole number from 1 to 20",
+        ),
+        (
+            json!("maxReplicas"),
+            "in acted[1].hpa: must be an object, such as {\"maxReplicas\": 10}",
+        ),
+        (
+            json!({"spec": [14]}),
+            "in acted[1].hpa.spec: must be an object, such as {\"maxReplicas\": 10}",
+        ),
+    ] {
+        assert_eq!(with(patch), expected);
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_object_is_told_what_a_recording_is() {
+    for text in ["[]", "", "3", "- hpa: {}"] {
+        let dir = changed(|_| ());
+        let file = dir.path().join("changed.json");
+        fs::write(&file, text).unwrap();
+        let (report, _) = report(&file);
+        assert_eq!(
+            report["unreadable"][0]["error"],
+            "not a recording, which is one JSON object with hpa, initial_replicas, reads, pods and replicas",
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn an_hpa_and_its_patches_may_be_whole_objects_or_specs() {
+    let text = fs::read_to_string(recordings().join("value-limits-change.json")).unwrap();
+    let plain: Value = serde_json::from_str(&text).unwrap();
+    let whole = |spec: &Value| json!({"kind": "HorizontalPodAutoscaler", "spec": spec});
+    for (hpa_is_whole, patches_are_whole) in
+        [(false, false), (false, true), (true, false), (true, true)]
+    {
+        let mut recording = plain.clone();
+        if hpa_is_whole {
+            recording["hpa"] = whole(&plain["hpa"]);
+        }
+        if patches_are_whole {
+            for act in recording["acted"].as_array_mut().unwrap() {
+                act["hpa"] = whole(&act["hpa"]);
+            }
+        }
+        let dir = changed(|changed| *changed = recording);
+        let (report, passed) = report(dir.path());
+        let forms = (hpa_is_whole, patches_are_whole);
+        assert!(passed, "{forms:?}: {report}");
+        assert_eq!(report["differences"], json!([]), "{forms:?}");
+    }
+}
+
+#[test]
+fn the_share_that_must_agree_is_a_percentage() {
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+    let parse = |text: &str| {
+        let flag = format!("--min-agreement={text}");
+        Line::try_parse_from(["replay", &flag, "file.json"])
+    };
+    for text in ["0", "99.5", "100"] {
+        assert_eq!(
+            parse(text).unwrap().args.min_agreement,
+            text.parse::<f64>().unwrap()
+        );
+    }
+    for text in ["-0.1", "100.1", "NaN", "inf", "most", ""] {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(
+            error.contains("must be a number from 0 to 100, in per cent"),
+            "{text}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_replay_of_nothing_has_an_exit_code_of_its_own() {
+    let mut out = Vec::new();
+    let code = run(&args(Path::new("/nowhere/to/be/found.json")), &mut out).unwrap();
+    assert_eq!(code, ExitCode::from(2));
 }

@@ -69,125 +69,70 @@ fn reason(condition: Option<&Condition>) -> Option<Reason> {
     condition.map(|condition| condition.reason)
 }
 
+/// Holds what [`sync`] decides, given replicas, those added within the period and those wanted, against an example.
+fn assert_cut(number: u32, spec: Spec, given: (i32, i32, i32), desired: i32, limited: Reason) {
+    let (current, changed, wanted) = given;
+    let decision = sync(spec, current, changed, wanted);
+    assert_eq!(decision.desired, desired, "example {number}");
+    let condition = decision.conditions.scaling_limited.unwrap();
+    assert_eq!(condition.reason, limited, "example {number}");
+    let is_cut = limited != Reason::DesiredWithinRange;
+    assert_eq!(condition.status, is_cut, "example {number}");
+}
+
 #[test]
-fn bounds_and_rates_cut_what_is_wanted() {
-    use PolicyUnit::{Percent, Pods};
-    use Reason::{
-        DesiredWithinRange, ScaleDownLimit, ScaleUpLimit, TooFewReplicas, TooManyReplicas,
-    };
-    let empty = Some(Behavior::default());
-    let two_up = up(Select::Max, &[(Pods, 100, 15), (Percent, 100, 15)]);
-    let two_down = [(Pods, 4, 15), (Percent, 50, 15)];
-    // number, spec, replicas, added within the period, wanted, decided, reason
-    for (number, spec, current, changed, wanted, desired, limited) in [
-        (52, spec(1, 20, None), 1, 0, 9, 4, ScaleUpLimit),
-        (53, spec(1, 20, None), 3, 0, 9, 6, ScaleUpLimit),
-        (54, spec(1, 15, None), 10, 0, 30, 15, TooManyReplicas),
-        (55, spec(2, 20, None), 4, 0, 0, 2, TooFewReplicas),
-        (58, spec(1, 20, empty.clone()), 1, 0, 9, 5, ScaleUpLimit),
-        (59, spec(1, 100, empty), 10, 0, 50, 20, ScaleUpLimit),
-        (60, spec(1, 1000, two_up), 10, 0, 500, 110, ScaleUpLimit),
-        (
-            61,
-            spec(1, 2000, up(Select::Max, &[(Percent, 1, 15)])),
-            3,
-            0,
-            1000,
-            4,
-            ScaleUpLimit,
-        ),
-        (
-            62,
-            spec(1, 1000, up(Select::Max, &[(Pods, 5, 120)])),
-            100,
-            15,
-            500,
-            100,
-            ScaleUpLimit,
-        ),
-        (
-            63,
-            spec(1, 1000, up(Select::Max, &[(Percent, 200, 120)])),
-            100,
-            15,
-            500,
-            255,
-            ScaleUpLimit,
-        ),
-        (
-            64,
-            spec(1, 20, down(Select::Max, &[(Percent, 10, 15)])),
-            5,
-            0,
-            1,
-            4,
-            ScaleDownLimit,
-        ),
-        (
-            65,
-            spec(1, 1000, down(Select::Max, &[(Percent, 50, 120)])),
-            100,
-            -12,
-            0,
-            56,
-            ScaleDownLimit,
-        ),
-        (
-            66,
-            spec(1, 1000, down(Select::Max, &[(Percent, 10, 120)])),
-            100,
-            -30,
-            0,
-            100,
-            ScaleDownLimit,
-        ),
-        (
-            67,
-            spec(1, 20, down(Select::Min, &two_down)),
-            20,
-            0,
-            1,
-            16,
-            ScaleDownLimit,
-        ),
-        (
-            67,
-            spec(1, 20, down(Select::Max, &two_down)),
-            20,
-            0,
-            1,
-            10,
-            ScaleDownLimit,
-        ),
-        (
-            68,
-            spec(1, 20, down(Select::Disabled, &two_down)),
-            10,
-            0,
-            2,
-            10,
-            ScaleDownLimit,
-        ),
-        (
-            0,
-            spec(1, 20, down(Select::Max, &two_down)),
-            20,
-            0,
-            17,
-            17,
-            DesiredWithinRange,
-        ),
+fn bounds_and_default_rates_cut_what_is_wanted() {
+    use Reason::{ScaleUpLimit, TooFewReplicas, TooManyReplicas};
+    let empty = || Some(Behavior::default());
+    for (number, spec, given, desired, limited) in [
+        (52, spec(1, 20, None), (1, 0, 9), 4, ScaleUpLimit),
+        (53, spec(1, 20, None), (3, 0, 9), 6, ScaleUpLimit),
+        (54, spec(1, 15, None), (10, 0, 30), 15, TooManyReplicas),
+        (55, spec(2, 20, None), (4, 0, 0), 2, TooFewReplicas),
+        (58, spec(1, 20, empty()), (1, 0, 9), 5, ScaleUpLimit),
+        (59, spec(1, 100, empty()), (10, 0, 50), 20, ScaleUpLimit),
     ] {
-        let decision = sync(spec, current, changed, wanted);
-        assert_eq!(decision.desired, desired, "example {number}");
-        let condition = decision.conditions.scaling_limited.unwrap();
-        assert_eq!(condition.reason, limited, "example {number}");
-        assert_eq!(
-            condition.status,
-            limited != DesiredWithinRange,
-            "example {number}"
-        );
+        assert_cut(number, spec, given, desired, limited);
     }
+}
+
+#[test]
+fn policies_cut_what_is_added() {
+    use PolicyUnit::{Percent, Pods};
+    for (number, policies, given, desired) in [
+        (
+            60,
+            &[(Pods, 100, 15), (Percent, 100, 15)][..],
+            (10, 0, 500),
+            110,
+        ),
+        (61, &[(Percent, 1, 15)], (3, 0, 1000), 4),
+        (62, &[(Pods, 5, 120)], (100, 15, 500), 100),
+        (63, &[(Percent, 200, 120)], (100, 15, 500), 255),
+    ] {
+        let spec = spec(1, 2000, up(Select::Max, policies));
+        assert_cut(number, spec, given, desired, Reason::ScaleUpLimit);
+    }
+}
+
+#[test]
+fn policies_cut_what_is_removed() {
+    use PolicyUnit::{Percent, Pods};
+    use Select::{Disabled, Max, Min};
+    let two = &[(Pods, 4, 15), (Percent, 50, 15)][..];
+    for (number, select, policies, given, desired) in [
+        (64, Max, &[(Percent, 10, 15)][..], (5, 0, 1), 4),
+        (65, Max, &[(Percent, 50, 120)], (100, -12, 0), 56),
+        (66, Max, &[(Percent, 10, 120)], (100, -30, 0), 100),
+        (67, Min, two, (20, 0, 1), 16),
+        (67, Max, two, (20, 0, 1), 10),
+        (68, Disabled, two, (10, 0, 2), 10),
+    ] {
+        let spec = spec(1, 1000, down(select, policies));
+        assert_cut(number, spec, given, desired, Reason::ScaleDownLimit);
+    }
+    let spec = spec(1, 20, down(Max, two));
+    assert_cut(0, spec, (20, 0, 17), 17, Reason::DesiredWithinRange);
 }
 
 /// Syncs some seconds before [`NOW`], each given as (seconds, replicas, wanted), and then one at it.
@@ -289,6 +234,28 @@ fn a_rate_says_which_policy_cuts_and_when_it_frees_up() {
         limited.to_string(),
         "held at 100 by the policy 5 pods in 120 s, which frees up in 60 s"
     );
+}
+
+#[test]
+fn a_direction_that_is_disabled_is_said_to_be() {
+    let two = [(PolicyUnit::Pods, 4, 15)];
+    for (behavior, wanted, message) in [
+        (
+            down(Select::Disabled, &two),
+            2,
+            "held at 10: selectPolicy disables scaling down",
+        ),
+        (
+            up(Select::Disabled, &two),
+            15,
+            "held at 10: selectPolicy disables scaling up",
+        ),
+        (None, 50, "held at 20, as far as one sync may go"),
+    ] {
+        let decision = sync(spec(1, 100, behavior), 10, 0, wanted);
+        let condition = decision.conditions.scaling_limited.unwrap();
+        assert_eq!(condition.message, message);
+    }
 }
 
 #[test]

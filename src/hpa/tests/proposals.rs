@@ -278,7 +278,7 @@ fn a_young_pod_counts_once_a_window_lies_after_its_readiness() {
         let mut pods = pods_requesting(1000, 2, 0);
         pods[1].started = Some(started);
         pods[1].readiness = Some(Readiness {
-            ready: true,
+            status: ReadyStatus::True,
             since: NOW - Duration::from_secs(ready_for),
         });
         let answer = usage(&[500, 1500]);
@@ -298,7 +298,7 @@ fn an_old_pod_that_was_ready_once_counts_and_one_that_never_was_does_not() {
         let mut pods = pods_requesting(1000, 1, 1);
         let started = pods[1].started.unwrap();
         pods[1].readiness = Some(Readiness {
-            ready: false,
+            status: ReadyStatus::False,
             since: started + Duration::from_secs(unready_after),
         });
         let answer = usage(&[500, 1500]);
@@ -309,6 +309,59 @@ fn an_old_pod_that_was_ready_once_counts_and_one_that_never_was_does_not() {
             "unready after {unready_after} s"
         );
     }
+}
+
+#[test]
+fn the_cpu_of_a_pod_on_a_lost_node_counts_as_if_it_were_ready() {
+    let old = NOW - Duration::from_secs(3600);
+    let young = NOW - Duration::from_secs(100);
+    let just_now = NOW - Duration::from_secs(29);
+    // started, Ready since, whether False counts, whether Unknown counts
+    for (started, since, falsely, unknown) in [
+        (old, old, false, true),
+        (old, just_now, true, true),
+        (young, young, false, true),
+        // A window that began before the condition changed says nothing, whatever it changed to.
+        (young, just_now, false, false),
+    ] {
+        for (status, counts) in [
+            (ReadyStatus::False, falsely),
+            (ReadyStatus::Unknown, unknown),
+        ] {
+            let mut pods = pods_requesting(1000, 2, 0);
+            pods[1].started = Some(started);
+            pods[1].readiness = Some(Readiness { status, since });
+            let answer = usage(&[500, 1500]);
+            let got = proposal(&cpu(50), Tolerances::default(), (2, 2), pods, &answer).unwrap();
+            assert_eq!(
+                got.replicas,
+                if counts { 4 } else { 2 },
+                "{status:?} since {since}, started {started}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_pod_without_a_ready_condition_is_starting() {
+    let mut pods = pods_requesting(1000, 2, 0);
+    pods[1].readiness = None;
+    let answer = usage(&[500, 1500]);
+    let got = proposal(&cpu(50), Tolerances::default(), (2, 2), pods, &answer).unwrap();
+    assert_eq!(got.replicas, 2);
+}
+
+#[test]
+fn a_pod_of_unknown_readiness_is_not_ready_for_latency() {
+    let mut pods = pods(3, 0);
+    pods[2].readiness = Some(Readiness {
+        status: ReadyStatus::Unknown,
+        since: NOW,
+    });
+    let latency = external(Target::Value(500));
+    let answer = values(&[1000]);
+    let got = proposal(&latency, Tolerances::default(), (3, 3), pods, &answer).unwrap();
+    assert_eq!(got.replicas, 4, "2 ready pods at 2 times the target");
 }
 
 #[test]
