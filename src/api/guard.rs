@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
@@ -9,7 +10,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, Method, Version};
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
@@ -56,6 +58,11 @@ pub(super) async fn guard(
         None => run(request, next, until).await,
     };
     Status::render(&mut response, &method, indent);
+    if is_http1 && state.draining.load(Ordering::Relaxed) {
+        // The client's next request goes to another replica. On HTTP/2 the connection says so itself when it closes.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
 
     let about = response.extensions().get::<About>().copied();
     let About { metric, age } = about.unwrap_or_default();

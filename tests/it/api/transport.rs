@@ -340,6 +340,35 @@ async fn a_drain_finishes_what_is_under_way_and_accepts_nobody() {
 }
 
 #[tokio::test]
+async fn answers_after_the_signal_tell_http_1_clients_to_go_elsewhere() {
+    let api = Api::start().await;
+    let http1 = client_builder(api.cert.ca_pem()).http1_only();
+    let http1 = http1.build().expect("a client");
+    let get = async |client: &reqwest::Client, path| Answer::of(client.get(api.url(path))).await;
+    assert!(
+        !get(&http1, "/livez")
+            .await
+            .headers
+            .contains_key("connection")
+    );
+    api.state.drain();
+    for path in ["/livez", GROUP_VERSION_PATH, "/nowhere"] {
+        let answer = get(&http1, path).await;
+        assert_eq!(answer.header("connection"), "close", "{path}");
+        let answer = get(&api.client, path).await;
+        assert!(
+            !answer.headers.contains_key("connection"),
+            "{path} on HTTP/2"
+        );
+    }
+    assert_eq!(
+        api.counts.accepted.load(Ordering::Relaxed),
+        4,
+        "3 of HTTP/1.1"
+    );
+}
+
+#[tokio::test]
 async fn a_drain_closes_idle_connections_at_once() {
     let mut api = Api::start().await;
     assert_eq!(api.get("/livez").await.code, 200);
