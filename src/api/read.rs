@@ -170,18 +170,11 @@ impl<'a> Value<'a> {
         Some(Self {
             metric_name,
             metric_labels: Labels(&item.labels),
-            timestamp: whole_seconds(item.at),
+            timestamp: reply::whole_seconds(item.at),
             window: (0 < window).then_some(window),
             value: quantity::from_value(item.value)?,
         })
     }
-}
-
-/// RFC 3339 in UTC, in whole seconds as Kubernetes writes times: `2026-08-22T10:15:30Z`.
-fn whole_seconds(at: Timestamp) -> Option<String> {
-    let second = at.ms().div_euclid(1000);
-    let at = jiff::Timestamp::from_second(second).ok()?;
-    Some(at.to_string())
 }
 
 impl Serialize for Labels<'_> {

@@ -9,6 +9,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, USER_AGENT,
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::Serialize;
 
+use crate::model::time::Timestamp;
+
 use super::query;
 
 /// Plain JSON, without parameters, as Kubernetes' own servers write it.
@@ -156,6 +158,13 @@ pub(super) fn wants_indent(uri: &Uri, headers: &HeaderMap) -> bool {
                 .any(|prefix| agent.as_bytes().starts_with(prefix))
         }),
     }
+}
+
+/// RFC 3339 in UTC, in whole seconds as Kubernetes writes times: `2026-08-22T10:15:30Z`.
+pub(super) fn whole_seconds(at: Timestamp) -> Option<String> {
+    let second = at.ms().div_euclid(1000);
+    let at = jiff::Timestamp::from_second(second).ok()?;
+    Some(at.to_string())
 }
 
 /// One line of a health report.

@@ -16,9 +16,12 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::AsyncReadExt;
+use tracing::field::display;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::model::time::Timestamp;
+
+use super::reply::whole_seconds;
 
 mod self_signed;
 
@@ -187,7 +190,8 @@ impl ServingCert {
             match self.reload().await {
                 Ok(changed) => {
                     if changed || broken {
-                        tracing::info!(not_after = %self.not_after(), "Serving certificate loaded");
+                        let not_after = whole_seconds(self.not_after()).map(display);
+                        tracing::info!(not_after, "Serving certificate loaded");
                     }
                     broken = false;
                 }

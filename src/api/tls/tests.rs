@@ -59,6 +59,33 @@ async fn a_replaced_pair_is_used_and_an_unchanged_one_is_left_alone() {
 }
 
 #[tokio::test]
+async fn the_log_says_the_date_on_which_a_new_certificate_expires() {
+    let mounted = Mounted::new(&pair());
+    let cert = mounted.load().await.expect("a sound pair");
+    let (chain, key) = pair();
+    mounted.write("tls.crt", &chain);
+    mounted.write("tls.key", &key);
+    let log = std::fs::File::create(mounted.path("log")).expect("a file");
+    let subscriber = tracing_subscriber::fmt().with_writer(Arc::new(log));
+    let guard = tracing::subscriber::set_default(subscriber.with_ansi(false).finish());
+    let logged = || std::fs::read_to_string(mounted.path("log")).expect("a file");
+    let line = async {
+        while !logged().ends_with('\n') {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = cert.follow(Duration::from_millis(1)) => {}
+        () = line => {}
+        () = tokio::time::sleep(Duration::from_secs(10)) => {}
+    }
+    drop(guard);
+    // What the library that makes it writes when nobody says a date.
+    let said = logged();
+    assert!(said.contains("not_after=4096-01-01T00:00:00Z"), "{said}");
+}
+
+#[tokio::test]
 async fn a_pair_that_is_half_replaced_keeps_the_last_good_one() {
     let mounted = Mounted::new(&pair());
     let cert = mounted.load().await.expect("a sound pair");
