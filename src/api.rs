@@ -133,7 +133,8 @@ impl AppState {
         self
     }
 
-    /// Makes `/readyz` fail, so that no new connections are sent here while the old ones are served out.
+    /// Makes `/readyz` fail, so that no new connections are sent here while the old ones are served out, and closes each
+    /// HTTP/1.1 connection after its next answer.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
