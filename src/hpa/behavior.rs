@@ -378,7 +378,7 @@ impl fmt::Display for Limited {
             (Reason::ScaleUpLimit, ..) if self.disabled => {
                 write!(f, "held at {to}: selectPolicy disables scaling up")
             }
-            (_, ..) if self.disabled => {
+            _ if self.disabled => {
                 write!(f, "held at {to}: selectPolicy disables scaling down")
             }
             (_, Some(policy), Some(left)) => {
