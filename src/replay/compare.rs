@@ -1,7 +1,7 @@
 //! A recording against the model: sync by sync, what the HPA did and what [`crate::hpa`] would have done.
 
 use super::recording::{Recording, RecordingError};
-use super::syncs::{Decided, observe, spec_at, syncs};
+use super::syncs::{Decided, check_reads, observe, spec_at, syncs};
 use crate::hpa::{Autoscaler, Conditions, Decision, MetricSpec, Path};
 use crate::model::time::Timestamp;
 
@@ -51,6 +51,7 @@ impl Verdict {
 pub fn compare(recording: &Recording) -> Result<Vec<Verdict>, RecordingError> {
     let specs = recording.specs()?;
     let request = recording.cpu_request_milli()?;
+    check_reads(recording, &specs)?;
     let syncs = syncs(recording, &specs);
     let Some((_, first)) = specs.first() else {
         return Ok(Vec::new());
@@ -63,7 +64,7 @@ pub fn compare(recording: &Recording) -> Result<Vec<Verdict>, RecordingError> {
         {
             autoscaler.set_spec(spec.clone());
         }
-        let observed = observe(recording, request, autoscaler.spec(), sync)?;
+        let observed = observe(recording, request, autoscaler.spec(), sync);
         let decision = autoscaler.decide(sync.at, &observed);
         let scaled_to = match sync.decided {
             Decided::Replicas(replicas) => replicas,

@@ -131,8 +131,8 @@ pub enum RecordingError {
     /// `cpu_request` is no quantity.
     #[error("in cpu_request")]
     CpuRequest(#[from] QuantityError),
-    /// A metric was read that the HPA does not have.
-    #[error("in reads: {metric} was read at {at} s, but is no metric of the HPA then")]
+    /// A metric was read that the HPA never had.
+    #[error("in reads: {metric} was read at {at} s, but the HPA never had such a metric")]
     UnknownMetric {
         /// Its name.
         metric: String,

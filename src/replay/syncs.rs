@@ -108,28 +108,46 @@ pub fn spec_at(specs: &[(Timestamp, Spec)], t: Timestamp) -> Option<&Spec> {
         .map(|(_, spec)| spec)
 }
 
-/// What the HPA saw in `sync`, its pods requesting `request` thousandths of a core each.
+/// Checks that every metric that was read is one of the `specs`: a misspelt name would look like a metric that failed.
 ///
 /// # Errors
 ///
-/// A read of a metric that `spec` does not have.
+/// The first read that is of none.
+pub fn check_reads(
+    recording: &Recording,
+    specs: &[(Timestamp, Spec)],
+) -> Result<(), RecordingError> {
+    let is_known = |read: &Read| {
+        let mut metrics = specs.iter().flat_map(|(_, spec)| &spec.metrics);
+        metrics.any(|metric| is_named(metric, &read.metric))
+    };
+    match recording.reads.iter().find(|read| !is_known(read)) {
+        None => Ok(()),
+        Some(read) => Err(RecordingError::UnknownMetric {
+            metric: read.metric.clone(),
+            at: read.t.timestamp(),
+        }),
+    }
+}
+
+/// What the HPA saw in `sync`, its pods requesting `request` thousandths of a core each.
 pub fn observe(
     recording: &Recording,
     request: Option<i64>,
     spec: &Spec,
     sync: &Sync<'_>,
-) -> Result<Observation, RecordingError> {
+) -> Observation {
     let (spec_replicas, status_replicas) = recording.replicas_before(sync.began);
     let pods = recording
         .pods
         .iter()
         .filter_map(|life| pod_at(life, request, sync.at));
-    Ok(Observation {
+    Observation {
         spec_replicas,
         status_replicas,
         pods: pods.collect(),
-        answers: answers(spec, sync)?,
-    })
+        answers: answers(spec, sync),
+    }
 }
 
 /// The changes of the wanted replicas, and whose they were.
@@ -225,11 +243,9 @@ fn pod_at(life: &PodLife, request: Option<i64>, t: Timestamp) -> Option<Pod> {
 }
 
 /// What the HPA was answered, in the order of its metrics.
-///
-/// # Errors
-///
-/// A read that no metric of `spec` asked for: passed over, a misspelt name would look like a metric that failed.
-fn answers(spec: &Spec, sync: &Sync<'_>) -> Result<Vec<Result<Answer, String>>, RecordingError> {
+/// A read that no metric of `spec` asked for is passed over: just after its spec was patched, an HPA may still read by
+/// the one before.
+fn answers(spec: &Spec, sync: &Sync<'_>) -> Vec<Result<Answer, String>> {
     let mut unused: Vec<&Read> = sync.reads.iter().collect();
     let answer_for = |metric: &MetricSpec| {
         let found = unused
@@ -245,14 +261,7 @@ fn answers(spec: &Spec, sync: &Sync<'_>) -> Result<Vec<Result<Answer, String>>, 
             }
         }
     };
-    let answers = spec.metrics.iter().map(answer_for).collect();
-    match unused.first() {
-        None => Ok(answers),
-        Some(read) => Err(RecordingError::UnknownMetric {
-            metric: read.metric.clone(),
-            at: read.t.timestamp(),
-        }),
-    }
+    spec.metrics.iter().map(answer_for).collect()
 }
 
 fn items(value: &Value) -> Result<Vec<i64>, String> {

@@ -251,11 +251,11 @@ fn a_request_that_is_no_quantity_is_refused() {
 }
 
 #[test]
-fn a_read_of_a_metric_that_the_hpa_does_not_have_is_refused() {
+fn a_read_of_a_metric_that_the_hpa_never_had_is_refused() {
     let error = refused(|recording| recording["reads"][1]["metric"] = json!("latency"));
     assert_eq!(
         error,
-        "in reads: latency was read at 30.579 s, but is no metric of the HPA then"
+        "in reads: latency was read at 30.579 s, but the HPA never had such a metric"
     );
 }
 
