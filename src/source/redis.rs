@@ -154,7 +154,8 @@ async fn read_over(spec: &RedisSpec, link: &mut Link) -> Result<(Reading, Depth)
         let replies = replies
             .try_into()
             .map_err(|_| Failure::new(FailureReason::Malformed, "answers are missing"))?;
-        depth = server::read(server, replies, &mut reading)?;
+        let ours = backlog::commands(&spec.backlog);
+        depth = server::read(server, &ours, replies, &mut reading)?;
     }
     if let Some(reported) = &spec.reported {
         reported::read(reported, link, &mut reading).await?;

@@ -1,10 +1,12 @@
 //! The requests a Redis server itself answers: rate and time from `INFO commandstats`, quantiles from
 //! `LATENCY HISTOGRAM`, one series a command. Pure: replies in, series out.
 //!
-//! Our own reads of backlogs and reported keys (`LLEN`, `GETRANGE`, ...) count among the server's, which cannot tell them
-//! from an app's; they are a handful an interval. Time a client waits in a blocking command is no part of either source.
+//! A server cannot tell our own reads of backlogs (`TYPE`, `LLEN`, ...) from an app's, and an idle one would never come to
+//! rest. So the commands that the backlogs of the same source may send are left out, an app's calls of them included,
+//! unless `commands` names them; those that other sources send to the same server do count. Time a client waits in a
+//! blocking command is no part of either source.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use redis::Value;
@@ -113,12 +115,13 @@ const fn bounds_us() -> [u32; 20] {
     bounds
 }
 
-/// Adds the series of all wanted commands. A line that cannot be read costs that line and is counted.
+/// Adds the series of all wanted commands; `ours` are those that this source sends itself. A line that cannot be read costs that line and is counted.
 ///
 /// # Errors
 /// The refusal of `INFO`, or `malformed`. A refused `LATENCY HISTOGRAM` is no error: means are left.
 pub(super) fn read(
     server: &ServerRead,
+    ours: &BTreeSet<&str>,
     replies: [Reply; 3],
     reading: &mut Reading,
 ) -> Result<Depth, Failure> {
@@ -137,7 +140,7 @@ pub(super) fn read(
             reading.bad_lines += 1;
             continue;
         };
-        if server.wants(command.name) {
+        if server.wants(command.name, ours) {
             add_series(&command, histograms.as_ref(), reading);
         }
     }
@@ -191,14 +194,14 @@ fn series_key(command: &str) -> u64 {
 }
 
 impl ServerRead {
-    fn wants(&self, command: &str) -> bool {
+    fn wants(&self, command: &str, ours: &BTreeSet<&str>) -> bool {
         let is_of = |name: &str| {
             let family = command.split('|').next().unwrap_or(command);
             name.eq_ignore_ascii_case(command) || name.eq_ignore_ascii_case(family)
         };
         match &self.commands {
             Some(commands) => commands.iter().any(|name| is_of(name)),
-            None => !ADMINISTRATION.iter().any(|name| is_of(name)),
+            None => !ADMINISTRATION.iter().chain(ours).any(|name| is_of(name)),
         }
     }
 }
@@ -340,7 +343,7 @@ mod tests {
     ) -> Result<(Reading, Depth), Failure> {
         let mut reading = Reading::default();
         let replies = [Ok(bulk(stats)), Ok(bulk(tracking)), histograms];
-        let depth = read(server, replies, &mut reading)?;
+        let depth = read(server, &BTreeSet::new(), replies, &mut reading)?;
         Ok((reading, depth))
     }
 
@@ -408,6 +411,26 @@ mod tests {
         assert_eq!(counts(Some(&["get"])), [3.0]);
         assert_eq!(counts(Some(&["xgroup", "PING"])), [1.0, 2.0]);
         assert_eq!(counts(Some(&["xgroup|destroy"])), [0.0; 0]);
+    }
+
+    #[test]
+    fn what_we_send_ourselves_is_left_out_unless_named() {
+        let stats = "cmdstat_type:calls=9,usec=36\r\ncmdstat_xinfo|groups:calls=8,usec=1\r\n\
+                     cmdstat_get:calls=3,usec=1\r\n";
+        let counts = |commands: Option<Vec<String>>| -> Vec<f64> {
+            let mut reading = Reading::default();
+            let replies = [
+                Ok(bulk(stats)),
+                Ok(bulk(TRACKING)),
+                Ok(Value::Array(vec![])),
+            ];
+            let ours = BTreeSet::from(["TYPE", "XINFO"]);
+            read(&ServerRead { commands }, &ours, replies, &mut reading).unwrap();
+            reading.series.iter().map(|series| series.count).collect()
+        };
+        assert_eq!(counts(None), [3.0]);
+        let named = vec!["type".to_owned(), "xinfo|groups".to_owned()];
+        assert_eq!(counts(Some(named)), [9.0, 8.0]);
     }
 
     #[test]

@@ -58,7 +58,8 @@ pub struct Connection {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ServerRead {
     /// Only these commands (`get`, `xread`; `xgroup` stands for all its subcommands, `xgroup|create` for one). Absent:
-    /// every command except those that administer the server.
+    /// every command except those that administer the server and those that the backlogs of the same source are read
+    /// with.
     pub commands: Option<Vec<String>>,
 }
 
