@@ -90,6 +90,14 @@ pub(super) enum Depth {
     MeanOnly,
 }
 
+/// What the log may have to say of a read.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Findings {
+    pub(super) depth: Depth,
+    /// Of the commands that were asked for, those without a line: never called since the server started, or misspelt.
+    pub(super) never_called: Vec<String>,
+}
+
 /// One command's line of `INFO commandstats`.
 struct CommandStats<'t> {
     name: &'t str,
@@ -124,7 +132,7 @@ pub(super) fn read(
     ours: &BTreeSet<&str>,
     replies: [Reply; 3],
     reading: &mut Reading,
-) -> Result<Depth, Failure> {
+) -> Result<Findings, Failure> {
     let [stats, tracking, histograms] = replies;
     let stats = text(stats?, &Request::CommandStats)?;
     let histograms = match histograms {
@@ -132,6 +140,7 @@ pub(super) fn read(
         // A histogram that no longer grows beside calls that do would look like no traffic.
         Ok(_) | Err(_) => None,
     };
+    let mut never_called = server.commands.clone().unwrap_or_default();
     for line in stats.lines() {
         let Some(line) = line.strip_prefix("cmdstat_") else {
             continue;
@@ -140,13 +149,18 @@ pub(super) fn read(
             reading.bad_lines += 1;
             continue;
         };
+        never_called.retain(|name| !is_of(command.name, name));
         if server.wants(command.name, ours) {
             add_series(&command, histograms.as_ref(), reading);
         }
     }
-    Ok(match histograms {
+    let depth = match histograms {
         Some(_) => Depth::Histograms,
         None => Depth::MeanOnly,
+    };
+    Ok(Findings {
+        depth,
+        never_called,
     })
 }
 
@@ -193,15 +207,20 @@ fn series_key(command: &str) -> u64 {
     hasher.finish()
 }
 
+/// Whether `name` is that of `command`, or of the command whose subcommand it is.
+fn is_of(command: &str, name: &str) -> bool {
+    let family = command.split('|').next().unwrap_or(command);
+    name.eq_ignore_ascii_case(command) || name.eq_ignore_ascii_case(family)
+}
+
 impl ServerRead {
     fn wants(&self, command: &str, ours: &BTreeSet<&str>) -> bool {
-        let is_of = |name: &str| {
-            let family = command.split('|').next().unwrap_or(command);
-            name.eq_ignore_ascii_case(command) || name.eq_ignore_ascii_case(family)
-        };
         match &self.commands {
-            Some(commands) => commands.iter().any(|name| is_of(name)),
-            None => !ADMINISTRATION.iter().chain(ours).any(|name| is_of(name)),
+            Some(commands) => commands.iter().any(|name| is_of(command, name)),
+            None => !ADMINISTRATION
+                .iter()
+                .chain(ours)
+                .any(|name| is_of(command, name)),
         }
     }
 }
@@ -343,8 +362,8 @@ mod tests {
     ) -> Result<(Reading, Depth), Failure> {
         let mut reading = Reading::default();
         let replies = [Ok(bulk(stats)), Ok(bulk(tracking)), histograms];
-        let depth = read(server, &BTreeSet::new(), replies, &mut reading)?;
-        Ok((reading, depth))
+        let findings = read(server, &BTreeSet::new(), replies, &mut reading)?;
+        Ok((reading, findings.depth))
     }
 
     #[test]
@@ -411,6 +430,27 @@ mod tests {
         assert_eq!(counts(Some(&["get"])), [3.0]);
         assert_eq!(counts(Some(&["xgroup", "PING"])), [1.0, 2.0]);
         assert_eq!(counts(Some(&["xgroup|destroy"])), [0.0; 0]);
+    }
+
+    #[test]
+    fn a_command_that_was_never_called_is_found() {
+        let stats = "cmdstat_get:calls=3,usec=1\r\ncmdstat_xgroup|create:calls=1,usec=1\r\n";
+        let never_called = |names: &[&str]| {
+            let server = ServerRead {
+                commands: Some(names.iter().map(|&name| name.to_owned()).collect()),
+            };
+            let replies = [
+                Ok(bulk(stats)),
+                Ok(bulk(TRACKING)),
+                Ok(Value::Array(vec![])),
+            ];
+            let reading = &mut Reading::default();
+            read(&server, &BTreeSet::new(), replies, reading)
+                .unwrap()
+                .never_called
+        };
+        assert_eq!(never_called(&["GET", "gett", "xgroup"]), ["gett"]);
+        assert_eq!(never_called(&["xgroup|create", "get"]), [""; 0]);
     }
 
     #[test]

@@ -154,6 +154,9 @@ pub enum SpecError {
     /// `reported` without a counter and without a histogram.
     #[error("reported needs requests or histogram")]
     ReportedNothing,
+    /// `commands` without a command would count no request ever.
+    #[error("server.commands: list at least one command, or leave commands out for all")]
+    Commands,
     /// Too many backlogs.
     #[error("at most {BACKLOGS_MAX} backlogs are read of one source")]
     Backlogs,
@@ -182,6 +185,10 @@ impl RedisSpec {
         let requests = usize::from(self.server.is_some()) + usize::from(self.reported.is_some());
         if requests == 2 || (requests == 0 && self.backlog.is_empty()) {
             return Err(SpecError::Sources);
+        }
+        let commands = self.server.as_ref().and_then(|s| s.commands.as_ref());
+        if commands.is_some_and(Vec::is_empty) {
+            return Err(SpecError::Commands);
         }
         if let Some(reported) = &self.reported {
             reported.check()?;
