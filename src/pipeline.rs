@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::clock;
 use crate::config::Service;
 use crate::engine::Engine;
-use crate::engine::snapshot::Snapshot;
+use crate::engine::snapshot::{ServiceView, Snapshot, State};
 use crate::metrics::Metrics;
 use crate::model::id::ServiceId;
 use crate::model::reading::Update;
@@ -39,6 +39,22 @@ enum Event {
     Updates,
     /// Time for a snapshot.
     Tick,
+}
+
+/// What a service's bucket bounds mean for its objective.
+#[derive(PartialEq, Debug)]
+enum Bounds {
+    /// One is at the objective.
+    Exact,
+    /// None is at the objective: the nearest on its two sides, in seconds.
+    Between {
+        below: Option<f64>,
+        above: Option<f64>,
+    },
+    /// The objective is above the highest finite one, in seconds, which no quantile exceeds.
+    Beyond(f64),
+    /// Nothing is known of them now.
+    Unknown,
 }
 
 /// What the loop is wired to.
@@ -159,25 +175,134 @@ impl Heart {
     }
 
     /// Says once for each service that its slow share and its quantile near the objective are estimates, and which
-    /// bucket bound would make them exact.
+    /// bucket bound would make them exact. A service of which nothing is known now is neither worse nor mended.
     fn note_missing_bounds(&mut self, snapshot: &Snapshot) {
         let mut incomplete = Vec::new();
         for service in snapshot.services() {
-            let Some((below, above)) = service.missing_bound() else {
-                continue;
+            let was_incomplete = self.incomplete.contains(&service.id);
+            let bounds = Bounds::of(service);
+            let is_incomplete = match bounds {
+                Bounds::Exact => false,
+                Bounds::Between { .. } | Bounds::Beyond(_) => true,
+                Bounds::Unknown => was_incomplete,
             };
-            if !self.incomplete.contains(&service.id) {
-                let objective_s = service
-                    .objective
-                    .map(|objective| objective.latency.as_secs_f64());
-                warn!(service = %service.id, objective_s, below_s = below, above_s = above,
-                    "No bucket bound at the objective: the share of slow requests is an estimate. Add one to the histogram");
+            if is_incomplete != was_incomplete {
+                bounds.log(service);
             }
-            incomplete.push(service.id.clone());
-        }
-        for mended in self.incomplete.iter().filter(|id| !incomplete.contains(id)) {
-            info!(service = %mended, "The histogram has a bucket bound at the objective now, or no requests");
+            if is_incomplete {
+                incomplete.push(service.id.clone());
+            }
         }
         self.incomplete = incomplete;
+    }
+}
+
+impl Bounds {
+    fn of(service: &ServiceView) -> Self {
+        match service.missing_bound() {
+            Some((Some(highest), None)) => Self::Beyond(highest),
+            Some((below, above)) => Self::Between { below, above },
+            None if matches!(service.state, State::Unknown(_)) => Self::Unknown,
+            None => Self::Exact,
+        }
+    }
+
+    fn log(&self, service: &ServiceView) {
+        let id = &service.id;
+        let objective_s = service
+            .objective
+            .map(|objective| objective.latency.as_secs_f64());
+        match self {
+            Self::Exact => {
+                info!(service = %id, "The histogram has a bucket bound at the objective now, or no requests");
+            }
+            Self::Between { below, above } => {
+                warn!(service = %id, objective_s, below_s = below, above_s = above,
+                    "No bucket bound at the objective: the share of slow requests is an estimate. Add one to the histogram");
+            }
+            Self::Beyond(highest_s) => {
+                warn!(service = %id, objective_s,
+                    "No bucket bound above the objective: request_latency_ms can never exceed {} ms, so a breach cannot be \
+                     seen; add bounds above it", highest_s * 1000.0);
+            }
+            Self::Unknown => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Objective;
+    use crate::engine::snapshot::{Coverage, Merged};
+    use crate::model::time::Timestamp;
+
+    fn service(bounds: &[f64], objective_ms: u64) -> ServiceView {
+        ServiceView {
+            id: ServiceId::new("shop", "users"),
+            objective: Some(Objective {
+                quantile: 0.95,
+                latency: Duration::from_millis(objective_ms),
+            }),
+            at: Timestamp::default(),
+            state: State::Ok,
+            coverage: Coverage::default(),
+            windows: vec![Merged {
+                window: Duration::from_secs(30),
+                requests: 100.0,
+                busy_s: None,
+                cpu_s: None,
+                bounds: bounds.into(),
+                counts: vec![100.0; bounds.len()],
+                layouts: 1,
+            }],
+            in_flight: None,
+            backlogs: Vec::new(),
+        }
+    }
+
+    fn unknown() -> ServiceView {
+        ServiceView {
+            state: State::Unknown("its targets cannot be read".to_owned()),
+            windows: Vec::new(),
+            ..service(&[], 300)
+        }
+    }
+
+    #[test]
+    fn an_objective_between_two_bounds_is_another_matter_than_one_above_all() {
+        let bounds = [0.1, 0.25, 0.5, f64::INFINITY];
+        assert_eq!(Bounds::of(&service(&bounds, 250)), Bounds::Exact);
+        let between = Bounds::Between {
+            below: Some(0.25),
+            above: Some(0.5),
+        };
+        assert_eq!(Bounds::of(&service(&bounds, 300)), between);
+        assert_eq!(Bounds::of(&service(&bounds, 700)), Bounds::Beyond(0.5));
+        assert_eq!(Bounds::of(&unknown()), Bounds::Unknown);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_cannot_be_read_is_not_mended() {
+        let (sender, _updates) = mpsc::channel(1);
+        let mut heart = Heart {
+            engine: Engine::default(),
+            sources: Sources::new(sender),
+            metrics: Arc::new(Metrics::new(watch::channel(Arc::default()).1)),
+            services: BTreeSet::new(),
+            incomplete: Vec::new(),
+        };
+        let bounds = [0.25, 0.5, f64::INFINITY];
+        let id = service(&bounds, 300).id;
+        for (view, incomplete) in [
+            (unknown(), vec![]),
+            (service(&bounds, 300), vec![id.clone()]),
+            (unknown(), vec![id.clone()]),
+            (service(&bounds, 700), vec![id]),
+            (service(&bounds, 250), vec![]),
+        ] {
+            heart.note_missing_bounds(&Snapshot::new(Timestamp::default(), vec![view]));
+            assert_eq!(heart.incomplete, incomplete);
+        }
     }
 }

@@ -822,10 +822,17 @@ fn a_backlog_that_is_not_known_hides_only_itself() {
         value(&snapshot, "redis_backlog", &[("key", "jobs")]),
         Ok(42.0)
     );
-    assert!(matches!(
+    let why =
+        "redis_backlog of service shop/users is not known, because key events: the lag is NULL";
+    assert_eq!(
         value(&snapshot, "redis_backlog", &[("key", "events")]),
-        Err(Refusal::Absent(_))
-    ));
+        Err(Refusal::Absent(why.to_owned()))
+    );
+    let advice = format!("{why}; the other keys can be read one by one: select a key");
+    assert_eq!(
+        value(&snapshot, "redis_backlog", &[]),
+        Err(Refusal::Absent(advice))
+    );
     assert!(matches!(
         value(&snapshot, "redis_backlog", &[("key", "none")]),
         Err(Refusal::NotFound(_))

@@ -27,7 +27,7 @@ use tracing::{info, warn};
 
 use self::link::Link;
 use self::pool::Slot;
-use self::server::Depth;
+use self::server::{Depth, Findings};
 use super::schedule;
 use crate::clock;
 use crate::model::health::{Failure, FailureReason};
@@ -64,6 +64,8 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 struct Told {
     failing: Option<FailureReason>,
     mean_only: bool,
+    /// Whether the commands that were never called are told: once, since a rare one may come at any time.
+    never_called: bool,
 }
 
 /// Reads one target until `stop`, once an interval, the first time after a part of the interval that differs from target
@@ -101,7 +103,7 @@ async fn attempt(
     spec: &RedisSpec,
     pool: &Pool,
     slot: &mut Option<Arc<Slot>>,
-) -> Result<(Reading, Depth), Failure> {
+) -> Result<(Reading, Findings), Failure> {
     let slot = match slot {
         Some(slot) => slot,
         None => slot.insert(pool.slot(&spec.connection)?),
@@ -118,7 +120,7 @@ async fn attempt(
 
 /// One read over the server's connection. It is taken out of its slot meanwhile, so whatever ends this early, the timeout
 /// included, closes it: no late reply can be taken for the answer to a later request.
-async fn read(spec: &RedisSpec, slot: &Slot) -> Result<(Reading, Depth), Failure> {
+async fn read(spec: &RedisSpec, slot: &Slot) -> Result<(Reading, Findings), Failure> {
     let mut held = slot.lock().await;
     if let Some(mut link) = held.take().filter(Link::is_fit) {
         match read_over(spec, &mut link).await {
@@ -145,25 +147,33 @@ fn worth_keeping<T>(link: Link, outcome: &Result<T, Failure>) -> Option<Link> {
 
 /// All that the spec wants. Requests that cannot be read fail the whole read, since a reading without them would look
 /// like no traffic; a backlog that cannot be read fails alone.
-async fn read_over(spec: &RedisSpec, link: &mut Link) -> Result<(Reading, Depth), Failure> {
+async fn read_over(spec: &RedisSpec, link: &mut Link) -> Result<(Reading, Findings), Failure> {
     link.begin().await?;
     let mut reading = Reading::default();
-    let mut depth = Depth::Histograms;
+    let mut findings = Findings {
+        depth: Depth::Histograms,
+        never_called: Vec::new(),
+    };
     if let Some(server) = &spec.server {
         let replies = link.ask(&server::REQUESTS).await?;
         let replies = replies
             .try_into()
             .map_err(|_| Failure::new(FailureReason::Malformed, "answers are missing"))?;
-        depth = server::read(server, replies, &mut reading)?;
+        let ours = backlog::commands(&spec.backlog);
+        findings = server::read(server, &ours, replies, &mut reading)?;
     }
     if let Some(reported) = &spec.reported {
         reported::read(reported, link, &mut reading).await?;
     }
     reading.backlogs = backlog::read(&spec.backlog, link).await?;
-    Ok((reading, depth))
+    Ok((reading, findings))
 }
 
-fn update(spec: &RedisSpec, took: Duration, outcome: Result<(Reading, Depth), Failure>) -> Update {
+fn update(
+    spec: &RedisSpec,
+    took: Duration,
+    outcome: Result<(Reading, Findings), Failure>,
+) -> Update {
     let target = spec.target.clone();
     let at = clock::now();
     match outcome {
@@ -186,9 +196,8 @@ fn update(spec: &RedisSpec, took: Duration, outcome: Result<(Reading, Depth), Fa
 }
 
 impl Told {
-    fn log(&mut self, spec: &RedisSpec, outcome: &Result<(Reading, Depth), Failure>) {
+    fn log(&mut self, spec: &RedisSpec, outcome: &Result<(Reading, Findings), Failure>) {
         let target = &spec.target;
-        let address = spec.connection.address();
         let failing = outcome.as_ref().err().map(|failure| failure.reason);
         match outcome {
             Err(failure) if self.failing != failing => {
@@ -198,17 +207,27 @@ impl Told {
             Ok(_) | Err(_) => {}
         }
         self.failing = failing;
-        if let Ok((_, depth)) = outcome {
-            let mean_only = *depth == Depth::MeanOnly;
-            if mean_only && !self.mean_only {
-                warn!(
-                    %target,
-                    %address,
-                    "Redis keeps no latency histograms (older than 7.0, latency-tracking is off, or LATENCY HISTOGRAM is \
-                     not permitted): rate and mean only, no quantiles"
-                );
-            }
-            self.mean_only = mean_only;
+        if let Ok((_, findings)) = outcome {
+            self.log_findings(spec, findings);
         }
+    }
+
+    fn log_findings(&mut self, spec: &RedisSpec, findings: &Findings) {
+        let target = &spec.target;
+        let mean_only = findings.depth == Depth::MeanOnly;
+        if mean_only && !self.mean_only {
+            warn!(
+                %target,
+                address = %spec.connection.address(),
+                "Redis keeps no latency histograms (older than 7.0, latency-tracking is off, or LATENCY HISTOGRAM is \
+                 not permitted): rate and mean only, no quantiles"
+            );
+        }
+        self.mean_only = mean_only;
+        if !self.never_called && !findings.never_called.is_empty() {
+            let commands = findings.never_called.join(", ");
+            warn!(%target, "No command {commands} was called since the server started: check server.commands");
+        }
+        self.never_called = true;
     }
 }

@@ -376,6 +376,11 @@ fn what_redis_is_asked_for_is_checked() {
             "spec.source.redis: a redis source needs server, reported or backlog, and not both server and reported",
         ),
         (
+            redis(&["server: {commands: []}"]),
+            6,
+            "spec.source.redis: server.commands: list at least one command, or leave commands out for all",
+        ),
+        (
             redis(&["reported: {sum: s}"]),
             6,
             "spec.source.redis: reported needs requests or histogram",

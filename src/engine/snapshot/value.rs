@@ -7,7 +7,7 @@ use crate::model::selector::{Operator, Requirement, Selector};
 use crate::model::time::Timestamp;
 
 use super::latency::{Quantile, latency, slow_share};
-use super::{ServiceView, State};
+use super::{BacklogView, ServiceView, State};
 
 /// What can be read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -317,37 +317,43 @@ fn read_backlogs(
         .iter()
         .filter(|r| r.key == "key")
         .collect();
-    let mut items = Vec::new();
-    for service in services {
-        for backlog in service
-            .backlogs
-            .iter()
-            .filter(|backlog| of_key.iter().all(|r| r.matches(Some(&backlog.key))))
-        {
-            let absent = |why: &str| {
-                Refusal::absent(metric, service, &format!("key {}: {why}", backlog.key))
-            };
-            let value = backlog
-                .items
-                .as_ref()
-                .map_err(|failure| absent(failure.reason.as_str()))?;
-            let value = Some(*value)
-                .filter(|items| items.is_finite() && 0.0 <= *items)
-                .ok_or_else(|| absent("not a count"))?;
-            let labels = vec![
-                ("key", Arc::clone(&backlog.key)),
-                ("service", Arc::clone(&service.id.name)),
-            ];
-            items.push(Item {
-                labels,
-                at: service.at,
-                window: Duration::ZERO,
-                value,
-            });
-        }
-    }
-    if !items.is_empty() {
-        return Ok(items);
+    let selected: Vec<(&ServiceView, &BacklogView)> = services
+        .iter()
+        .flat_map(|service| service.backlogs.iter().map(|backlog| (*service, backlog)))
+        .filter(|(_, backlog)| of_key.iter().all(|r| r.matches(Some(&backlog.key))))
+        .collect();
+    // One absent item makes the whole answer absent, so whoever reads several should know how to read the others.
+    let advice = if 1 < selected.len() {
+        "; the other keys can be read one by one: select a key"
+    } else {
+        ""
+    };
+    let item = |(service, backlog): &(&ServiceView, &BacklogView)| {
+        let absent = |why: &str| {
+            let why = format!("key {}: {why}{advice}", backlog.key);
+            Refusal::absent(metric, service, &why)
+        };
+        // The sentence is about the key alone: what fails with an address fails for the whole target, not here.
+        let value = backlog
+            .items
+            .as_ref()
+            .map_err(|failure| absent(&failure.message))?;
+        let value = Some(*value)
+            .filter(|items| items.is_finite() && 0.0 <= *items)
+            .ok_or_else(|| absent("not a count"))?;
+        let labels = vec![
+            ("key", Arc::clone(&backlog.key)),
+            ("service", Arc::clone(&service.id.name)),
+        ];
+        Ok(Item {
+            labels,
+            at: service.at,
+            window: Duration::ZERO,
+            value,
+        })
+    };
+    if !selected.is_empty() {
+        return selected.iter().map(item).collect();
     }
     match services.iter().find_map(|service| service.unread_backlog()) {
         Some((service, why)) => Err(Refusal::absent(metric, service, &why)),

@@ -1,6 +1,8 @@
 //! How many items wait under a key. Each backlog is a short conversation, from one request to the next by the reply
 //! before; all backlogs of a target hold theirs in the same pipelines. One that fails costs itself only.
 
+use std::collections::BTreeSet;
+
 use redis::Value;
 
 use super::fault;
@@ -14,6 +16,9 @@ use crate::model::reading::Backlog;
 
 /// The longest label value Kubernetes accepts in a selector.
 const LABEL_BYTES_MAX: usize = 63;
+
+/// The types that have a length or a number, as `TYPE` names them.
+const TYPES: [&str; 6] = ["list", "set", "zset", "hash", "stream", "string"];
 
 /// What to do next about one backlog.
 #[derive(Debug)]
@@ -81,6 +86,24 @@ pub fn label_from_key(key: &str) -> String {
         "" => "key".to_owned(),
         label => label.to_owned(),
     }
+}
+
+/// Every command that reading these may send, by its first word. It does not depend on what the keys hold now, so that
+/// what is left out of the server's requests stays the same from read to read.
+pub(super) fn commands(reads: &[BacklogRead]) -> BTreeSet<&'static str> {
+    let word = |request: &Request<'_>| request.name().split(' ').next();
+    let mut commands = BTreeSet::new();
+    for read in reads {
+        let first = first(read);
+        commands.extend(word(&first));
+        if matches!(first, Request::Type(_)) {
+            commands.extend(TYPES.iter().filter_map(|kind| match from_type(read, kind) {
+                Step::Ask(request) => word(&request),
+                Step::Done(_) => None,
+            }));
+        }
+    }
+    commands
 }
 
 fn first(read: &BacklogRead) -> Request<'_> {
@@ -274,6 +297,22 @@ mod tests {
             outcome(Measure::Auto, "ReJSON-RL"),
             Err(FailureReason::NotFound)
         );
+    }
+
+    #[test]
+    fn the_commands_that_may_be_sent_follow_from_the_measure() {
+        let group = || "workers".to_owned();
+        for (measure, expected) in [
+            (Measure::Auto, "GETRANGE HLEN LLEN SCARD TYPE XLEN ZCARD"),
+            (Measure::Length, "HLEN LLEN SCARD TYPE XLEN ZCARD"),
+            (Measure::Number, "GETRANGE"),
+            (Measure::Pending { group: group() }, "XPENDING"),
+            (Measure::Lag { group: group() }, "XINFO"),
+        ] {
+            let commands: Vec<_> = commands(&[read_of(measure)]).into_iter().collect();
+            assert_eq!(commands.join(" "), expected);
+        }
+        assert!(commands(&[]).is_empty());
     }
 
     #[test]

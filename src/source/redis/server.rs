@@ -1,10 +1,12 @@
 //! The requests a Redis server itself answers: rate and time from `INFO commandstats`, quantiles from
 //! `LATENCY HISTOGRAM`, one series a command. Pure: replies in, series out.
 //!
-//! Our own reads of backlogs and reported keys (`LLEN`, `GETRANGE`, ...) count among the server's, which cannot tell them
-//! from an app's; they are a handful an interval. Time a client waits in a blocking command is no part of either source.
+//! A server cannot tell our own reads of backlogs (`TYPE`, `LLEN`, ...) from an app's, and an idle one would never come to
+//! rest. So the commands that the backlogs of the same source may send are left out, an app's calls of them included,
+//! unless `commands` names them; those that other sources send to the same server do count. Time a client waits in a
+//! blocking command is no part of either source.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use redis::Value;
@@ -88,6 +90,14 @@ pub(super) enum Depth {
     MeanOnly,
 }
 
+/// What the log may have to say of a read.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Findings {
+    pub(super) depth: Depth,
+    /// Of the commands that were asked for, those without a line: never called since the server started, or misspelt.
+    pub(super) never_called: Vec<String>,
+}
+
 /// One command's line of `INFO commandstats`.
 struct CommandStats<'t> {
     name: &'t str,
@@ -113,15 +123,16 @@ const fn bounds_us() -> [u32; 20] {
     bounds
 }
 
-/// Adds the series of all wanted commands. A line that cannot be read costs that line and is counted.
+/// Adds the series of all wanted commands; `ours` are those that this source sends itself. A line that cannot be read costs that line and is counted.
 ///
 /// # Errors
 /// The refusal of `INFO`, or `malformed`. A refused `LATENCY HISTOGRAM` is no error: means are left.
 pub(super) fn read(
     server: &ServerRead,
+    ours: &BTreeSet<&str>,
     replies: [Reply; 3],
     reading: &mut Reading,
-) -> Result<Depth, Failure> {
+) -> Result<Findings, Failure> {
     let [stats, tracking, histograms] = replies;
     let stats = text(stats?, &Request::CommandStats)?;
     let histograms = match histograms {
@@ -129,6 +140,7 @@ pub(super) fn read(
         // A histogram that no longer grows beside calls that do would look like no traffic.
         Ok(_) | Err(_) => None,
     };
+    let mut never_called = server.commands.clone().unwrap_or_default();
     for line in stats.lines() {
         let Some(line) = line.strip_prefix("cmdstat_") else {
             continue;
@@ -137,13 +149,18 @@ pub(super) fn read(
             reading.bad_lines += 1;
             continue;
         };
-        if server.wants(command.name) {
+        never_called.retain(|name| !is_of(command.name, name));
+        if server.wants(command.name, ours) {
             add_series(&command, histograms.as_ref(), reading);
         }
     }
-    Ok(match histograms {
+    let depth = match histograms {
         Some(_) => Depth::Histograms,
         None => Depth::MeanOnly,
+    };
+    Ok(Findings {
+        depth,
+        never_called,
     })
 }
 
@@ -190,15 +207,20 @@ fn series_key(command: &str) -> u64 {
     hasher.finish()
 }
 
+/// Whether `name` is that of `command`, or of the command whose subcommand it is.
+fn is_of(command: &str, name: &str) -> bool {
+    let family = command.split('|').next().unwrap_or(command);
+    name.eq_ignore_ascii_case(command) || name.eq_ignore_ascii_case(family)
+}
+
 impl ServerRead {
-    fn wants(&self, command: &str) -> bool {
-        let is_of = |name: &str| {
-            let family = command.split('|').next().unwrap_or(command);
-            name.eq_ignore_ascii_case(command) || name.eq_ignore_ascii_case(family)
-        };
+    fn wants(&self, command: &str, ours: &BTreeSet<&str>) -> bool {
         match &self.commands {
-            Some(commands) => commands.iter().any(|name| is_of(name)),
-            None => !ADMINISTRATION.iter().any(|name| is_of(name)),
+            Some(commands) => commands.iter().any(|name| is_of(command, name)),
+            None => !ADMINISTRATION
+                .iter()
+                .chain(ours)
+                .any(|name| is_of(command, name)),
         }
     }
 }
@@ -340,8 +362,8 @@ mod tests {
     ) -> Result<(Reading, Depth), Failure> {
         let mut reading = Reading::default();
         let replies = [Ok(bulk(stats)), Ok(bulk(tracking)), histograms];
-        let depth = read(server, replies, &mut reading)?;
-        Ok((reading, depth))
+        let findings = read(server, &BTreeSet::new(), replies, &mut reading)?;
+        Ok((reading, findings.depth))
     }
 
     #[test]
@@ -408,6 +430,47 @@ mod tests {
         assert_eq!(counts(Some(&["get"])), [3.0]);
         assert_eq!(counts(Some(&["xgroup", "PING"])), [1.0, 2.0]);
         assert_eq!(counts(Some(&["xgroup|destroy"])), [0.0; 0]);
+    }
+
+    #[test]
+    fn a_command_that_was_never_called_is_found() {
+        let stats = "cmdstat_get:calls=3,usec=1\r\ncmdstat_xgroup|create:calls=1,usec=1\r\n";
+        let never_called = |names: &[&str]| {
+            let server = ServerRead {
+                commands: Some(names.iter().map(|&name| name.to_owned()).collect()),
+            };
+            let replies = [
+                Ok(bulk(stats)),
+                Ok(bulk(TRACKING)),
+                Ok(Value::Array(vec![])),
+            ];
+            let reading = &mut Reading::default();
+            read(&server, &BTreeSet::new(), replies, reading)
+                .unwrap()
+                .never_called
+        };
+        assert_eq!(never_called(&["GET", "gett", "xgroup"]), ["gett"]);
+        assert_eq!(never_called(&["xgroup|create", "get"]), [""; 0]);
+    }
+
+    #[test]
+    fn what_we_send_ourselves_is_left_out_unless_named() {
+        let stats = "cmdstat_type:calls=9,usec=36\r\ncmdstat_xinfo|groups:calls=8,usec=1\r\n\
+                     cmdstat_get:calls=3,usec=1\r\n";
+        let counts = |commands: Option<Vec<String>>| -> Vec<f64> {
+            let mut reading = Reading::default();
+            let replies = [
+                Ok(bulk(stats)),
+                Ok(bulk(TRACKING)),
+                Ok(Value::Array(vec![])),
+            ];
+            let ours = BTreeSet::from(["TYPE", "XINFO"]);
+            read(&ServerRead { commands }, &ours, replies, &mut reading).unwrap();
+            reading.series.iter().map(|series| series.count).collect()
+        };
+        assert_eq!(counts(None), [3.0]);
+        let named = vec!["type".to_owned(), "xinfo|groups".to_owned()];
+        assert_eq!(counts(Some(named)), [9.0, 8.0]);
     }
 
     #[test]

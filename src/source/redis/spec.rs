@@ -58,7 +58,8 @@ pub struct Connection {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ServerRead {
     /// Only these commands (`get`, `xread`; `xgroup` stands for all its subcommands, `xgroup|create` for one). Absent:
-    /// every command except those that administer the server.
+    /// every command except those that administer the server and those that the backlogs of the same source are read
+    /// with.
     pub commands: Option<Vec<String>>,
 }
 
@@ -153,6 +154,9 @@ pub enum SpecError {
     /// `reported` without a counter and without a histogram.
     #[error("reported needs requests or histogram")]
     ReportedNothing,
+    /// `commands` without a command would count no request ever.
+    #[error("server.commands: list at least one command, or leave commands out for all")]
+    Commands,
     /// Too many backlogs.
     #[error("at most {BACKLOGS_MAX} backlogs are read of one source")]
     Backlogs,
@@ -181,6 +185,10 @@ impl RedisSpec {
         let requests = usize::from(self.server.is_some()) + usize::from(self.reported.is_some());
         if requests == 2 || (requests == 0 && self.backlog.is_empty()) {
             return Err(SpecError::Sources);
+        }
+        let commands = self.server.as_ref().and_then(|s| s.commands.as_ref());
+        if commands.is_some_and(Vec::is_empty) {
+            return Err(SpecError::Commands);
         }
         if let Some(reported) = &self.reported {
             reported.check()?;

@@ -1,9 +1,9 @@
 //! Requests: those a Redis server answers itself, and those apps report through it.
 
 use taffrail::model::health::FailureReason;
-use taffrail::source::redis::{HistogramKey, RedisSpec, ReportedRead, SumKey, Unit};
+use taffrail::source::redis::{HistogramKey, Measure, RedisSpec, ReportedRead, SumKey, Unit};
 
-use super::{Reader, only, read_once, server_spec, spec_at};
+use super::{Reader, backlog_spec, only, read_once, server_spec, spec_at};
 use crate::fixtures::redis_server::{RedisServer, Rogue, run};
 
 #[tokio::test]
@@ -289,5 +289,22 @@ async fn a_report_that_is_missing_or_not_one_fails_and_names_its_key() {
             .await
             .unwrap_err();
         assert!(!failure.message.contains("secret"), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn our_own_reads_of_a_backlog_are_no_requests_of_the_server() {
+    let server = RedisServer::start(&[]);
+    let mut client = server.client();
+    run(&mut client, "RPUSH jobs a");
+    let spec = RedisSpec {
+        server: server_spec(server.port, None).server,
+        ..backlog_spec(server.port, &[("jobs", Measure::Auto)])
+    };
+    let mut reader = Reader::start(spec);
+    for _ in 0..3 {
+        let reading = reader.next().await.unwrap();
+        assert_eq!(only(&reading).count, 1.0, "the RPUSH alone");
+        assert_eq!(reading.backlogs[0].items, Ok(1.0));
     }
 }
