@@ -21,6 +21,14 @@ const BOUNDS_S: [f64; 11] = [
 /// leaving out the requests that were given up would make a slow server look fast.
 const CLIENT_GONE: u16 = 499;
 
+/// The series that nearly every request is in. It is shown from the start, at zero: a series that appears with its first
+/// requests hides them, because a rate is the difference of two reads.
+const USUAL: Series = Series {
+    route: "/",
+    method: "GET",
+    code: 200,
+};
+
 /// The two ways to print a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
@@ -97,11 +105,11 @@ impl Format {
 }
 
 impl Metrics {
-    /// Nothing counted yet, by an app that started at `started` since the Unix epoch.
+    /// Nothing counted yet, and the usual series there at zero, by an app that started at `started` since the Unix epoch.
     pub(super) fn new(started: Duration) -> Self {
         Self {
             started,
-            latencies: Mutex::default(),
+            latencies: Mutex::new(BTreeMap::from([(USUAL, Latency::default())])),
             in_flight: AtomicU64::default(),
             refused: AtomicU64::default(),
             visits: AtomicU64::default(),
@@ -320,6 +328,27 @@ mod tests {
             "http_request_duration_seconds_count{route=\"/\",method=\"GET\",code=\"499\"} 1\n";
         assert!(page.contains(line), "{page}");
         assert!(page.contains("\nhttp_requests_in_flight 0\n"), "{page}");
+    }
+
+    #[test]
+    fn the_usual_series_is_there_at_zero_before_the_first_request() {
+        let metrics = Metrics::new(Duration::ZERO);
+        let labels = r#"route="/",method="GET",code="200""#;
+        for (format, one_second) in [(Format::Text, "1"), (Format::OpenMetrics, "1.0")] {
+            let page = metrics.page(format, Duration::ZERO);
+            for line in [
+                format!("_bucket{{{labels},le=\"{one_second}\"}} 0\n"),
+                format!("_bucket{{{labels},le=\"+Inf\"}} 0\n"),
+                format!("_sum{{{labels}}} 0\n"),
+                format!("_count{{{labels}}} 0\n"),
+            ] {
+                assert!(page.contains(&line), "{line} is not in\n{page}");
+            }
+        }
+        metrics.observe("/", &Method::GET).code = StatusCode::OK;
+        let page = metrics.page(Format::Text, Duration::ZERO);
+        assert!(page.contains(&format!("_count{{{labels}}} 1\n")), "{page}");
+        assert_eq!(page.matches("_seconds_count{").count(), 1, "{page}");
     }
 
     #[test]
