@@ -195,7 +195,7 @@ pub struct Redis {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct RedisServer {
-    /// Only these; all but administration commands when not given.
+    /// Only these; all when not given, but administration commands and those the source itself reads backlogs with.
     pub commands: Option<Vec<String>>,
 }
 

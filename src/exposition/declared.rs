@@ -17,12 +17,35 @@ const COMPARED_CHARS: usize = 100;
 /// The suffixes of a histogram's samples, which are easily taken for part of its name.
 const SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];
 
-/// The one histogram of a page.
+/// Families of runtimes and of metrics libraries, which no service answers requests with. A page may show only these
+/// until its first request.
+const RUNTIMES: [&str; 6] = ["go_", "process_", "jvm_", "python_", "nodejs_", "promhttp_"];
+
+/// Whether a page has another histogram than `known` that could be meant as well.
+pub(super) fn has_another_histogram(page: &[u8], known: &str) -> bool {
+    page.split(|&byte| byte == b'\n')
+        .filter(|line| line.trim_ascii_start().starts_with(b"#"))
+        .filter_map(|line| type_of(line.trim_ascii_start()))
+        .any(|(name, kind)| {
+            kind == Kind::Histogram && !name.is(known) && !is_of_runtime(&name.text())
+        })
+}
+
+fn is_of_runtime(name: &str) -> bool {
+    RUNTIMES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The one histogram of a page, those of runtimes apart.
 ///
 /// # Errors
 /// `NotFound` when there is none or more than one.
 pub(super) fn only_histogram(page: &[u8]) -> Result<String, Failure> {
-    let (names, total) = names(page, |kind| kind == Kind::Histogram);
+    let (mut names, mut total) = names(page, |kind| kind == Kind::Histogram);
+    names.retain(|name| {
+        let is_meant = !is_of_runtime(name);
+        total -= usize::from(!is_meant);
+        is_meant
+    });
     match names.as_slice() {
         [] => Err(not_found(
             "the page has no histogram (yet); name a histogram or summary in spec.source.pods.histogram",

@@ -88,6 +88,13 @@ impl PageReader {
 
     /// Gathers the wanted lines, after finding out which they are if that is not known or no longer true.
     fn gather(&mut self, page: &[u8], format: Format) -> Result<Seen, Failure> {
+        // What was found by itself is looked for again: it must not depend on when a page was first read.
+        if self.want.histogram.is_none()
+            && let Some(found) = &self.wanted
+            && declared::has_another_histogram(page, found.histogram())
+        {
+            self.wanted = None;
+        }
         if let Some(wanted) = self.wanted.take() {
             let seen = self.pass(page, format, &wanted);
             let wanted = self.wanted.insert(wanted);

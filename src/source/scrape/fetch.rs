@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Empty;
 use hyper::body::Incoming;
@@ -65,11 +65,21 @@ impl Fetcher {
         let content_type = answer.headers().get(CONTENT_TYPE);
         let format = Format::from_content_type(content_type.and_then(|value| value.to_str().ok()))?;
         let coding = Coding::of(answer.headers(), self.spec.gzip)?;
+        let is_measured = [CONTENT_LENGTH, TRANSFER_ENCODING]
+            .iter()
+            .any(|name| answer.headers().contains_key(name));
         *progress = Progress::AwaitingRoom;
         let mut page = self.shared.page(format).await;
         *progress = Progress::Receiving(0);
         let bytes_max = self.spec.body_bytes_max;
         body::receive(answer.into_body(), coding, bytes_max, &mut page, progress).await?;
+        // HTTP says that nothing is missing, so a last line without its end is whole; without that it may be cut.
+        if is_measured
+            && format == Format::Text
+            && page.bytes.last().is_some_and(|last| *last != b'\n')
+        {
+            page.bytes.push(b'\n');
+        }
         self.connection = Some(connection);
         Ok(page)
     }

@@ -303,6 +303,30 @@ async fn a_page_that_is_cut_short_is_dropped_whole() {
 }
 
 #[tokio::test]
+async fn a_last_line_without_its_end_is_whole_where_http_says_so() {
+    for (wire, page) in [
+        ("Content-Length: 4\r\n\r\nup 1", "up 1\n"),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n4\r\nup 1\r\n0\r\n\r\n",
+            "up 1\n",
+        ),
+        // Only the end of the connection ends this one, which a crash does too.
+        ("Connection: close\r\n\r\nup 1", "up 1"),
+    ] {
+        let wire = format!("HTTP/1.1 200 OK\r\n{wire}");
+        let server = Rogue::serving(move |mut peer: Peer| {
+            let wire = wire.clone();
+            async move {
+                peer.request().await;
+                peer.write(wire.as_bytes()).await;
+            }
+        })
+        .await;
+        assert_eq!(fetch(spec(server.port)).await.unwrap(), page);
+    }
+}
+
+#[tokio::test]
 async fn a_login_page_is_no_page_of_metrics() {
     let html = "Content-Type: text/html; charset=utf-8\r\n";
     let failure = failure_of(rogue::answer("200 OK", html, "<html>hush</html>")).await;
