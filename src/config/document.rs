@@ -101,14 +101,14 @@ pub struct Pods {
     /// `/metrics` when not given, for targets written without one.
     pub path: Option<String>,
     /// The request histogram; found by itself when the page has just one.
-    pub histogram: Option<String>,
+    pub histogram: Option<At<String>>,
     /// Series matchers: `route!="/healthz"`.
     #[serde(rename = "where")]
     pub matchers: Option<At<String>>,
     /// A gauge of requests in flight.
-    pub in_flight: Option<String>,
+    pub in_flight: Option<At<String>>,
     /// A counter of CPU seconds.
-    pub cpu: Option<String>,
+    pub cpu: Option<At<String>>,
     /// The deadline of one scrape.
     pub timeout: Option<At<String>>,
     /// Ask for gzip: dearer for both ends, for slow links only.

@@ -90,11 +90,26 @@ fn want(pods: &Pods) -> Checked<Want> {
         None => Matchers::default(),
     };
     Ok(Want {
-        histogram: pods.histogram.clone(),
+        histogram: metric("histogram", pods.histogram.as_ref())?,
         matchers,
-        in_flight: pods.in_flight.clone(),
-        cpu: pods.cpu.clone(),
+        in_flight: metric("inFlight", pods.in_flight.as_ref())?,
+        cpu: metric("cpu", pods.cpu.as_ref())?,
     })
+}
+
+/// The name of a metric. Any UTF-8 may be one, but blanks and braces are those of a line copied whole, or of a selector.
+fn metric(field: &str, written: Option<&At<String>>) -> Checked<Option<String>> {
+    let Some(written) = written else {
+        return Ok(None);
+    };
+    let name = &written.value;
+    if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '{' || c == '}') {
+        let message = format!(
+            "spec.source.pods.{field} is {name:?} and must be the name of a metric, without blanks or braces"
+        );
+        return Err(wrong(line_of(written), message));
+    }
+    Ok(Some(name.clone()))
 }
 
 /// The endpoint of `HOST:PORT` or of a whole URL.

@@ -257,6 +257,33 @@ fn a_document_has_one_source_that_is_read_here() {
 }
 
 #[test]
+fn a_metric_is_named_without_blanks_or_braces() {
+    let line = "and must be the name of a metric, without blanks or braces";
+    check(&[
+        (
+            pods_with(&["histogram: \"\""]),
+            8,
+            &format!("spec.source.pods.histogram is \"\" {line}"),
+        ),
+        (
+            pods_with(&["histogram: request seconds"]),
+            8,
+            &format!("spec.source.pods.histogram is \"request seconds\" {line}"),
+        ),
+        (
+            pods_with(&["inFlight: 'busy{pool=1}'"]),
+            8,
+            &format!("spec.source.pods.inFlight is \"busy{{pool=1}}\" {line}"),
+        ),
+        (
+            pods_with(&["cpu: cpu_seconds}"]),
+            8,
+            &format!("spec.source.pods.cpu is \"cpu_seconds}}\" {line}"),
+        ),
+    ]);
+}
+
+#[test]
 fn targets_that_cannot_be_scraped_say_why() {
     let targets = |second: &str| {
         users_with(
@@ -284,7 +311,7 @@ fn targets_that_cannot_be_scraped_say_why() {
         (
             targets("users:808080"),
             9,
-            "this entry of spec.source.pods.targets is not a URL such as http://app:8080/metrics",
+            "this entry of spec.source.pods.targets must have a port from 1 to 65535",
         ),
         (
             targets("ftp://users"),

@@ -93,6 +93,9 @@ pub enum EndpointError {
     /// Another scheme.
     #[error("must start with http:// or https://")]
     Scheme,
+    /// A port that TCP does not have.
+    #[error("must have a port from 1 to 65535")]
+    Port,
     /// `user:password@` in front of the host.
     #[error("must not hold a user or a password; set basic authentication instead")]
     UserInfo,
@@ -165,10 +168,13 @@ impl Endpoint {
         let host = authority.host();
         let port = match authority.as_str()[host.len()..].strip_prefix(':') {
             None => scheme.default_port(),
-            Some(_) => authority.port_u16().ok_or(EndpointError::NotUrl)?,
+            Some(_) => authority.port_u16().ok_or(EndpointError::Port)?,
         };
-        if host.is_empty() || port == 0 {
+        if host.is_empty() {
             return Err(EndpointError::NotUrl);
+        }
+        if port == 0 {
+            return Err(EndpointError::Port);
         }
         Ok(Self {
             scheme,
@@ -268,8 +274,8 @@ mod tests {
             ("", EndpointError::NotUrl),
             ("app:8080", EndpointError::NotUrl),
             ("/metrics", EndpointError::NotUrl),
-            ("http://app:99999/", EndpointError::NotUrl),
-            ("http://app:0/", EndpointError::NotUrl),
+            ("http://app:99999/", EndpointError::Port),
+            ("http://app:0/", EndpointError::Port),
             ("http://:80/", EndpointError::NotUrl),
             ("redis://app/0", EndpointError::Scheme),
             ("http://joe:hush@app/", EndpointError::UserInfo),
