@@ -74,12 +74,12 @@ impl PageReader {
     pub fn read(&mut self, page: &[u8], format: Format, out: &mut Reading) -> Result<(), Failure> {
         out.clear();
         let seen = self.gather(page, format)?;
-        self.histogram.write(page, seen.kind, out);
-        if out.series.is_empty() && !self.histogram.is_empty() {
+        let flaw = self.histogram.write(page, seen.kind, out);
+        if let Some(flaw) = flaw
+            && out.series.is_empty()
+        {
             out.clear();
-            return Err(malformed(
-                "no series of the histogram could be read: each has a broken line",
-            ));
+            return Err(malformed(flaw.nothing_left()));
         }
         out.in_flight = self.in_flight.total();
         out.cpu_seconds = self.cpu.total();

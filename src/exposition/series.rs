@@ -65,13 +65,19 @@ struct Bucket {
     bound_bytes: usize,
 }
 
-/// Why a series is left out, when none of its lines was bad.
+/// Why a series is left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Flaw {
-    /// It has no buckets, or neither `+Inf` nor `_count`. Counted as a bad line.
-    Incomplete,
-    /// A line that could not be attributed was probably its own. Counted already.
+pub(super) enum Flaw {
+    /// One of its lines could not be read.
+    BrokenLine,
+    /// A line that could not be attributed was probably its own.
     Unattributed,
+    /// It is of a histogram and has no buckets.
+    NoBuckets,
+    /// Its buckets do not say how many requests there were, and nothing else does.
+    NoTotal,
+    /// It is of a summary and has no count.
+    NoCount,
 }
 
 impl Gathered {
@@ -81,11 +87,6 @@ impl Gathered {
         self.buckets.clear();
         self.bad_lines = 0;
         self.unattributed = false;
-    }
-
-    /// Whether the page has no line of the histogram that counts, not even a broken one.
-    pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty() && !self.unattributed
     }
 
     /// The slot of the series with `key`, a new one if need be.
@@ -176,7 +177,13 @@ impl Gathered {
     }
 
     /// Judges what was gathered from `page` and writes it to `out`. Series come in the order of their first lines.
-    pub(super) fn write(&mut self, page: &[u8], kind: Option<Kind>, out: &mut Reading) {
+    /// Returns why the first of those left out is, if any is.
+    pub(super) fn write(
+        &mut self,
+        page: &[u8],
+        kind: Option<Kind>,
+        out: &mut Reading,
+    ) -> Option<Flaw> {
         let has_buckets = match kind {
             Some(Kind::Histogram) => true,
             Some(Kind::Summary) => false,
@@ -188,20 +195,20 @@ impl Gathered {
         }
         let mut rest = self.buckets.as_slice();
         let mut bad_lines = self.bad_lines;
+        let mut first_flaw = None;
         for (nth, slot) in self.slots.iter().enumerate() {
             let length = rest.partition_point(|bucket| bucket.slot as usize <= nth);
             let (own, others) = rest.split_at(length);
             rest = others;
-            if slot.refused {
-                continue;
-            }
             let first = out.bounds.len();
-            let verdict = if has_buckets {
+            let verdict = if slot.refused {
+                Err(Flaw::BrokenLine)
+            } else if has_buckets {
                 bad_lines = bad_lines.saturating_add(write_buckets(own, page, out));
                 self.complete(slot, first, out)
             } else {
                 bad_lines = bad_lines.saturating_add(u32::try_from(own.len()).unwrap_or(u32::MAX));
-                slot.count.ok_or(Flaw::Incomplete)
+                slot.count.ok_or(Flaw::NoCount)
             };
             match verdict {
                 Ok(count) => out.series.push(SeriesReading {
@@ -214,7 +221,8 @@ impl Gathered {
                 Err(flaw) => {
                     out.bounds.truncate(first);
                     out.counts.truncate(first);
-                    bad_lines = bad_lines.saturating_add(u32::from(flaw == Flaw::Incomplete));
+                    bad_lines = bad_lines.saturating_add(u32::from(!flaw.is_of_a_line()));
+                    first_flaw = first_flaw.or(Some(flaw));
                 }
             }
         }
@@ -227,15 +235,16 @@ impl Gathered {
                     .map(|series| (series.key, series.n_buckets)),
             );
         }
+        first_flaw.or(self.unattributed.then_some(Flaw::Unattributed))
     }
 
     /// Sees to it that the buckets from `first` on are a whole histogram, and returns its count.
     fn complete(&self, slot: &Slot, first: usize, out: &mut Reading) -> Result<f64, Flaw> {
         if out.bounds.len() == first {
-            return Err(Flaw::Incomplete);
+            return Err(Flaw::NoBuckets);
         }
         if out.bounds.last() != Some(&f64::INFINITY) {
-            let count = slot.count.ok_or(Flaw::Incomplete)?;
+            let count = slot.count.ok_or(Flaw::NoTotal)?;
             out.bounds.push(f64::INFINITY);
             out.counts.push(count);
         }
@@ -245,7 +254,7 @@ impl Gathered {
         }
         slot.count
             .or(out.counts.last().copied())
-            .ok_or(Flaw::Incomplete)
+            .ok_or(Flaw::NoTotal)
     }
 
     fn buckets_before(&self, key: u64) -> usize {
@@ -265,6 +274,30 @@ impl Gathered {
                     .then_with(|| left.written(page).cmp(right.written(page)))
                     .then(left.bound_at.cmp(&right.bound_at))
             });
+        }
+    }
+}
+
+impl Flaw {
+    /// Whether it comes from a line that is counted as bad already; otherwise the series itself counts as one.
+    fn is_of_a_line(self) -> bool {
+        matches!(self, Self::BrokenLine | Self::Unattributed)
+    }
+
+    /// The sentence for a page of which no series is left, this being the flaw of the first.
+    pub(super) fn nothing_left(self) -> &'static str {
+        match self {
+            Self::BrokenLine => {
+                "no series of the histogram could be read: the first has a broken line"
+            }
+            Self::Unattributed => {
+                "no series of the histogram could be read: a line has broken labels"
+            }
+            Self::NoBuckets => "no series of the histogram could be read: the first has no _bucket",
+            Self::NoTotal => {
+                "no series of the histogram could be read: the first has neither a +Inf bucket nor a _count"
+            }
+            Self::NoCount => "no series of the summary could be read: the first has no _count",
         }
     }
 }

@@ -198,17 +198,39 @@ fn invalid_utf8_costs_a_wanted_line_and_nothing_elsewhere() {
 }
 
 #[test]
-fn when_no_series_is_left_the_page_fails_rather_than_saying_no_requests() {
-    for page in [
-        "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} x\n",
-        "# TYPE h histogram\nh_bucket{le=\"1} 1\n",
-        "# TYPE h histogram\nh_bucket{le=\"1\"} 1\n",
+fn when_no_series_is_left_the_page_fails_and_says_what_the_first_lacks() {
+    for (kind, lines, lacks) in [
+        (
+            "histogram",
+            "h_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} x",
+            "the first has a broken line",
+        ),
+        (
+            "histogram",
+            "h_bucket{le=\"1} 1",
+            "a line has broken labels",
+        ),
+        (
+            "histogram",
+            "h_sum 1\nh_count 2",
+            "the first has no _bucket",
+        ),
+        (
+            "histogram",
+            "h_bucket{le=\"1\"} 1",
+            "the first has neither a +Inf bucket nor a _count",
+        ),
+        ("summary", "h_sum 1", "the first has no _count"),
+        (
+            "histogram",
+            "h_count{a=\"1\"} 2\nh_bucket{a=\"2\",le=\"1\"} x",
+            "the first has no _bucket",
+        ),
     ] {
-        assert_eq!(
-            failure(page, Format::Text).reason,
-            FailureReason::Malformed,
-            "{page}"
-        );
+        let failure = failure(&format!("# TYPE h {kind}\n{lines}\n"), Format::Text);
+        assert_eq!(failure.reason, FailureReason::Malformed, "{lines}");
+        let expected = format!("no series of the {kind} could be read: {lacks}");
+        assert_eq!(failure.message, expected, "{lines}");
     }
 }
 
