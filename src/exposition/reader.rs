@@ -10,7 +10,7 @@ use super::series::{Gathered, Tally};
 use super::{Format, Limits, Want};
 use crate::model::health::Failure;
 use crate::model::matcher::Matchers;
-use crate::model::reading::Reading;
+use crate::model::reading::{Missing, Reading};
 
 /// Reads one target's pages, keeping what it learnt of their layout from one to the next.
 ///
@@ -83,6 +83,10 @@ impl PageReader {
         }
         out.in_flight = self.in_flight.total();
         out.cpu_seconds = self.cpu.total();
+        out.missing = Missing {
+            in_flight: self.want.in_flight.is_some() && self.in_flight.is_missing(),
+            cpu: self.want.cpu.is_some() && self.cpu.is_missing(),
+        };
         Ok(())
     }
 
@@ -179,7 +183,14 @@ impl<'p> Pass<'_, 'p> {
                 }
                 Ok(())
             }
-            Event::Type(..) => Ok(()),
+            Event::Type(Role::InFlight, _) => {
+                self.in_flight.declare();
+                Ok(())
+            }
+            Event::Type(Role::Cpu, _) => {
+                self.cpu.declare();
+                Ok(())
+            }
             Event::Sample(line) => self.sample(&line),
             Event::Bad(bad) => self.bad(&bad),
         }

@@ -394,6 +394,11 @@ fn type_event<'p>(line: &'p [u8], wanted: &Wanted) -> Option<Event<'p>> {
     wanted
         .families
         .iter()
-        .find(|family| name.is(&family.stem))
+        .find(|family| {
+            // The text format declares a counter by its sample's name, OpenMetrics without the suffix.
+            name.is(&family.stem)
+                || family.role == Role::Cpu
+                    && name.text().strip_suffix("_total") == Some(family.stem.as_str())
+        })
         .map(|family| Event::Type(family.role, kind))
 }

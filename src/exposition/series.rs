@@ -45,6 +45,7 @@ pub(super) struct Tally {
     keys: HashSet<u64, FixedState>,
     sum: f64,
     broken: bool,
+    declared: bool,
 }
 
 #[derive(Debug)]
@@ -314,6 +315,7 @@ impl Tally {
         self.keys.clear();
         self.sum = 0.0;
         self.broken = false;
+        self.declared = false;
     }
 
     /// Adds the series with `key`; false when it was there already, which changes nothing.
@@ -331,6 +333,16 @@ impl Tally {
     /// Notes a line that could not be read: part of a sum must not be given as the whole.
     pub(super) fn refuse(&mut self) {
         self.broken = true;
+    }
+
+    /// Notes that the page has its type.
+    pub(super) fn declare(&mut self) {
+        self.declared = true;
+    }
+
+    /// Whether the page has no line of it, not even a broken one or its type.
+    pub(super) fn is_missing(&self) -> bool {
+        self.keys.is_empty() && !self.broken && !self.declared
     }
 
     /// The sum; `None` if there is no series, if one could not be read, or if it comes to NaN, an infinity or less

@@ -3,7 +3,7 @@
 use super::{Event, Format, Limits, PageReader, Want, Wanted, scan};
 use crate::model::health::{Failure, FailureReason};
 use crate::model::matcher::Matchers;
-use crate::model::reading::Reading;
+use crate::model::reading::{Missing, Reading};
 
 fn want() -> Want {
     Want {
@@ -365,6 +365,49 @@ fn gauges_and_counters_are_summed_or_absent() {
 }
 
 #[test]
+fn a_metric_asked_for_is_missing_when_the_page_has_no_line_of_it() {
+    let mut reader = reader();
+    for (lines, in_flight, cpu) in [
+        ("", true, true),
+        ("busy 3\ncpu_seconds_total 1", false, false),
+        ("busyy 3\ncpu_second_total 1", true, true),
+        ("# TYPE busy gauge\ncpu_seconds x", false, false),
+        ("busy{a=\"1} 3", false, true),
+        ("# TYPE cpu_seconds_total counter", true, false),
+    ] {
+        let reading = try_read(&mut reader, &format!("{GOOD}{lines}\n")).unwrap();
+        assert_eq!(reading.missing, Missing { in_flight, cpu }, "{lines}");
+    }
+    let want = Want {
+        histogram: Some("h".to_owned()),
+        ..Want::default()
+    };
+    let mut unasked = PageReader::new(want, Limits::default());
+    let reading = try_read(&mut unasked, GOOD).unwrap();
+    assert_eq!(reading.missing, Missing::default());
+}
+
+#[test]
+fn what_was_missing_before_is_no_news() {
+    let gauge = Missing {
+        in_flight: true,
+        cpu: false,
+    };
+    let both = Missing {
+        in_flight: true,
+        cpu: true,
+    };
+    assert_eq!(gauge.since(Missing::default()), gauge);
+    assert_eq!(gauge.since(gauge), Missing::default());
+    let cpu = Missing {
+        in_flight: false,
+        cpu: true,
+    };
+    assert_eq!(both.since(gauge), cpu);
+    assert_eq!(Missing::default().since(both), Missing::default());
+}
+
+#[test]
 fn openmetrics_brings_exemplars_created_units_and_seconds() {
     let page = "# TYPE h histogram\n# UNIT h seconds\n# HELP h Time.\n\
                 h_bucket{le=\"0.1\"} 1 1700000000.123 # {trace_id=\"a}\\\"b\"} 0.05 1700000000.1\n\
@@ -575,7 +618,14 @@ fn the_only_histogram_is_found_by_itself() {
 #[test]
 fn an_absent_histogram_is_a_failure_and_one_without_series_is_not() {
     let empty = read("# TYPE h histogram\n");
-    assert_eq!(empty, Reading::default());
+    let nothing = Reading {
+        missing: Missing {
+            in_flight: true,
+            cpu: true,
+        },
+        ..Reading::default()
+    };
+    assert_eq!(empty, nothing);
     assert_eq!(
         failure("# TYPE h untyped\n", Format::Text).reason,
         FailureReason::NotFound

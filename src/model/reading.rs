@@ -61,6 +61,18 @@ pub struct Reading {
     pub backlogs: Vec<Backlog>,
     /// Lines of wanted families that could not be read and were left out.
     pub bad_lines: u32,
+    /// Which metrics were asked for and are not there at all: probably misspelt.
+    pub missing: Missing,
+}
+
+/// Metrics beside the histogram that were asked for and of which a page has no line. One whose lines are there and
+/// cannot be read is not missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Missing {
+    /// The gauge of requests in flight.
+    pub in_flight: bool,
+    /// The counter of CPU seconds.
+    pub cpu: bool,
 }
 
 /// One series of the request histogram.
@@ -97,6 +109,7 @@ impl Reading {
         self.cpu_seconds = None;
         self.backlogs.clear();
         self.bad_lines = 0;
+        self.missing = Missing::default();
     }
 
     /// The bounds of one series.
@@ -107,6 +120,17 @@ impl Reading {
     /// The cumulative counts of one series.
     pub fn counts_of(&self, series: &SeriesReading) -> &[f64] {
         stretch(&self.counts, series)
+    }
+}
+
+impl Missing {
+    /// What is missing now and was not `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            in_flight: self.in_flight && !before.in_flight,
+            cpu: self.cpu && !before.cpu,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reads pods over HTTP: one loop per target, which fetches its page at its own place on the interval's grid, reads it
 //! and sends an [`Update`]. A dead target costs one attempt an interval. Nothing is kept here of what pages say; the
-//! loop remembers only whether its target is up, to log the change and not the state.
+//! loop remembers only whether its target is up and which metrics its page lacks, to log the change and not the state.
 //!
 //! A page is read where it is received, on the runtime's own threads: even one of 16 MiB is read in some milliseconds,
 //! which is less than handing it to another thread would be worth.
@@ -30,7 +30,7 @@ use crate::clock;
 use crate::exposition::PageReader;
 use crate::model::health::Failure;
 use crate::model::id::TargetId;
-use crate::model::reading::{Batch, Reading, Update};
+use crate::model::reading::{Batch, Missing, Reading, Update};
 use crate::model::time::Timestamp;
 
 /// No target is read more often, whatever its spec says: an interval of zero would be a loop without a pause.
@@ -66,6 +66,11 @@ struct Target {
     fetcher: Fetcher,
     reader: PageReader,
     health: Health,
+    /// The names of the metrics that a page may lack, for the log.
+    in_flight: Option<String>,
+    cpu: Option<String>,
+    /// What the last page that could be read lacked.
+    missing: Missing,
 }
 
 /// Whether a target is up, as far as is known.
@@ -81,6 +86,9 @@ impl Target {
         Self {
             id: spec.target.clone(),
             endpoint: spec.endpoint.clone(),
+            in_flight: spec.want.in_flight.clone(),
+            cpu: spec.want.cpu.clone(),
+            missing: Missing::default(),
             reader: PageReader::new(spec.want.clone(), spec.page_limits),
             fetcher: Fetcher::new(spec, shared),
             health: Health::Unknown,
@@ -92,6 +100,9 @@ impl Target {
         let read = self.read().await;
         let took = clock::instant() - started;
         self.note(read.as_ref().err());
+        if let Ok((_, reading)) = &read {
+            self.note_missing(reading.missing);
+        }
         match read {
             Ok((at, reading)) => Update::Read(Batch {
                 target: self.id.clone(),
@@ -132,6 +143,19 @@ impl Target {
             }
             None if before == Health::Down => info!(%target, %endpoint, "Target is up again."),
             _ => {}
+        }
+    }
+
+    /// Logs once which metrics a page lacks, and again only after they were there in between.
+    fn note_missing(&mut self, missing: Missing) {
+        let new = missing.since(self.missing);
+        self.missing = missing;
+        let (target, endpoint) = (&self.id, &self.endpoint);
+        if let Some(gauge) = self.in_flight.as_deref().filter(|_| new.in_flight) {
+            warn!(%target, %endpoint, gauge, "The page has no such gauge; check spec.source.pods.inFlight.");
+        }
+        if let Some(counter) = self.cpu.as_deref().filter(|_| new.cpu) {
+            warn!(%target, %endpoint, counter, "The page has no such counter; check spec.source.pods.cpu.");
         }
     }
 }
