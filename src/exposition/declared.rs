@@ -2,6 +2,8 @@
 //!
 //! This is the slow way through a page, taken on the first one and when something is amiss.
 
+use memchr::{memchr, memchr_iter};
+
 use super::cursor::Quoted;
 use super::failures::{NAMES_SHOWN, listed, not_found, shown};
 use super::line::type_of;
@@ -23,12 +25,23 @@ const RUNTIMES: [&str; 6] = ["go_", "process_", "jvm_", "python_", "nodejs_", "p
 
 /// Whether a page has another histogram than `known` that could be meant as well.
 pub(super) fn has_another_histogram(page: &[u8], known: &str) -> bool {
-    page.split(|&byte| byte == b'\n')
-        .filter(|line| line.trim_ascii_start().starts_with(b"#"))
-        .filter_map(|line| type_of(line.trim_ascii_start()))
+    memchr_iter(b'#', page)
+        .filter(|&at| begins_a_line(page, at))
+        .filter_map(|at| {
+            let rest = &page[at..];
+            type_of(&rest[..memchr(b'\n', rest).unwrap_or(rest.len())])
+        })
         .any(|(name, kind)| {
             kind == Kind::Histogram && !name.is(known) && !is_of_runtime(&name.text())
         })
+}
+
+/// Whether only blanks stand before `at` on its line: elsewhere a hash is of an exemplar or a label.
+fn begins_a_line(page: &[u8], at: usize) -> bool {
+    page[..at]
+        .iter()
+        .rfind(|&&byte| byte == b'\n' || !byte.is_ascii_whitespace())
+        .is_none_or(|&byte| byte == b'\n')
 }
 
 fn is_of_runtime(name: &str) -> bool {
@@ -137,6 +150,27 @@ mod tests {
             ("flaw", "lawn", 2),
         ] {
             assert_eq!(distance(left, right), expected, "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn another_histogram_is_one_declared_at_the_start_of_a_line() {
+        for (page, expected) in [
+            ("# TYPE a histogram\n", false),
+            ("# TYPE b histogram", true),
+            ("# TYPE a histogram\n \t# TYPE b histogram\r\n", true),
+            ("#TYPE b histogram\n", true),
+            ("# TYPE b counter\n", false),
+            ("# TYPE go_gc_pauses_seconds histogram\n", false),
+            ("a 1 # TYPE b histogram\n", false),
+            ("a{b=\"# TYPE b histogram\"} 1\n", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                has_another_histogram(page.as_bytes(), "a"),
+                expected,
+                "{page}"
+            );
         }
     }
 

@@ -65,7 +65,7 @@ impl PageReader {
     /// Reads a page into `out`, which is cleared first and stays empty on failure.
     ///
     /// A histogram that the page declares but has no series of is a success without series: no request came yet.
-    /// A histogram found by itself stays the one as long as pages have it, even when others join it later.
+    /// Which histogram is found by itself depends on this page alone, not on those before it.
     ///
     /// # Errors
     /// When the page as a whole cannot be used: `Malformed` (HTML, JSON, empty, truncated, or not one series
