@@ -65,9 +65,7 @@ impl Fetcher {
         let content_type = answer.headers().get(CONTENT_TYPE);
         let format = Format::from_content_type(content_type.and_then(|value| value.to_str().ok()))?;
         let coding = Coding::of(answer.headers(), self.spec.gzip)?;
-        let is_measured = [CONTENT_LENGTH, TRANSFER_ENCODING]
-            .iter()
-            .any(|name| answer.headers().contains_key(name));
+        let is_measured = is_measured(answer.headers());
         *progress = Progress::AwaitingRoom;
         let mut page = self.shared.page(format).await;
         *progress = Progress::Receiving(0);
@@ -117,6 +115,20 @@ impl Fetcher {
         *request.uri_mut() = self.spec.endpoint.path_and_query.clone().into();
         *request.headers_mut() = headers.clone();
         request
+    }
+}
+
+/// Whether HTTP itself tells where the body ends: by its length, or by a last chunk. Any other transfer coding ends
+/// with the connection, whatever length stands beside it.
+fn is_measured(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(TRANSFER_ENCODING);
+    match codings.iter().next_back() {
+        Some(coding) => coding
+            .to_str()
+            .ok()
+            .and_then(|codings| codings.rsplit(',').next())
+            .is_some_and(|last| last.trim().eq_ignore_ascii_case("chunked")),
+        None => headers.contains_key(CONTENT_LENGTH),
     }
 }
 

@@ -310,8 +310,12 @@ async fn a_last_line_without_its_end_is_whole_where_http_says_so() {
             "Transfer-Encoding: chunked\r\n\r\n4\r\nup 1\r\n0\r\n\r\n",
             "up 1\n",
         ),
-        // Only the end of the connection ends this one, which a crash does too.
+        // Only the end of the connection ends these, which a crash does too.
         ("Connection: close\r\n\r\nup 1", "up 1"),
+        (
+            "Transfer-Encoding: identity\r\nConnection: close\r\n\r\nup 1",
+            "up 1",
+        ),
     ] {
         let wire = format!("HTTP/1.1 200 OK\r\n{wire}");
         let server = Rogue::serving(move |mut peer: Peer| {
