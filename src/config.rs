@@ -20,7 +20,8 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 
 use crate::engine::ServiceSpec;
-use crate::model::id::ServiceId;
+use crate::model::id::{ServiceId, TargetId};
+use crate::model::phase::Phase;
 use crate::source::SourceSpec;
 
 use document::{Header, RequestMetrics};
@@ -45,6 +46,8 @@ pub struct Service {
     pub spec: ServiceSpec,
     /// Its targets.
     pub sources: Vec<SourceSpec>,
+    /// Where targets are in their life, as far as a cluster says; the others count as ready.
+    pub phases: BTreeMap<TargetId, Phase>,
 }
 
 /// Something wrong in a file, where, and what to do about it.

@@ -25,6 +25,7 @@
 //! | [`source`] | loops that read targets: [`source::scrape`] for pods, [`source::redis`] for Redis | edge |
 //! | [`api`] | the aggregated API: discovery, reads, TLS | edge |
 //! | [`config`] | `RequestMetrics` and HPA documents to resolved specs | edge |
+//! | [`cluster`] | the Kubernetes API: `RequestMetrics` objects, pods, secrets, status, the serving certificate | edge |
 //! | [`metrics`] | what Taffrail says of itself, on a second port | edge |
 //! | [`pipeline`] | the loop that owns the engine: every way the adapter is woken, on one screen | edge |
 //! | [`clock`] | the one reader of the clock | edge |
@@ -63,6 +64,8 @@ pub mod source;
 pub mod api;
 
 pub mod config;
+
+pub mod cluster;
 
 pub mod metrics;
 

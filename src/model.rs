@@ -3,6 +3,7 @@
 pub mod health;
 pub mod id;
 pub mod matcher;
+pub mod phase;
 pub mod quantity;
 pub mod reading;
 pub mod selector;

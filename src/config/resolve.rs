@@ -3,6 +3,7 @@
 mod pods;
 mod redis;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::{Objective, ServiceSpec, WIDEST_WINDOW};
@@ -101,6 +102,7 @@ pub(super) fn resolve(id: ServiceId, spec: Spec) -> Checked<Service> {
             has_requests,
         },
         sources,
+        phases: BTreeMap::new(),
     })
 }
 

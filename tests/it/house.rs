@@ -16,17 +16,23 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "config",
         &["engine", "exposition", "hpa", "model", "source"],
     ),
+    (
+        "cluster",
+        &[
+            "api", "clock", "config", "engine", "metrics", "model", "source",
+        ],
+    ),
     ("metrics", &["clock", "engine", "model"]),
     (
         "pipeline",
         &["clock", "config", "engine", "metrics", "model", "source"],
     ),
     ("clock", &["model"]),
-    ("cli", &["demo", "replay", "serve"]),
+    ("cli", &["cluster", "demo", "replay", "serve"]),
     (
         "serve",
         &[
-            "api", "clock", "config", "engine", "metrics", "model", "pipeline",
+            "api", "clock", "cluster", "config", "engine", "metrics", "model", "pipeline", "source",
         ],
     ),
     ("replay", &["config", "hpa", "model"]),
@@ -94,6 +100,25 @@ const FENCED: &[(&str, &[&str])] = &[
     (
         "redis",
         &["src/source/redis.rs", "src/source/redis/", "loadtest/src/"],
+    ),
+    (
+        "kube",
+        &[
+            "src/cluster.rs",
+            "src/cluster/",
+            "src/api/auth.rs",
+            "src/api/auth/",
+            "src/serve.rs",
+        ],
+    ),
+    (
+        "k8s_openapi",
+        &[
+            "src/cluster.rs",
+            "src/cluster/",
+            "src/api/auth.rs",
+            "src/api/auth/",
+        ],
     ),
     ("serde_saphyr", &["src/config.rs", "src/config/"]),
     ("clap_complete", &["src/cli.rs"]),

@@ -1,0 +1,12 @@
+//! The Kubernetes API as the adapter uses it: what is wanted (`RequestMetrics` objects and the pods they select), what
+//! is told (status and events), and what is needed to be served behind the aggregation layer (a certificate, its
+//! APIService). Nothing here knows what a quantile is, and nothing of the API's reads waits for anything here.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `crd` | the `RequestMetrics` custom resource: schema, rules, status |
+//! | `discover` | watches of objects and pods to the services wanted |
+//! | `secrets` | Secrets that objects refer to, read again so that a rotated one needs no restart |
+//! | `status` | what `kubectl get requestmetrics` shows, and events on changes |
+//! | `lease` | which replica writes status |
+//! | `certificate` | the authority and certificate that replicas share, and the APIService's `caBundle` |
