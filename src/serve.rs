@@ -64,7 +64,8 @@ pub struct Args {
         long,
         env = "TAFFRAIL_METRICS_LISTEN",
         default_value = "127.0.0.1:9464",
-        value_name = "ADDRESS"
+        value_name = "ADDRESS",
+        value_parser = api::address
     )]
     metrics_listen: SocketAddr,
 

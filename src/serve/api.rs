@@ -28,7 +28,8 @@ pub struct ApiArgs {
         long,
         env = "TAFFRAIL_LISTEN",
         default_value = "127.0.0.1:6443",
-        value_name = "ADDRESS"
+        value_name = "ADDRESS",
+        value_parser = address
     )]
     listen: SocketAddr,
 
@@ -201,5 +202,42 @@ async fn follow_certificate(
         () = stop.cancelled() => {}
         () = certificate.follow(POLL) => {}
         () = tell => {}
+    }
+}
+
+/// An address and a port. An IPv6 address may stand without brackets, since a pod's own is written `$(POD_IP):10250`.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let bare_ipv6 = || {
+        let (ip, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
+    };
+    text.parse().ok().or_else(bare_ipv6).ok_or_else(|| {
+        "must be an IP address and a port, such as 0.0.0.0:10250 or [::]:10250".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pods_own_address_needs_no_brackets() {
+        for (text, is) in [
+            ("10.0.0.7:10250", "10.0.0.7:10250"),
+            ("[fd00::7]:10250", "[fd00::7]:10250"),
+            ("fd00::7:10250", "[fd00::7]:10250"),
+            ("[::]:0", "[::]:0"),
+        ] {
+            assert_eq!(address(text), Ok(is.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "",
+            "localhost:1",
+            "10.0.0.7",
+            "10.0.0.7:99999",
+            "$(POD_IP):1",
+        ] {
+            assert!(address(text).unwrap_err().contains("such as"), "{text}");
+        }
     }
 }
