@@ -10,10 +10,12 @@
 //! | [`read`] | a metric, a namespace and a selector to an `ExternalMetricValueList` |
 //! | [`discovery`], [`openapi`] | the documents |
 //! | [`health`] | `/livez`, `/readyz`, `/healthz` |
-//! | [`guard`] | what every request goes through: identity headers, limits, deadline, panics, the event |
+//! | [`guard`] | what every request goes through: limits, admission, deadline, panics, the event |
+//! | [`auth`] | who asks, and whether they may |
 //! | [`accept`], [`query`], [`status`], [`reply`] | content negotiation, query strings, errors, bodies |
 //! | [`server`], [`tls`] | the accept loop, the serving certificate |
 
+pub mod auth;
 pub mod server;
 pub mod tls;
 
@@ -43,6 +45,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::engine::snapshot::{Metric, Snapshot};
 
+use auth::Guard;
 use discovery::Documents;
 use status::Status;
 
@@ -96,6 +99,8 @@ pub struct AppState {
     observer: Observer,
     reads: Arc<Semaphore>,
     documents: Documents,
+    /// Nobody where nobody else can ask: a run on one machine, at a loopback address.
+    guard: Option<Arc<Guard>>,
     /// Set once when every service had a chance to be known; see [`health`].
     settled: AtomicBool,
     draining: AtomicBool,
@@ -104,7 +109,7 @@ pub struct AppState {
 // === impl AppState ===
 
 impl AppState {
-    /// The state of an API that answers from `snapshots`.
+    /// The state of an API that answers whoever asks from `snapshots`.
     pub fn new(snapshots: watch::Receiver<Arc<Snapshot>>) -> Self {
         let limits = Limits::default();
         Self {
@@ -113,6 +118,7 @@ impl AppState {
             observer: Arc::new(|_| {}),
             reads: Arc::new(Semaphore::new(limits.reads_in_flight)),
             documents: Documents::new(),
+            guard: None,
             settled: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
@@ -130,6 +136,13 @@ impl AppState {
     #[must_use]
     pub fn observed_by(mut self, observer: Observer) -> Self {
         self.observer = observer;
+        self
+    }
+
+    /// The same behind a guard: every request is authenticated and authorized before it is routed, but for health.
+    #[must_use]
+    pub fn guarded_by(mut self, guard: Arc<Guard>) -> Self {
+        self.guard = Some(guard);
         self
     }
 

@@ -47,6 +47,8 @@ pub struct Metrics {
     read_errors: Family<Failed, Counter>,
     bad_lines: Family<Service, Counter>,
     series: Family<Outcome, Counter>,
+    unauthenticated: Family<Unauthenticated, Counter>,
+    reviews: Family<Review, Counter>,
     reloads: Family<Reload, Counter>,
     reload_success_at: Gauge<f64, AtomicU64>,
     certificate_not_after: Gauge<f64, AtomicU64>,
@@ -90,6 +92,16 @@ struct Reason(FailureReason);
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Unauthenticated {
+    reason: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Review {
+    result: &'static str,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -143,6 +155,8 @@ impl Metrics {
             read_errors: Family::default(),
             bad_lines: Family::default(),
             series: Family::default(),
+            unauthenticated: Family::default(),
+            reviews: Family::default(),
             reloads: Family::default(),
             reload_success_at: Gauge::default(),
             certificate_not_after: Gauge::default(),
@@ -195,6 +209,16 @@ impl Metrics {
             "taffrail_series",
             "Series read, by what became of them",
             self.series.clone(),
+        );
+        r.register(
+            "taffrail_authentication_failures",
+            "Requests whose user could not be made out",
+            self.unauthenticated.clone(),
+        );
+        r.register(
+            "taffrail_authorization_reviews",
+            "Times the API server was asked whether a user may",
+            self.reviews.clone(),
         );
         r.register(
             "taffrail_config_reloads",
@@ -289,6 +313,18 @@ impl Metrics {
                 .get_or_create(&Group { group: GROUP })
                 .observe(age.as_secs_f64());
         }
+    }
+
+    /// A request's user could not be made out. `reason` is of a fixed set.
+    pub fn unauthenticated(&self, reason: &'static str) {
+        self.unauthenticated
+            .get_or_create(&Unauthenticated { reason })
+            .inc();
+    }
+
+    /// The API server was asked whether a user may; `result` is `allowed`, `denied` or `failed`.
+    pub fn reviewed(&self, result: &'static str) {
+        self.reviews.get_or_create(&Review { result }).inc();
     }
 
     /// How many reads have an answer that has not left yet. To be told before [`Metrics::text`].

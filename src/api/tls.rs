@@ -21,6 +21,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::model::time::Timestamp;
 
+use super::auth::AnyCertificate;
 use super::reply::whole_seconds;
 
 mod self_signed;
@@ -205,13 +206,13 @@ impl ServingCert {
         }
     }
 
-    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, this certificate. No session is resumed: once clients have certificates,
-    /// a resumed session would keep an identity that was taken away.
+    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, this certificate. Clients are asked for a certificate and may come without;
+    /// [`super::auth`] judges it per request. No session is resumed: it would keep an identity that was taken away.
     pub fn server_config(self: &Arc<Self>) -> Arc<ServerConfig> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .expect("ring has cipher suites of both versions")
-            .with_no_client_auth()
+            .with_client_cert_verifier(Arc::new(AnyCertificate::new()))
             .with_cert_resolver(Arc::<Self>::clone(self));
         config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -291,7 +292,7 @@ async fn read_bounded(path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 /// The provider is named everywhere: with two of them in a build, rustls would refuse to choose.
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
