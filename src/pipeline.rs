@@ -136,13 +136,14 @@ impl Heart {
         self.services = wanted;
         self.engine
             .configure(services.iter().map(|service| service.spec.clone()));
-        let sources: Vec<_> = services
-            .iter()
-            .flat_map(|service| &service.sources)
-            .cloned()
-            .collect();
-        for source in &sources {
-            self.engine.expect(source.target(), now);
+        let mut sources = Vec::new();
+        for service in services {
+            for source in &service.sources {
+                let target = source.target();
+                let phase = service.phases.get(target).copied().unwrap_or_default();
+                self.engine.expect(target, phase, now);
+                sources.push(source.clone());
+            }
         }
         for gone in self.sources.apply(sources) {
             self.engine.forget(&gone);
@@ -254,6 +255,7 @@ mod tests {
             windows: vec![Merged {
                 window: Duration::from_secs(30),
                 requests: 100.0,
+                judged: 100.0,
                 busy_s: None,
                 cpu_s: None,
                 bounds: bounds.into(),
