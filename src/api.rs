@@ -1,19 +1,21 @@
 //! The aggregated API: discovery, reads, health, over TLS.
 //!
-//! Every answer comes from memory: documents that are written once at start, and the latest [`Snapshot`]. Nothing here
-//! waits for a source, so discovery, which is how Kubernetes judges the adapter's health, answers even when every
+//! Every answer comes from memory: documents that are written once at start, and the latest [`Snapshot`]; only a metric
+//! that is not ours may be read from a [`delegate`]. Nothing here waits for a source, so discovery, which is how Kubernetes judges the adapter's health, answers even when every
 //! source is down. No answer ever carries `Retry-After`: the HPA controller would sleep that long in one of the five
 //! workers that all HPAs of a cluster share.
 //!
 //! | room | what is in it |
 //! |---|---|
 //! | [`read`] | a metric, a namespace and a selector to an `ExternalMetricValueList` |
+//! | [`delegate`] | metrics that are not ours, read from another adapter |
 //! | [`discovery`], [`openapi`] | the documents |
 //! | [`health`] | `/livez`, `/readyz`, `/healthz` |
 //! | [`guard`] | what every request goes through: identity headers, limits, deadline, panics, the event |
 //! | [`accept`], [`query`], [`status`], [`reply`] | content negotiation, query strings, errors, bodies |
 //! | [`server`], [`tls`] | the accept loop, the serving certificate |
 
+pub mod delegate;
 pub mod server;
 pub mod tls;
 
@@ -43,6 +45,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::engine::snapshot::{Metric, Snapshot};
 
+use delegate::Delegate;
 use discovery::Documents;
 use status::Status;
 
@@ -96,6 +99,7 @@ pub struct AppState {
     observer: Observer,
     reads: Arc<Semaphore>,
     documents: Documents,
+    delegate: Option<Arc<Delegate>>,
     /// Set once when every service had a chance to be known; see [`health`].
     settled: AtomicBool,
     draining: AtomicBool,
@@ -113,6 +117,7 @@ impl AppState {
             observer: Arc::new(|_| {}),
             reads: Arc::new(Semaphore::new(limits.reads_in_flight)),
             documents: Documents::new(),
+            delegate: None,
             settled: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
@@ -130,6 +135,13 @@ impl AppState {
     #[must_use]
     pub fn observed_by(mut self, observer: Observer) -> Self {
         self.observer = observer;
+        self
+    }
+
+    /// The same with another adapter behind it, which is asked for metrics that are not ours.
+    #[must_use]
+    pub fn delegating_to(mut self, delegate: Arc<Delegate>) -> Self {
+        self.delegate = Some(delegate);
         self
     }
 

@@ -47,6 +47,8 @@ pub struct Metrics {
     read_errors: Family<Failed, Counter>,
     bad_lines: Family<Service, Counter>,
     series: Family<Outcome, Counter>,
+    delegate_requests: Family<Delegated, Counter>,
+    delegate_seconds: Histogram,
     reloads: Family<Reload, Counter>,
     reload_success_at: Gauge<f64, AtomicU64>,
     certificate_not_after: Gauge<f64, AtomicU64>,
@@ -98,6 +100,11 @@ struct Reload {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Delegated {
+    result: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Build {
     version: &'static str,
 }
@@ -143,6 +150,8 @@ impl Metrics {
             read_errors: Family::default(),
             bad_lines: Family::default(),
             series: Family::default(),
+            delegate_requests: Family::default(),
+            delegate_seconds: Seconds.new_metric(),
             reloads: Family::default(),
             reload_success_at: Gauge::default(),
             certificate_not_after: Gauge::default(),
@@ -195,6 +204,16 @@ impl Metrics {
             "taffrail_series",
             "Series read, by what became of them",
             self.series.clone(),
+        );
+        r.register(
+            "taffrail_delegate_requests",
+            "Reads of metrics that are not ours, by what the delegate made of them",
+            self.delegate_requests.clone(),
+        );
+        r.register(
+            "taffrail_delegate_request_duration_seconds",
+            "Time the delegate took",
+            self.delegate_seconds.clone(),
         );
         r.register(
             "taffrail_config_reloads",
@@ -288,6 +307,16 @@ impl Metrics {
             self.freshness
                 .get_or_create(&Group { group: GROUP })
                 .observe(age.as_secs_f64());
+        }
+    }
+
+    /// A metric that is not ours was asked for. `took` is absent when the delegate was not asked.
+    pub fn delegated(&self, result: &'static str, took: Option<Duration>) {
+        self.delegate_requests
+            .get_or_create(&Delegated { result })
+            .inc();
+        if let Some(took) = took {
+            self.delegate_seconds.observe(took.as_secs_f64());
         }
     }
 
