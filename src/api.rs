@@ -1,13 +1,14 @@
 //! The aggregated API: discovery, reads, health, over TLS.
 //!
-//! Every answer comes from memory: documents that are written once at start, and the latest [`Snapshot`]. Nothing here
-//! waits for a source, so discovery, which is how Kubernetes judges the adapter's health, answers even when every
+//! Every answer comes from memory: documents that are written once at start, and the latest [`Snapshot`]; only a metric
+//! that is not ours may be read from a [`delegate`]. Nothing here waits for a source, so discovery, which is how Kubernetes judges the adapter's health, answers even when every
 //! source is down. No answer ever carries `Retry-After`: the HPA controller would sleep that long in one of the five
 //! workers that all HPAs of a cluster share.
 //!
 //! | room | what is in it |
 //! |---|---|
 //! | [`read`] | a metric, a namespace and a selector to an `ExternalMetricValueList` |
+//! | [`delegate`] | metrics that are not ours, read from another adapter |
 //! | [`discovery`], [`openapi`] | the documents |
 //! | [`health`] | `/livez`, `/readyz`, `/healthz` |
 //! | [`guard`] | what every request goes through: limits, admission, deadline, panics, the event |
@@ -16,6 +17,7 @@
 //! | [`server`], [`tls`] | the accept loop, the serving certificate |
 
 pub mod auth;
+pub mod delegate;
 pub mod server;
 pub mod tls;
 
@@ -46,6 +48,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::engine::snapshot::{Metric, Snapshot};
 
 use auth::Guard;
+use delegate::Delegate;
 use discovery::Documents;
 use status::Status;
 
@@ -101,6 +104,7 @@ pub struct AppState {
     documents: Documents,
     /// Nobody where nobody else can ask: a run on one machine, at a loopback address.
     guard: Option<Arc<Guard>>,
+    delegate: Option<Arc<Delegate>>,
     /// Set once when every service had a chance to be known; see [`health`].
     settled: AtomicBool,
     draining: AtomicBool,
@@ -119,6 +123,7 @@ impl AppState {
             reads: Arc::new(Semaphore::new(limits.reads_in_flight)),
             documents: Documents::new(),
             guard: None,
+            delegate: None,
             settled: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
@@ -143,6 +148,13 @@ impl AppState {
     #[must_use]
     pub fn guarded_by(mut self, guard: Arc<Guard>) -> Self {
         self.guard = Some(guard);
+        self
+    }
+
+    /// The same with another adapter behind it, which is asked for metrics that are not ours.
+    #[must_use]
+    pub fn delegating_to(mut self, delegate: Arc<Delegate>) -> Self {
+        self.delegate = Some(delegate);
         self
     }
 

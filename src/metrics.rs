@@ -49,6 +49,8 @@ pub struct Metrics {
     series: Family<Outcome, Counter>,
     unauthenticated: Family<Unauthenticated, Counter>,
     reviews: Family<Review, Counter>,
+    delegate_requests: Family<Delegated, Counter>,
+    delegate_seconds: Histogram,
     reloads: Family<Reload, Counter>,
     reload_success_at: Gauge<f64, AtomicU64>,
     certificate_not_after: Gauge<f64, AtomicU64>,
@@ -110,6 +112,11 @@ struct Reload {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Delegated {
+    result: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Build {
     version: &'static str,
 }
@@ -157,6 +164,8 @@ impl Metrics {
             series: Family::default(),
             unauthenticated: Family::default(),
             reviews: Family::default(),
+            delegate_requests: Family::default(),
+            delegate_seconds: Seconds.new_metric(),
             reloads: Family::default(),
             reload_success_at: Gauge::default(),
             certificate_not_after: Gauge::default(),
@@ -219,6 +228,16 @@ impl Metrics {
             "taffrail_authorization_reviews",
             "Times the API server was asked whether a user may",
             self.reviews.clone(),
+        );
+        r.register(
+            "taffrail_delegate_requests",
+            "Reads of metrics that are not ours, by what the delegate made of them",
+            self.delegate_requests.clone(),
+        );
+        r.register(
+            "taffrail_delegate_request_duration_seconds",
+            "Time the delegate took",
+            self.delegate_seconds.clone(),
         );
         r.register(
             "taffrail_config_reloads",
@@ -325,6 +344,16 @@ impl Metrics {
     /// The API server was asked whether a user may; `result` is `allowed`, `denied` or `failed`.
     pub fn reviewed(&self, result: &'static str) {
         self.reviews.get_or_create(&Review { result }).inc();
+    }
+
+    /// A metric that is not ours was asked for. `took` is absent when the delegate was not asked.
+    pub fn delegated(&self, result: &'static str, took: Option<Duration>) {
+        self.delegate_requests
+            .get_or_create(&Delegated { result })
+            .inc();
+        if let Some(took) = took {
+            self.delegate_seconds.observe(took.as_secs_f64());
+        }
     }
 
     /// How many reads have an answer that has not left yet. To be told before [`Metrics::text`].

@@ -4,6 +4,7 @@
 //! 14 (`/metrics`, which is on a port of its own) and 44 to 57 (authentication and authorization). 60 to 68 are of
 //! `custom.metrics.k8s.io`, which is not served; 69 to 75 need a cluster.
 
+mod delegate;
 mod discovery;
 mod fixture;
 mod frames;

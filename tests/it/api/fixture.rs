@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
+use taffrail::api::delegate::Delegate;
 use taffrail::api::server::{ConnectionCounts, ConnectionLimits, Drained, serve};
 use taffrail::api::tls::ServingCert;
 use taffrail::api::{AppState, GROUP_VERSION_PATH, Limits, RequestEvent, router};
@@ -71,7 +72,22 @@ impl Api {
         connections: ConnectionLimits,
         cert: ServingCert,
     ) -> Self {
-        Self::serve(snapshot, limits, connections, cert, router).await
+        Self::serve(snapshot, limits, connections, cert, |state| state, router).await
+    }
+
+    /// Serves the two services, and asks another adapter for the rest.
+    pub(crate) async fn delegating_to(delegate: Delegate) -> Self {
+        let cert = ServingCert::self_signed(&[], clock::now()).expect("legal names");
+        let dress = |state: AppState| state.delegating_to(Arc::new(delegate));
+        Self::serve(
+            shop(clock::now()),
+            Limits::default(),
+            ConnectionLimits::default(),
+            cert,
+            dress,
+            router,
+        )
+        .await
     }
 
     /// Serves other paths than the API's.
@@ -82,6 +98,7 @@ impl Api {
             Limits::default(),
             connections,
             cert,
+            |state| state,
             |_| router,
         )
         .await
@@ -92,12 +109,13 @@ impl Api {
         limits: Limits,
         connections: ConnectionLimits,
         cert: ServingCert,
+        dress: impl FnOnce(AppState) -> AppState,
         router: impl FnOnce(Arc<AppState>) -> axum::Router,
     ) -> Self {
         let (snapshots, latest) = watch::channel(Arc::new(snapshot));
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
-        let state = AppState::new(latest).with_limits(limits);
+        let state = dress(AppState::new(latest).with_limits(limits));
         let state = Arc::new(state.observed_by(Arc::new(move |event| {
             seen.lock().expect("nobody panics with it").push(event);
         })));
