@@ -113,7 +113,9 @@ proptest! {
             }
             if 40_000 <= now && now % 1000 == 0 {
                 let rate = rate(&mut engine, now as f64 / 1000.0);
-                prop_assert!((rate / 200.0 - 1.0).abs() < 0.04, "{} at {}", rate, now);
+                // What a pod answered after its last read is lost for one window, and what a new one answers is
+                // seen with its next read: at most 5 s of a tenth of the load, for up to four pods at a time.
+                prop_assert!((0.94..1.01).contains(&(rate / 200.0)), "{} at {}", rate, now);
             }
         }
     }
@@ -416,7 +418,7 @@ fn a_pod_that_has_just_become_ready_does_not_hide_the_requests_in_flight_of_the_
         read(&mut engine, "new", f64::from(i) * 5.0, 100.0);
     }
     engine.expect(&pod("new"), ready(61.0), at(61.0));
-    let mut concurrency = |engine: &mut Engine, now_s: f64| {
+    let concurrency = |engine: &mut Engine, now_s: f64| {
         value(&engine.evaluate(at(now_s)), "request_concurrency", &[]).unwrap()
     };
     assert_eq!(concurrency(&mut engine, 61.0), 4.0);
