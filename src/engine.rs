@@ -25,6 +25,7 @@ pub mod snapshot;
 
 mod life;
 mod merge;
+mod series;
 mod target;
 mod window;
 

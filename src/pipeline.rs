@@ -45,8 +45,10 @@ enum Event {
 /// What a service's bucket bounds mean for its objective.
 #[derive(PartialEq, Debug)]
 enum Bounds {
-    /// One is at the objective.
+    /// One is at the objective, and a finite one above it.
     Exact,
+    /// The highest finite one is at the objective: the slow share is exact, and no quantile exceeds the objective.
+    Highest,
     /// None is at the objective: the nearest on its two sides, in seconds.
     Between {
         below: Option<f64>,
@@ -119,7 +121,7 @@ struct Heart {
     metrics: Arc<Metrics>,
     /// The services wanted.
     services: BTreeSet<ServiceId>,
-    /// Services without a bucket bound at their objective, as last logged.
+    /// Services whose bucket bounds do not suffice for their objective, as last logged.
     incomplete: Vec<ServiceId>,
 }
 
@@ -179,8 +181,8 @@ impl Heart {
         snapshots.send_replace(snapshot);
     }
 
-    /// Says once for each service that its slow share and its quantile near the objective are estimates, and which
-    /// bucket bound would make them exact. A service of which nothing is known now is neither worse nor mended.
+    /// Says once for each service that its slow share and its quantile near the objective are estimates, or that its
+    /// quantile cannot exceed the objective, and which bucket bound would mend that. A service of which nothing is known now is neither worse nor mended.
     fn note_missing_bounds(&mut self, snapshot: &Snapshot) {
         let mut incomplete = Vec::new();
         for service in snapshot.services() {
@@ -188,7 +190,7 @@ impl Heart {
             let bounds = Bounds::of(service);
             let is_incomplete = match bounds {
                 Bounds::Exact => false,
-                Bounds::Between { .. } | Bounds::Beyond(_) => true,
+                Bounds::Between { .. } | Bounds::Beyond(_) | Bounds::Highest => true,
                 Bounds::Unknown => was_incomplete,
             };
             if is_incomplete != was_incomplete {
@@ -208,6 +210,7 @@ impl Bounds {
             Some((Some(highest), None)) => Self::Beyond(highest),
             Some((below, above)) => Self::Between { below, above },
             None if matches!(service.state, State::Unknown(_)) => Self::Unknown,
+            None if is_highest(service) => Self::Highest,
             None => Self::Exact,
         }
     }
@@ -221,6 +224,11 @@ impl Bounds {
             Self::Exact => {
                 info!(service = %id, "The histogram has a bucket bound at the objective now, or no requests");
             }
+            Self::Highest => {
+                warn!(service = %id, objective_s,
+                    "The objective is the highest finite bucket bound: slow_request_ratio is exact, but no quantile exceeds \
+                     that bound, so request_latency_ms can never be above its target; add bounds above it");
+            }
             Self::Between { below, above } => {
                 warn!(service = %id, objective_s, below_s = below, above_s = above,
                     "No bucket bound at the objective: the share of slow requests is an estimate. Add one to the histogram");
@@ -233,6 +241,18 @@ impl Bounds {
             Self::Unknown => {}
         }
     }
+}
+
+/// Whether no finite bucket bound lies above the objective, and one on it.
+fn is_highest(service: &ServiceView) -> bool {
+    let objective_s = service
+        .objective
+        .map(|objective| objective.latency.as_secs_f64());
+    let finite = |bound: &f64| bound.is_finite();
+    let highest = service
+        .base()
+        .and_then(|base| base.bounds.iter().copied().rfind(finite));
+    highest.is_some() && highest == objective_s
 }
 
 #[cfg(test)]
@@ -285,6 +305,7 @@ mod tests {
         };
         assert_eq!(Bounds::of(&service(&bounds, 300)), between);
         assert_eq!(Bounds::of(&service(&bounds, 700)), Bounds::Beyond(0.5));
+        assert_eq!(Bounds::of(&service(&bounds, 500)), Bounds::Highest);
         assert_eq!(Bounds::of(&unknown()), Bounds::Unknown);
     }
 
@@ -304,7 +325,8 @@ mod tests {
             (unknown(), vec![]),
             (service(&bounds, 300), vec![id.clone()]),
             (unknown(), vec![id.clone()]),
-            (service(&bounds, 700), vec![id]),
+            (service(&bounds, 700), vec![id.clone()]),
+            (service(&bounds, 500), vec![id]),
             (service(&bounds, 250), vec![]),
         ] {
             heart.note_missing_bounds(&Snapshot::new(Timestamp::default(), vec![view]));

@@ -12,6 +12,7 @@ use crate::model::time::Timestamp;
 use super::Ingested;
 use super::layout::{self, Layout, Layouts, is_sound};
 use super::life::Life;
+use super::series::Series;
 use super::window::{End, Keep, Track};
 
 /// The most series kept for one target. A histogram with twenty routes and ten codes has two hundred.
@@ -51,16 +52,6 @@ struct Cpu {
     last: f64,
     total: f64,
     track: Track,
-}
-
-/// A series' newest raw counters, to tell its next rise from a reset.
-#[derive(Debug)]
-struct Series {
-    layout: Layout,
-    count: f64,
-    sum: f64,
-    counts: Vec<f64>,
-    seen: Timestamp,
 }
 
 /// All series of one layout, added up; apart what they counted while the target was cold and while it was warm.
@@ -540,56 +531,6 @@ impl Target {
             within().sum::<f64>() / within().count() as f64,
             last - first,
         ))
-    }
-}
-
-// === impl Series ===
-
-impl Series {
-    fn unseen(layout: &Layout, seen: Timestamp) -> Self {
-        Self {
-            layout: Arc::clone(layout),
-            count: 0.0,
-            sum: 0.0,
-            counts: vec![0.0; layout.len()],
-            seen,
-        }
-    }
-
-    fn remember(&mut self, count: f64, sum: f64, counts: &[f64], seen: Timestamp) {
-        (self.count, self.sum, self.seen) = (count, sum, seen);
-        self.counts.clear();
-        self.counts.extend_from_slice(counts);
-    }
-
-    /// Whether requests began anew, and the buckets, if there are any, with them.
-    fn fell_as_a_whole(&self, count: f64, counts: &[f64]) -> bool {
-        count < self.count && !self.keeps_buckets(counts)
-    }
-
-    /// Whether the buckets go on although the requests began anew: one process would have reset them together.
-    fn keeps_buckets(&self, counts: &[f64]) -> bool {
-        let (before, now) = (self.counts.last(), counts.last());
-        before
-            .zip(now)
-            .is_some_and(|(before, now)| 0.0 < *before && before <= now)
-    }
-
-    /// Adds what each bucket rose by to `totals`. A bucket cannot fall, nor rise by more than all requests did; one that
-    /// does was read at another instant or written wrongly, and is cut to what can be. False when one was.
-    fn add_rises(&self, counts: &[f64], totals: &mut [f64]) -> bool {
-        let rises = || {
-            counts
-                .iter()
-                .zip(&self.counts)
-                .map(|(now, before)| now - before)
-        };
-        let all = rises().next_back().unwrap_or(0.0).max(0.0);
-        totals
-            .iter_mut()
-            .zip(rises())
-            .for_each(|(total, rise)| *total += rise.clamp(0.0, all));
-        rises().all(|rise| 0.0 <= rise && rise <= all)
     }
 }
 

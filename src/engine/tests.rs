@@ -1,7 +1,8 @@
 //! The engine as its owner sees it: reads in, a snapshot out. What is said of a service is here; how counters become
-//! increases is in [`counters`], which targets count in [`targets`].
+//! increases is in [`counters`], which targets count in [`targets`], and what of pods that come and go in [`phases`].
 
 mod counters;
+mod phases;
 mod targets;
 
 use std::time::Duration;
