@@ -4,9 +4,10 @@
 
 mod control_plane;
 mod harness;
+mod pods;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    harness::main(vec![control_plane::tests()])
+    harness::main(vec![control_plane::tests(), pods::tests()])
 }

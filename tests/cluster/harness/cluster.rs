@@ -1,5 +1,6 @@
 //! What a test is given: the cluster with its clients, its processes, and namespaces of the test's own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,11 +12,13 @@ use kube::api::{Api, DeleteParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 use super::control_plane::{self, ControlPlane, HpaSettings};
 use super::kubectl::{Kubeconfig, Kubectl};
-use super::pki::{self, Pki};
-use super::wait;
+use super::kubelet::{ContainerName, Kubelet, Node};
+use super::pki::{self, Identity, Pki};
+use super::{resource_metrics, sandbox, wait};
 
 /// Until the controllers have given a new namespace its service account.
 const NAMESPACE_TIME_MAX: Duration = Duration::from_secs(30);
@@ -31,6 +34,9 @@ pub(crate) struct Cluster {
     admin: Client,
     kubectl: Kubectl,
     control_plane: Mutex<ControlPlane>,
+    node: Arc<Node>,
+    kubelet: Mutex<Kubelet>,
+    resource_metrics: Mutex<JoinSet<()>>,
     /// Those that tests made and that are not gone yet.
     namespaces: Mutex<Vec<String>>,
     /// Counts namespaces and kubeconfig files, so that none is used twice.
@@ -48,6 +54,12 @@ impl Cluster {
         let admin = kubeconfig.client().await?;
         let kubectl = Kubectl::new(bin_dir, dir.join("admin.kubeconfig"), &kubeconfig)?;
         let control_plane = ControlPlane::start(bin_dir, dir, &pki, admin.clone()).await?;
+        let logs_dir = control_plane::logs_dir(dir);
+        let volumes = dir.join("pods");
+        let kubelet = Kubelet::start(admin.clone(), volumes, logs_dir, sandbox::programs_dir());
+        let kubelet = kubelet.await?;
+        let node = Arc::clone(kubelet.node());
+        let resource_metrics = resource_metrics::start(&node, &pki, &kubectl).await?;
         Ok(Self {
             bin_dir: bin_dir.to_owned(),
             dir: dir.to_owned(),
@@ -55,6 +67,9 @@ impl Cluster {
             admin,
             kubectl,
             control_plane: Mutex::new(control_plane),
+            node,
+            kubelet: Mutex::new(kubelet),
+            resource_metrics: Mutex::new(resource_metrics),
             namespaces: Mutex::default(),
             made: AtomicUsize::new(0),
         })
@@ -77,6 +92,11 @@ impl Cluster {
         group: Option<&str>,
     ) -> anyhow::Result<Client> {
         self.kubeconfig_of(user, group)?.client().await
+    }
+
+    /// The API, as whoever has this certificate.
+    pub(crate) async fn client_with(&self, identity: &Identity) -> anyhow::Result<Client> {
+        Kubeconfig::new(&self.pki, identity).client().await
     }
 
     /// kubectl, as a user with the rights that RBAC gives it.
@@ -107,11 +127,6 @@ impl Cluster {
         Ok(name)
     }
 
-    /// Kills the API server, starts it on the same address and data, and waits until it is ready.
-    pub(crate) async fn restart_api_server(&self) -> anyhow::Result<()> {
-        self.control_plane.lock().await.restart_api_server().await
-    }
-
     /// Kills the API server, until [`Self::start_api_server`].
     pub(crate) async fn stop_api_server(&self) -> anyhow::Result<()> {
         self.control_plane.lock().await.stop_api_server().await
@@ -122,7 +137,7 @@ impl Cluster {
         self.control_plane.lock().await.start_api_server().await
     }
 
-    /// Starts the controllers anew. A test that changes the settings puts the default ones back.
+    /// Starts the controllers anew; after the test they get their default settings back.
     pub(crate) async fn restart_controllers(&self, hpa: HpaSettings) -> anyhow::Result<()> {
         let mut control_plane = self.control_plane.lock().await;
         control_plane.restart_controllers(hpa).await
@@ -133,14 +148,31 @@ impl Cluster {
         self.control_plane.lock().await.ids()
     }
 
+    /// The processes of a namespace's containers, by container.
+    pub(crate) fn processes(&self, namespace: &str) -> BTreeMap<ContainerName, u32> {
+        let mut processes = self.node.processes().clone();
+        processes.retain(|name, _| name.namespace == namespace);
+        processes
+    }
+
+    /// What a container has written so far, over all its starts; empty before the first.
+    pub(crate) fn log(&self, namespace: &str, pod: &str, container: &str) -> String {
+        let name = ContainerName {
+            namespace: namespace.to_owned(),
+            pod: pod.to_owned(),
+            container: container.to_owned(),
+        };
+        std::fs::read_to_string(self.node.log(&name)).unwrap_or_default()
+    }
+
     /// Where all logs are.
     pub(crate) fn logs_dir(&self) -> PathBuf {
         control_plane::logs_dir(&self.dir)
     }
 
-    /// Deletes what a test made, and says if the test left the cluster broken.
+    /// Deletes what a test made, undoes what it changed, and says if it left the cluster broken.
     pub(crate) async fn tidy(&self) -> anyhow::Result<()> {
-        self.control_plane.lock().await.check()?;
+        self.control_plane.lock().await.restore().await?;
         let made = std::mem::take(&mut *self.namespaces.lock().await);
         let namespaces = Api::<Namespace>::all(self.admin());
         for name in &made {
@@ -166,6 +198,8 @@ impl Cluster {
 
     /// Ends every process.
     pub(crate) async fn stop(&self) {
+        self.resource_metrics.lock().await.shutdown().await;
+        self.kubelet.lock().await.stop().await;
         self.control_plane.lock().await.stop().await;
     }
 

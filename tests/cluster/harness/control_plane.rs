@@ -35,7 +35,7 @@ const CONTROLLERS: &str = "clusterrole-aggregation-controller,deployment-control
     replicaset-controller,root-ca-certificate-publisher-controller,serviceaccount-controller";
 
 /// How the HPA controller behaves: fast enough for a test, where a cluster's defaults take minutes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HpaSettings {
     /// Between two looks at each HPA; 15 s by default in a cluster.
     pub(crate) sync_period: Duration,
@@ -65,7 +65,10 @@ pub(crate) struct ControlPlane {
     admin: Client,
     etcd: Process,
     api_server: Process,
+    /// Whether a test has stopped the API server.
+    is_stopped: bool,
     controllers: Process,
+    hpa: HpaSettings,
 }
 
 impl ControlPlane {
@@ -80,32 +83,31 @@ impl ControlPlane {
         let etcd = start_etcd(bin_dir, dir)?;
         let mut api_server = start_api_server(bin_dir, dir)?;
         wait_ready(&mut api_server, &admin).await?;
-        let controllers = start_controllers(bin_dir, dir, HpaSettings::default())?;
+        let hpa = HpaSettings::default();
+        let controllers = start_controllers(bin_dir, dir, hpa)?;
         Ok(Self {
             bin_dir: bin_dir.to_owned(),
             dir: dir.to_owned(),
             admin,
             etcd,
             api_server,
+            is_stopped: false,
             controllers,
+            hpa,
         })
     }
 
-    /// Kills the API server, as a crash does, and starts it on the same address and data.
-    pub(crate) async fn restart_api_server(&mut self) -> anyhow::Result<()> {
-        self.api_server.kill().await?;
-        self.start_api_server().await
-    }
-
-    /// Kills the API server and leaves it so.
+    /// Kills the API server, as a crash does, and leaves it so.
     pub(crate) async fn stop_api_server(&mut self) -> anyhow::Result<()> {
+        self.is_stopped = true;
         self.api_server.kill().await?;
         Ok(())
     }
 
-    /// Starts an API server that was stopped, and waits until it is ready.
+    /// Starts an API server that was stopped, on the same address and data, and waits until it is ready.
     pub(crate) async fn start_api_server(&mut self) -> anyhow::Result<()> {
         self.api_server = start_api_server(&self.bin_dir, &self.dir)?;
+        self.is_stopped = false;
         wait_ready(&mut self.api_server, &self.admin).await
     }
 
@@ -113,14 +115,22 @@ impl ControlPlane {
     pub(crate) async fn restart_controllers(&mut self, hpa: HpaSettings) -> anyhow::Result<()> {
         self.controllers.stop(STOP_GRACE).await?;
         self.controllers = start_controllers(&self.bin_dir, &self.dir, hpa)?;
+        self.hpa = hpa;
         Ok(())
     }
 
-    /// An error when a process has ended that should run.
-    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
+    /// Undoes what a test has changed. An error when a process has ended that should run.
+    pub(crate) async fn restore(&mut self) -> anyhow::Result<()> {
         self.etcd.check()?;
+        self.controllers.check()?;
+        if self.is_stopped {
+            self.start_api_server().await?;
+        }
         self.api_server.check()?;
-        self.controllers.check()
+        if self.hpa != HpaSettings::default() {
+            self.restart_controllers(HpaSettings::default()).await?;
+        }
+        Ok(())
     }
 
     /// Ends all of it; what does not end in time is killed.
@@ -161,6 +171,7 @@ fn write_files(dir: &Path, pki: &Pki) -> anyhow::Result<()> {
         ("front-proxy.crt", front_proxy.certificate),
         ("front-proxy.key", front_proxy.key),
         ("tokens.key", pki.service_accounts.serialize_pem()),
+        ("tokens.pub", pki.service_accounts.public_key_pem()),
         (
             "controllers.kubeconfig",
             Kubeconfig::new(pki, &controllers).to_text(),
@@ -201,7 +212,7 @@ fn start_api_server(bin_dir: &Path, dir: &Path) -> anyhow::Result<Process> {
         .arg(flag("tls-private-key-file", file("api-server.key")))
         .arg(flag("client-ca-file", file("ca.crt")))
         .arg("--service-account-issuer=https://kubernetes.default.svc")
-        .arg(flag("service-account-key-file", file("tokens.key")))
+        .arg(flag("service-account-key-file", file("tokens.pub")))
         .arg(flag("service-account-signing-key-file", file("tokens.key")))
         .arg(flag(
             "requestheader-client-ca-file",
@@ -232,7 +243,6 @@ fn start_controllers(bin_dir: &Path, dir: &Path, hpa: HpaSettings) -> anyhow::Re
         .arg(flag("kubeconfig", file("controllers.kubeconfig")))
         .arg(flag("controllers", CONTROLLERS))
         .arg("--use-service-account-credentials=true")
-        .arg(flag("service-account-private-key-file", file("tokens.key")))
         .arg(flag("root-ca-file", file("ca.crt")))
         .arg("--leader-elect=false")
         .arg("--bind-address=127.0.0.1")

@@ -110,7 +110,16 @@ impl Kubectl {
     /// Applies YAML or JSON, in `namespace` where the objects name none.
     pub(crate) async fn apply(&self, namespace: &str, manifest: &str) -> anyhow::Result<String> {
         let args = ["apply", "--namespace", namespace, "--filename", "-"];
-        self.with_input(args, manifest).await?.successful()
+        self.run_with(args, manifest).await
+    }
+
+    /// As [`Self::run`], with this on its standard input.
+    pub(crate) async fn run_with<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        input: &str,
+    ) -> anyhow::Result<String> {
+        self.with_input(args, input).await?.successful()
     }
 
     async fn with_input<S: AsRef<OsStr>>(
@@ -120,7 +129,7 @@ impl Kubectl {
     ) -> anyhow::Result<Output> {
         let mut child = Command::new(&self.program)
             .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
+            .arg(self.kubeconfig())
             .args(args)
             // Its cache of what the API server has would hide what changed a moment ago.
             .env("KUBECACHEDIR", self.kubeconfig.with_extension("cache"))
