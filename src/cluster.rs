@@ -10,3 +10,5 @@
 //! | `status` | what `kubectl get requestmetrics` shows, and events on changes |
 //! | `lease` | which replica writes status |
 //! | `certificate` | the authority and certificate that replicas share, and the APIService's `caBundle` |
+
+pub mod crd;

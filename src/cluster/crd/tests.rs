@@ -1,0 +1,1 @@
+//! Holds that schema and resolver agree.
