@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
+use taffrail::api::auth::Guard;
 use taffrail::api::server::{ConnectionCounts, ConnectionLimits, Drained, serve};
 use taffrail::api::tls::ServingCert;
 use taffrail::api::{AppState, GROUP_VERSION_PATH, Limits, RequestEvent, router};
@@ -71,7 +72,20 @@ impl Api {
         connections: ConnectionLimits,
         cert: ServingCert,
     ) -> Self {
-        Self::serve(snapshot, limits, connections, cert, router).await
+        Self::serve(snapshot, limits, connections, cert, router, None).await
+    }
+
+    /// Serves [`shop`] to whom `guard` lets in.
+    pub(crate) async fn guarded_by(guard: Arc<Guard>) -> Self {
+        Self::serve(
+            shop(clock::now()),
+            Limits::default(),
+            ConnectionLimits::default(),
+            ServingCert::self_signed(&[], clock::now()).expect("legal names"),
+            router,
+            Some(guard),
+        )
+        .await
     }
 
     /// Serves other paths than the API's.
@@ -83,6 +97,7 @@ impl Api {
             connections,
             cert,
             |_| router,
+            None,
         )
         .await
     }
@@ -93,11 +108,15 @@ impl Api {
         connections: ConnectionLimits,
         cert: ServingCert,
         router: impl FnOnce(Arc<AppState>) -> axum::Router,
+        guard: Option<Arc<Guard>>,
     ) -> Self {
         let (snapshots, latest) = watch::channel(Arc::new(snapshot));
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
-        let state = AppState::new(latest).with_limits(limits);
+        let mut state = AppState::new(latest).with_limits(limits);
+        if let Some(guard) = guard {
+            state = state.guarded_by(guard);
+        }
         let state = Arc::new(state.observed_by(Arc::new(move |event| {
             seen.lock().expect("nobody panics with it").push(event);
         })));
@@ -151,9 +170,19 @@ impl Api {
     }
 
     pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.get_by(&self.client, path, headers).await
+    }
+
+    /// GET by somebody.
+    pub(crate) async fn get_by(
+        &self,
+        client: &reqwest::Client,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
         let request = headers
             .iter()
-            .fold(self.client.get(self.url(path)), |request, (name, value)| {
+            .fold(client.get(self.url(path)), |request, (name, value)| {
                 request.header(*name, *value)
             });
         Answer::of(request).await
