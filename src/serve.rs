@@ -4,32 +4,34 @@
 //! and a person is looking; then the pipeline, then the listeners. At the end the reverse: readiness fails, the API
 //! answers what it has, and only then do the sources stop.
 
-use std::io::IsTerminal;
+mod api;
+mod files;
+mod log;
 mod own_port;
+mod signals;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::api::server::{ConnectionLimits, require_loopback, serve as serve_api};
-use crate::api::tls::ServingCert;
-use crate::api::{AppState, RequestEvent, router};
-use crate::clock;
-use crate::config::Service;
-use crate::config::reload::{ConfigFile, Reloaded};
-use crate::engine::snapshot::{Metric, Snapshot};
+use crate::config::reload::ConfigFile;
+use crate::engine::snapshot::Snapshot;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Wiring};
+
+pub use self::api::{ApiArgs, RunningApi, start_api};
+use self::files::{follow_config, note_reload, read_first};
+use self::log::{LogFormat, start_log};
+use self::signals::Signals;
 
 /// How often the files of configuration and certificate are looked at: soon enough for a person who waits for it, and
 /// three small reads cost nothing.
@@ -62,7 +64,8 @@ pub struct Args {
         long,
         env = "TAFFRAIL_METRICS_LISTEN",
         default_value = "127.0.0.1:9464",
-        value_name = "ADDRESS"
+        value_name = "ADDRESS",
+        value_parser = api::address
     )]
     metrics_listen: SocketAddr,
 
@@ -78,96 +81,6 @@ pub struct Args {
     /// How it is logged
     #[arg(long, env = "TAFFRAIL_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
-}
-
-/// Where the API listens and what certificate it shows.
-#[derive(clap::Args, Clone, Debug)]
-pub struct ApiArgs {
-    /// Address of the API, HTTPS
-    #[arg(
-        long,
-        env = "TAFFRAIL_LISTEN",
-        default_value = "127.0.0.1:6443",
-        value_name = "ADDRESS"
-    )]
-    listen: SocketAddr,
-
-    /// Certificate chain, PEM; read again when it changes. Without it a self-signed one is made at each start
-    #[arg(
-        long,
-        env = "TAFFRAIL_TLS_CERT_FILE",
-        value_name = "FILE",
-        requires = "tls_key_file"
-    )]
-    tls_cert_file: Option<PathBuf>,
-
-    /// The certificate's private key, PEM
-    #[arg(
-        long,
-        env = "TAFFRAIL_TLS_KEY_FILE",
-        value_name = "FILE",
-        requires = "tls_cert_file"
-    )]
-    tls_key_file: Option<PathBuf>,
-
-    /// A further name of the self-signed certificate, such as taffrail.monitoring.svc; several with commas
-    #[arg(
-        long,
-        env = "TAFFRAIL_TLS_NAME",
-        value_name = "NAME",
-        value_delimiter = ',',
-        conflicts_with = "tls_cert_file"
-    )]
-    tls_name: Vec<String>,
-
-    /// Where the authority of the self-signed certificate is written, PEM, for clients to trust
-    #[arg(
-        long,
-        env = "TAFFRAIL_TLS_CA_OUT",
-        value_name = "FILE",
-        conflicts_with = "tls_cert_file"
-    )]
-    tls_ca_out: Option<PathBuf>,
-}
-
-/// How log lines look.
-#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-enum LogFormat {
-    /// For people.
-    Text,
-    /// One object a line.
-    Json,
-}
-
-/// A running API.
-#[derive(Debug)]
-pub struct RunningApi {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// The authority to trust, when the certificate is self-signed.
-    pub ca_pem: Option<String>,
-    /// Ends when the last connection has.
-    pub done: JoinHandle<()>,
-    state: Arc<AppState>,
-}
-
-/// SIGTERM, which Kubernetes sends, and SIGINT, which ctrl-c does.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl ApiArgs {
-    /// A self-signed API on a free loopback port.
-    pub fn self_signed_on_any_port() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            tls_cert_file: None,
-            tls_key_file: None,
-            tls_name: Vec::new(),
-            tls_ca_out: None,
-        }
-    }
 }
 
 /// Runs the adapter until a signal.
@@ -201,6 +114,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         desired: wanted,
         snapshots: publish,
         metrics: Arc::clone(&metrics),
+        secrets: crate::source::secret::SecretStore::default(),
     };
     let mut heart = tokio::spawn(pipeline::run(wiring, stop_pipeline.clone()));
     let own = TcpListener::bind(metrics_listen).await.with_context(|| {
@@ -243,201 +157,4 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     info!("Stopped");
     Ok(ExitCode::SUCCESS)
-}
-
-/// Starts the API: certificate, listener, accept loop.
-///
-/// # Errors
-/// When the certificate cannot be used, or the address is not free, or is one that others can reach.
-pub async fn start_api(
-    args: ApiArgs,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) -> anyhow::Result<RunningApi> {
-    let ApiArgs {
-        listen,
-        tls_cert_file,
-        tls_key_file,
-        tls_name,
-        tls_ca_out,
-    } = args;
-    require_loopback(listen).context("--listen")?;
-    let certificate = match (tls_cert_file, tls_key_file) {
-        (Some(cert), Some(key)) => ServingCert::from_files(&cert, &key)
-            .await
-            .context("--tls-cert-file and --tls-key-file")?,
-        _ => ServingCert::self_signed(&tls_name, clock::now()).context("--tls-name")?,
-    };
-    let certificate = Arc::new(certificate);
-    let ca_pem = certificate.ca_pem().map(ToOwned::to_owned);
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("listening on --listen {listen}"))?;
-    let address = listener.local_addr().context("the address of --listen")?;
-    // Only now: an adapter that finds its address taken must not replace the authority of the one that took it.
-    if let (Some(path), Some(pem)) = (&tls_ca_out, &ca_pem) {
-        write_whole(path, pem)
-            .with_context(|| format!("writing --tls-ca-out {}", path.display()))?;
-    }
-    let observer = Arc::clone(&metrics);
-    let state = AppState::new(snapshots).observed_by(Arc::new(move |event: RequestEvent| {
-        observe(&observer, event);
-    }));
-    let state = Arc::new(state);
-    let (tls, app) = (certificate.server_config(), router(Arc::clone(&state)));
-    tokio::spawn(follow_certificate(
-        Arc::clone(&certificate),
-        metrics,
-        stop.clone(),
-    ));
-    let done = tokio::spawn(async move {
-        let drained = serve_api(
-            listener,
-            tls,
-            app,
-            ConnectionLimits::default(),
-            Arc::default(),
-            stop.cancelled_owned(),
-        )
-        .await;
-        if 0 < drained.cut {
-            warn!(
-                connections = drained.cut,
-                "Connections were cut at the end of the drain"
-            );
-        }
-    });
-    Ok(RunningApi {
-        address,
-        ca_pem,
-        done,
-        state,
-    })
-}
-
-/// Writes a file that readers see whole or not at all.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    std::fs::write(&beside, text)?;
-    std::fs::rename(&beside, path)
-}
-
-fn observe(metrics: &Metrics, event: RequestEvent) {
-    let RequestEvent {
-        resource,
-        verb,
-        code,
-        took,
-        age,
-    } = event;
-    metrics.request(resource.map_or("", Metric::name), verb, code, took, age);
-}
-
-/// Keeps the certificate fresh, and its end in the metrics.
-async fn follow_certificate(
-    certificate: Arc<ServingCert>,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) {
-    let tell = async {
-        loop {
-            metrics.certificate(certificate.not_after());
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = certificate.follow(POLL) => {}
-        () = tell => {}
-    }
-}
-
-/// The first look at the configuration: a person is watching, so what is wrong ends the start if nothing is right.
-fn read_first(file: &mut ConfigFile) -> anyhow::Result<Reloaded> {
-    let path = file.path().to_owned();
-    let read = file
-        .poll()
-        .with_context(|| format!("reading --config {}", path.display()))?;
-    let reloaded = read.context("the first read of a file always brings something")?;
-    if reloaded.services.is_empty() && !reloaded.problems.is_empty() {
-        let problems: Vec<String> = reloaded.problems.iter().map(ToString::to_string).collect();
-        anyhow::bail!("{}: {}", path.display(), problems.join("; "));
-    }
-    Ok(reloaded)
-}
-
-/// Looks at the configuration file for as long as the program runs.
-async fn follow_config(
-    mut file: ConfigFile,
-    desired: watch::Sender<Arc<Vec<Service>>>,
-    metrics: Arc<Metrics>,
-) {
-    let mut readable = true;
-    loop {
-        tokio::time::sleep(POLL).await;
-        match file.poll() {
-            Ok(None) => {
-                if !readable {
-                    info!(file = %file.path().display(), "The configuration can be read again, and has not changed");
-                }
-                readable = true;
-            }
-            Ok(Some(reloaded)) => {
-                readable = true;
-                note_reload(&metrics, file.path(), &reloaded);
-                desired.send_replace(Arc::new(reloaded.services));
-            }
-            Err(error) if readable => {
-                readable = false;
-                metrics.reloaded(false, clock::now());
-                error!(file = %file.path().display(), %error, "The configuration cannot be read; the last one stays in force.");
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-fn note_reload(metrics: &Metrics, path: &Path, reloaded: &Reloaded) {
-    metrics.reloaded(reloaded.problems.is_empty(), clock::now());
-    for problem in &reloaded.problems {
-        error!(file = %path.display(), %problem, "A document is wrong");
-    }
-    for kept in &reloaded.kept {
-        warn!(service = %kept, "Its previous version stays in force");
-    }
-    info!(file = %path.display(), services = reloaded.services.len(), "Configuration loaded");
-}
-
-fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).context("--log")?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        // The module's name would be a second `target` beside that of a source.
-        .with_target(false)
-        .with_writer(std::io::stderr);
-    let started = match format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
-    };
-    started.map_err(|error| anyhow::anyhow!("starting the log: {error}"))
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Completes at the next one of either.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

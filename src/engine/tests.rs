@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::model::health::{Failure, FailureReason};
 use crate::model::id::{ServiceId, TargetId};
+use crate::model::phase::Phase;
 use crate::model::reading::{Backlog, Batch, Reading, SeriesReading};
 use crate::model::selector::{Operator, Requirement, Selector};
 use crate::model::time::Timestamp;

@@ -305,6 +305,7 @@ pub(crate) fn service(namespace: &str, name: &str, rate: f64, at: Timestamp) -> 
         windows: vec![Merged {
             window: WINDOW,
             requests,
+            judged: requests,
             busy_s: Some(requests * 0.4125),
             cpu_s: None,
             bounds: [0.4, 0.425, f64::INFINITY].into(),

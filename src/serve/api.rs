@@ -1,0 +1,243 @@
+//! Starts the API: certificate, listener, accept loop.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::api::server::{ConnectionLimits, require_loopback, serve as serve_api};
+use crate::api::tls::ServingCert;
+use crate::api::{AppState, RequestEvent, router};
+use crate::clock;
+use crate::engine::snapshot::{Metric, Snapshot};
+use crate::metrics::Metrics;
+
+use super::POLL;
+
+/// Where the API listens and what certificate it shows.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ApiArgs {
+    /// Address of the API, HTTPS
+    #[arg(
+        long,
+        env = "TAFFRAIL_LISTEN",
+        default_value = "127.0.0.1:6443",
+        value_name = "ADDRESS",
+        value_parser = address
+    )]
+    listen: SocketAddr,
+
+    /// Certificate chain, PEM; read again when it changes. Without it a self-signed one is made at each start
+    #[arg(
+        long,
+        env = "TAFFRAIL_TLS_CERT_FILE",
+        value_name = "FILE",
+        requires = "tls_key_file"
+    )]
+    tls_cert_file: Option<PathBuf>,
+
+    /// The certificate's private key, PEM
+    #[arg(
+        long,
+        env = "TAFFRAIL_TLS_KEY_FILE",
+        value_name = "FILE",
+        requires = "tls_cert_file"
+    )]
+    tls_key_file: Option<PathBuf>,
+
+    /// A further name of the self-signed certificate, such as taffrail.monitoring.svc; several with commas
+    #[arg(
+        long,
+        env = "TAFFRAIL_TLS_NAME",
+        value_name = "NAME",
+        value_delimiter = ',',
+        conflicts_with = "tls_cert_file"
+    )]
+    tls_name: Vec<String>,
+
+    /// Where the authority of the self-signed certificate is written, PEM, for clients to trust
+    #[arg(
+        long,
+        env = "TAFFRAIL_TLS_CA_OUT",
+        value_name = "FILE",
+        conflicts_with = "tls_cert_file"
+    )]
+    tls_ca_out: Option<PathBuf>,
+}
+
+/// A running API.
+#[derive(Debug)]
+pub struct RunningApi {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The authority to trust, when the certificate is self-signed.
+    pub ca_pem: Option<String>,
+    /// Ends when the last connection has.
+    pub done: JoinHandle<()>,
+    pub(super) state: Arc<AppState>,
+}
+
+impl ApiArgs {
+    /// A self-signed API on a free loopback port.
+    pub fn self_signed_on_any_port() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_name: Vec::new(),
+            tls_ca_out: None,
+        }
+    }
+}
+
+/// Starts the API: certificate, listener, accept loop.
+///
+/// # Errors
+/// When the certificate cannot be used, or the address is not free, or is one that others can reach.
+pub async fn start_api(
+    args: ApiArgs,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> anyhow::Result<RunningApi> {
+    let ApiArgs {
+        listen,
+        tls_cert_file,
+        tls_key_file,
+        tls_name,
+        tls_ca_out,
+    } = args;
+    require_loopback(listen).context("--listen")?;
+    let certificate = match (tls_cert_file, tls_key_file) {
+        (Some(cert), Some(key)) => ServingCert::from_files(&cert, &key)
+            .await
+            .context("--tls-cert-file and --tls-key-file")?,
+        _ => ServingCert::self_signed(&tls_name, clock::now()).context("--tls-name")?,
+    };
+    let certificate = Arc::new(certificate);
+    let ca_pem = certificate.ca_pem().map(ToOwned::to_owned);
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("listening on --listen {listen}"))?;
+    let address = listener.local_addr().context("the address of --listen")?;
+    // Only now: an adapter that finds its address taken must not replace the authority of the one that took it.
+    if let (Some(path), Some(pem)) = (&tls_ca_out, &ca_pem) {
+        write_whole(path, pem)
+            .with_context(|| format!("writing --tls-ca-out {}", path.display()))?;
+    }
+    let observer = Arc::clone(&metrics);
+    let state = AppState::new(snapshots).observed_by(Arc::new(move |event: RequestEvent| {
+        observe(&observer, event);
+    }));
+    let state = Arc::new(state);
+    let (tls, app) = (certificate.server_config(), router(Arc::clone(&state)));
+    tokio::spawn(follow_certificate(
+        Arc::clone(&certificate),
+        metrics,
+        stop.clone(),
+    ));
+    let done = tokio::spawn(async move {
+        let drained = serve_api(
+            listener,
+            tls,
+            app,
+            ConnectionLimits::default(),
+            Arc::default(),
+            stop.cancelled_owned(),
+        )
+        .await;
+        if 0 < drained.cut {
+            warn!(
+                connections = drained.cut,
+                "Connections were cut at the end of the drain"
+            );
+        }
+    });
+    Ok(RunningApi {
+        address,
+        ca_pem,
+        done,
+        state,
+    })
+}
+
+/// Writes a file that readers see whole or not at all.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    std::fs::write(&beside, text)?;
+    std::fs::rename(&beside, path)
+}
+
+fn observe(metrics: &Metrics, event: RequestEvent) {
+    let RequestEvent {
+        resource,
+        verb,
+        code,
+        took,
+        age,
+    } = event;
+    metrics.request(resource.map_or("", Metric::name), verb, code, took, age);
+}
+
+/// Keeps the certificate fresh, and its end in the metrics.
+async fn follow_certificate(
+    certificate: Arc<ServingCert>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    let tell = async {
+        loop {
+            metrics.certificate(certificate.not_after());
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = certificate.follow(POLL) => {}
+        () = tell => {}
+    }
+}
+
+/// An address and a port. An IPv6 address may stand without brackets, since a pod's own is written `$(POD_IP):10250`.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let bare_ipv6 = || {
+        let (ip, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
+    };
+    text.parse().ok().or_else(bare_ipv6).ok_or_else(|| {
+        "must be an IP address and a port, such as 0.0.0.0:10250 or [::]:10250".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pods_own_address_needs_no_brackets() {
+        for (text, is) in [
+            ("10.0.0.7:10250", "10.0.0.7:10250"),
+            ("[fd00::7]:10250", "[fd00::7]:10250"),
+            ("fd00::7:10250", "[fd00::7]:10250"),
+            ("[::]:0", "[::]:0"),
+        ] {
+            assert_eq!(address(text), Ok(is.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "",
+            "localhost:1",
+            "10.0.0.7",
+            "10.0.0.7:99999",
+            "$(POD_IP):1",
+        ] {
+            assert!(address(text).unwrap_err().contains("such as"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What is wanted, from a file: read at the start, and again whenever it changes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::clock;
+use crate::config::Service;
+use crate::config::reload::{ConfigFile, Reloaded};
+use crate::metrics::Metrics;
+
+use super::POLL;
+
+/// The first look at the configuration: a person is watching, so what is wrong ends the start if nothing is right.
+pub(super) fn read_first(file: &mut ConfigFile) -> anyhow::Result<Reloaded> {
+    let path = file.path().to_owned();
+    let read = file
+        .poll()
+        .with_context(|| format!("reading --config {}", path.display()))?;
+    let reloaded = read.context("the first read of a file always brings something")?;
+    if reloaded.services.is_empty() && !reloaded.problems.is_empty() {
+        let problems: Vec<String> = reloaded.problems.iter().map(ToString::to_string).collect();
+        anyhow::bail!("{}: {}", path.display(), problems.join("; "));
+    }
+    Ok(reloaded)
+}
+
+/// Looks at the configuration file for as long as the program runs.
+pub(super) async fn follow_config(
+    mut file: ConfigFile,
+    desired: watch::Sender<Arc<Vec<Service>>>,
+    metrics: Arc<Metrics>,
+) {
+    let mut readable = true;
+    loop {
+        tokio::time::sleep(POLL).await;
+        match file.poll() {
+            Ok(None) => {
+                if !readable {
+                    info!(file = %file.path().display(), "The configuration can be read again, and has not changed");
+                }
+                readable = true;
+            }
+            Ok(Some(reloaded)) => {
+                readable = true;
+                note_reload(&metrics, file.path(), &reloaded);
+                desired.send_replace(Arc::new(reloaded.services));
+            }
+            Err(error) if readable => {
+                readable = false;
+                metrics.reloaded(false, clock::now());
+                error!(file = %file.path().display(), %error, "The configuration cannot be read; the last one stays in force.");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+pub(super) fn note_reload(metrics: &Metrics, path: &Path, reloaded: &Reloaded) {
+    metrics.reloaded(reloaded.problems.is_empty(), clock::now());
+    for problem in &reloaded.problems {
+        error!(file = %path.display(), %problem, "A document is wrong");
+    }
+    for kept in &reloaded.kept {
+        warn!(service = %kept, "Its previous version stays in force");
+    }
+    info!(file = %path.display(), services = reloaded.services.len(), "Configuration loaded");
+}
