@@ -278,6 +278,33 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn headers_with_names_of_the_config_map_are_dropped_like_the_usual_ones() {
+        let unused = tower::service_fn(async |_: http::Request<kube::client::Body>| {
+            Err::<http::Response<axum::body::Body>, _>(std::io::Error::other("unused"))
+        });
+        let guard = Guard::new(Client::new(unused, "default"), Arc::new(|_| {}));
+        let authority = rcgen::generate_simple_self_signed(vec!["ca".to_owned()]);
+        let entries = [
+            (
+                "requestheader-client-ca-file",
+                authority.expect("a legal name").cert.pem(),
+            ),
+            ("requestheader-username-headers", r#"["X-Jo"]"#.to_owned()),
+        ];
+        let entries = entries.map(|(key, value)| (key.to_owned(), value));
+        let trust = Trust::read(&entries.into()).expect("a legal ConfigMap");
+        guard.trust.store(Some(Arc::new(trust)));
+        let mut headers = HeaderMap::new();
+        for name in ["x-jo", "x-remote-user", "authorization", "accept"] {
+            headers.append(name, "a".parse().expect("a value"));
+            headers.append(name, "b".parse().expect("a value"));
+        }
+        guard.drop_identity(&mut headers);
+        let left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["accept"]);
+    }
+
     #[test]
     fn the_authority_that_knows_a_certificate_is_the_one_whose_words_count() {
         let said = [Refusal::UnknownAuthority, Refusal::NotValidNow];

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use tokio::sync::watch;
 use tower::ServiceExt;
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
+use taffrail::api::auth::Guard;
 use taffrail::api::delegate::Delegate;
 use taffrail::api::server::{ConnectionCounts, ConnectionLimits, Drained, serve};
 use taffrail::api::tls::ServingCert;
@@ -73,6 +74,21 @@ impl Api {
         cert: ServingCert,
     ) -> Self {
         Self::serve(snapshot, limits, connections, cert, |state| state, router).await
+    }
+
+    /// Serves [`shop`] to whom `guard` lets in.
+    pub(crate) async fn guarded_by(guard: Arc<Guard>) -> Self {
+        let cert = ServingCert::self_signed(&[], clock::now()).expect("legal names");
+        let dress = |state: AppState| state.guarded_by(guard);
+        Self::serve(
+            shop(clock::now()),
+            Limits::default(),
+            ConnectionLimits::default(),
+            cert,
+            dress,
+            router,
+        )
+        .await
     }
 
     /// Serves the two services, and asks another adapter for the rest.
@@ -169,9 +185,19 @@ impl Api {
     }
 
     pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.get_by(&self.client, path, headers).await
+    }
+
+    /// GET by somebody.
+    pub(crate) async fn get_by(
+        &self,
+        client: &reqwest::Client,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
         let request = headers
             .iter()
-            .fold(self.client.get(self.url(path)), |request, (name, value)| {
+            .fold(client.get(self.url(path)), |request, (name, value)| {
                 request.header(*name, *value)
             });
         Answer::of(request).await
