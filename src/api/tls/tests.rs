@@ -146,3 +146,28 @@ fn a_certificate_made_at_start_names_the_service_and_loopback() {
     let ca = cert.ca_pem().expect("it was made");
     assert!(ca.starts_with("-----BEGIN CERTIFICATE-----"));
 }
+
+#[test]
+fn a_pair_that_is_handed_over_replaces_the_one_in_use_only_when_it_is_sound() {
+    let (chain, key) = pair();
+    let cert = ServingCert::from_pem(chain.as_bytes(), key.as_bytes()).expect("a sound pair");
+    assert_eq!(cert.ca_pem(), None);
+    let before = leaf(&cert);
+    let again = cert.replace(chain.as_bytes(), key.as_bytes());
+    assert!(!again.expect("a sound pair"), "it is the same");
+
+    let (other, other_key) = pair();
+    let error = cert
+        .replace(other.as_bytes(), key.as_bytes())
+        .expect_err("the key is of another certificate");
+    assert!(matches!(error, TlsError::Mismatch { .. }), "{error}");
+    let error = cert
+        .replace(b"", other_key.as_bytes())
+        .expect_err("there is no certificate");
+    assert!(error.to_string().contains("tls.crt"), "{error}");
+    assert_eq!(leaf(&cert), before);
+
+    let replaced = cert.replace(other.as_bytes(), other_key.as_bytes());
+    assert!(replaced.expect("a sound pair"));
+    assert_ne!(leaf(&cert), before);
+}
