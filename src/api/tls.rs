@@ -213,13 +213,17 @@ impl ServingCert {
         Ok(true)
     }
 
-    /// Keeps reading the files again, for ever; logs when they change, break, or are whole again.
-    pub async fn follow(&self, interval: Duration) {
+    /// Keeps reading the files again, for ever; logs when they change, break, or are whole again. `tell` hears of each
+    /// new pair (true) and of each read that failed (false).
+    pub async fn follow(&self, interval: Duration, tell: impl Fn(bool)) {
         let mut broken = false;
         loop {
             tokio::time::sleep(interval).await;
             match self.reload().await {
                 Ok(changed) => {
+                    if changed {
+                        tell(true);
+                    }
                     if changed || broken {
                         let not_after = whole_seconds(self.not_after()).map(display);
                         tracing::info!(not_after, "Serving certificate loaded");
@@ -227,6 +231,7 @@ impl ServingCert {
                     broken = false;
                 }
                 Err(error) => {
+                    tell(false);
                     if !broken {
                         tracing::warn!(%error, "Keeping the last good serving certificate");
                     }

@@ -75,7 +75,7 @@ async fn the_log_says_the_date_on_which_a_new_certificate_expires() {
         }
     };
     tokio::select! {
-        () = cert.follow(Duration::from_millis(1)) => {}
+        () = cert.follow(Duration::from_millis(1), |_| {}) => {}
         () = line => {}
         () = tokio::time::sleep(Duration::from_secs(10)) => {}
     }
