@@ -100,31 +100,38 @@ impl Shared {
     }
 
     fn read_authorities(&mut self, pem: &[u8]) {
+        let mut left_out = 0;
         for der in CertificateDer::pem_slice_iter(pem).take(AUTHORITIES_MAX) {
             let read = der.ok().and_then(Certificate::read);
             match read.filter(|certificate| certificate.is_authority) {
                 Some(authority) => self.authorities.push(authority),
-                None => self.faults.push(format!(
-                    "{CA_CERT} holds something that is no authority's certificate"
-                )),
+                None => left_out += 1,
             }
         }
         if self.authorities.is_empty() && !pem.is_empty() {
             self.faults
                 .push(format!("{CA_CERT} holds no authority's certificate"));
+        } else if 0 < left_out {
+            self.faults.push(format!(
+                "{CA_CERT} also holds what is no authority's certificate"
+            ));
         }
     }
 
     /// Puts the authority that `key` belongs to first.
     fn sign_with(&mut self, key: KeyPair) {
         let owns = |authority: &Certificate| authority.public_key == key.public_key_raw();
-        let Some(at) = self.authorities.iter().position(owns) else {
-            self.faults
-                .push(format!("{CA_KEY} belongs to no certificate in {CA_CERT}"));
-            return;
-        };
-        self.authorities[..=at].rotate_right(1);
-        self.signer = Some(key);
+        match self.authorities.iter().position(owns) {
+            Some(at) => {
+                self.authorities[..=at].rotate_right(1);
+                self.signer = Some(key);
+            }
+            // It was said already what is wrong then.
+            None if self.authorities.is_empty() => {}
+            None => self
+                .faults
+                .push(format!("{CA_KEY} belongs to no certificate in {CA_CERT}")),
+        }
     }
 
     fn read_leaf(&mut self, chain: &[u8], key: &[u8]) {
