@@ -1,7 +1,7 @@
 //! The Secret over the years, with replicas that read it late and an APIService that is patched late; and everything
 //! that somebody may find or put there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::ByteString;
 use proptest::prelude::*;
@@ -147,6 +147,14 @@ fn a_rotation_waits_until_the_new_authority_is_trusted_and_keeps_the_old_one_as_
     let (shared, done) = after(&shared.write(), now + DAY, Some(DAY));
     assert_eq!(done, [Decision::DropAuthorities]);
     assert_eq!(shared.authorities.len(), 1);
+}
+
+#[test]
+fn a_certificate_ends_with_its_authority_at_the_latest() {
+    let mut shared = begun();
+    let end = shared.authorities[0].not_after;
+    issue::issue_leaf(&mut shared, end - DAY, names()).unwrap();
+    assert_eq!(leaf(&shared).not_after, end);
 }
 
 #[test]
@@ -346,6 +354,9 @@ struct Cluster {
     written: (String, Timestamp),
     in_force: String,
     replicas: Vec<Replica>,
+    /// Bundles with certificates that they vouch for. Signatures do not change with time, so each pair is verified once
+    /// and its dates at every instant.
+    accepted: BTreeSet<(String, Vec<u8>)>,
 }
 
 /// One replica: what it serves, and since when it has seen the newest authority trusted.
@@ -363,6 +374,7 @@ impl Cluster {
             written: (String::new(), NOW),
             in_force: String::new(),
             replicas: vec![Replica::default(); replicas],
+            accepted: BTreeSet::new(),
         };
         for replica in 0..replicas {
             cluster.look(replica, true);
@@ -407,24 +419,34 @@ impl Cluster {
         }
     }
 
-    fn check(&self) -> Result<(), TestCaseError> {
+    fn check(&mut self) -> Result<(), TestCaseError> {
         for (n, replica) in self.replicas.iter().enumerate() {
             let served = replica.serves.as_ref().expect("it serves something");
+            prop_assert!(
+                served.is_valid_at(self.now),
+                "replica {n} is late at {}",
+                self.now
+            );
+            let pair = (self.in_force.clone(), served.der.to_vec());
+            if self.accepted.contains(&pair) {
+                continue;
+            }
             let is_accepted = accepts(&self.in_force, served, self.now);
             prop_assert!(is_accepted, "replica {n} is refused at {}", self.now);
+            self.accepted.insert(pair);
         }
         Ok(())
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(8))]
+    #![proptest_config(ProptestConfig::with_cases(4))]
 
     /// Replicas read the Secret in any order and up to twelve days late; most patches of the APIService fail, for up to a
     /// week. With both at their worst, the last third of a certificate's life is just long enough.
     #[test]
     fn every_replica_is_trusted_at_every_instant_of_many_years(
-        steps in prop::collection::vec((0_usize..3, 1_u64..2 * 24 * 60, prop::bool::weighted(0.4)), 800),
+        steps in prop::collection::vec((0_usize..3, 1_u64..2 * 24 * 60, prop::bool::weighted(0.4)), 600),
     ) {
         let mut cluster = Cluster::new(3);
         let mut looked = [NOW; 3];
