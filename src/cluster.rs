@@ -8,7 +8,16 @@
 //! | `discover` | watches of objects and pods to the services wanted |
 //! | `secrets` | Secrets that objects refer to, read again so that a rotated one needs no restart |
 //! | `status` | what `kubectl get requestmetrics` shows, and events on changes |
-//! | `lease` | which replica writes status |
-//! | `certificate` | the authority and certificate that replicas share, and the APIService's `caBundle` |
+//! | [`lease`] | which replica writes status |
+//! | [`certificate`] | the authority and certificate that replicas share in a Secret |
+//! | [`api_service`] | whom the APIService leads to, and its `caBundle` |
+
+pub mod api_service;
+
+pub mod certificate;
 
 pub mod crd;
+
+pub mod lease;
+
+mod request;

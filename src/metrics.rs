@@ -54,6 +54,8 @@ pub struct Metrics {
     reloads: Family<Reload, Counter>,
     reload_success_at: Gauge<f64, AtomicU64>,
     certificate_not_after: Gauge<f64, AtomicU64>,
+    certificate_reloads: Family<Reload, Counter>,
+    apiservice_ours: Gauge,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -169,6 +171,8 @@ impl Metrics {
             reloads: Family::default(),
             reload_success_at: Gauge::default(),
             certificate_not_after: Gauge::default(),
+            certificate_reloads: Family::default(),
+            apiservice_ours: Gauge::default(),
         };
         metrics.register(snapshots);
         metrics
@@ -256,6 +260,16 @@ impl Metrics {
             "taffrail_certificate_not_after_timestamp_seconds",
             help,
             self.certificate_not_after.clone(),
+        );
+        r.register(
+            "taffrail_certificate_reloads",
+            "Reads of the serving certificate that brought another one, or failed",
+            self.certificate_reloads.clone(),
+        );
+        r.register(
+            "taffrail_apiservice_ours",
+            "1 while v1beta1.external.metrics.k8s.io is known to lead to this adapter",
+            self.apiservice_ours.clone(),
         );
         r.register_collector(Box::new(collect::Services::new(snapshots)));
         r.register_collector(Box::new(process::Process));
@@ -377,6 +391,20 @@ impl Metrics {
     /// The serving certificate's end.
     pub fn certificate(&self, not_after: Timestamp) {
         self.certificate_not_after.set(not_after.seconds());
+    }
+
+    /// Another serving certificate was read, or one could not be read or used.
+    pub fn certificate_reloaded(&self, is_sound: bool) {
+        self.certificate_reloads
+            .get_or_create(&Reload {
+                result: if is_sound { "success" } else { "failure" },
+            })
+            .inc();
+    }
+
+    /// Whether the APIService of external metrics leads here.
+    pub fn apiservice_is_ours(&self, is_ours: bool) {
+        self.apiservice_ours.set(i64::from(is_ours));
     }
 
     /// A service is gone, and its series with it.

@@ -225,7 +225,7 @@ async fn follow_certificate(
     };
     tokio::select! {
         () = stop.cancelled() => {}
-        () = certificate.follow(POLL) => {}
+        () = certificate.follow(POLL, |is_sound| metrics.certificate_reloaded(is_sound)) => {}
         () = tell => {}
     }
 }

@@ -2,6 +2,7 @@
 //! real processes. All of it lives in namespaces of its own and ends with this process. The tests run one after another
 //! and share one cluster, so this binary has a main of its own that takes the arguments of `cargo test`.
 
+mod certificate;
 mod control_plane;
 mod harness;
 mod pods;
@@ -9,5 +10,9 @@ mod pods;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    harness::main(vec![control_plane::tests(), pods::tests()])
+    harness::main(vec![
+        control_plane::tests(),
+        pods::tests(),
+        certificate::tests(),
+    ])
 }
