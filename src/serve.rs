@@ -30,6 +30,7 @@ use crate::config::reload::{ConfigFile, Reloaded};
 use crate::engine::snapshot::{Metric, Snapshot};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Wiring};
+use crate::source::reach::Reach;
 
 /// How often the files of configuration and certificate are looked at: soon enough for a person who waits for it, and
 /// three small reads cost nothing.
@@ -201,6 +202,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         desired: wanted,
         snapshots: publish,
         metrics: Arc::clone(&metrics),
+        reach: Reach::anywhere(),
     };
     let mut heart = tokio::spawn(pipeline::run(wiring, stop_pipeline.clone()));
     let own = TcpListener::bind(metrics_listen).await.with_context(|| {

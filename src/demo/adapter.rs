@@ -12,6 +12,7 @@ use crate::config::{self, Service};
 use crate::engine::snapshot::Snapshot;
 use crate::metrics::Metrics;
 use crate::serve;
+use crate::source::reach::Reach;
 
 use super::scaler::Reader;
 use super::{NAMESPACE, Pace, SERVICE};
@@ -57,6 +58,7 @@ impl Adapter {
             desired: wanted,
             snapshots: publish,
             metrics,
+            reach: Reach::anywhere(),
         };
         tokio::spawn(crate::pipeline::run(wiring, stop));
         Ok(Self {

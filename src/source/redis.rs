@@ -28,6 +28,7 @@ use tracing::{info, warn};
 use self::link::Link;
 use self::pool::Slot;
 use self::server::{Depth, Findings};
+use super::reach::Reach;
 use super::schedule;
 use crate::clock;
 use crate::model::health::{Failure, FailureReason};
@@ -108,7 +109,7 @@ async fn attempt(
         Some(slot) => slot,
         None => slot.insert(pool.slot(&spec.connection)?),
     };
-    timeout(spec.timeout, read(spec, slot))
+    timeout(spec.timeout, read(spec, slot, &pool.reach))
         .await
         .unwrap_or_else(|_| {
             Err(Failure::new(
@@ -120,7 +121,11 @@ async fn attempt(
 
 /// One read over the server's connection. It is taken out of its slot meanwhile, so whatever ends this early, the timeout
 /// included, closes it: no late reply can be taken for the answer to a later request.
-async fn read(spec: &RedisSpec, slot: &Slot) -> Result<(Reading, Findings), Failure> {
+async fn read(
+    spec: &RedisSpec,
+    slot: &Slot,
+    reach: &Reach,
+) -> Result<(Reading, Findings), Failure> {
     let mut held = slot.lock().await;
     if let Some(mut link) = held.take().filter(Link::is_fit) {
         match read_over(spec, &mut link).await {
@@ -132,7 +137,7 @@ async fn read(spec: &RedisSpec, slot: &Slot) -> Result<(Reading, Findings), Fail
             }
         }
     }
-    let mut link = Link::open(&spec.connection).await?;
+    let mut link = Link::open(&spec.connection, reach).await?;
     let outcome = read_over(spec, &mut link).await;
     *held = worth_keeping(link, &outcome);
     outcome

@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::link::Link;
 use super::spec::Connection;
 use crate::model::health::{Failure, FailureReason};
+use crate::source::reach::Reach;
 
 /// Servers read at once. Each is a socket; the process must keep descriptors for its API and its scrapes.
 const CONNECTIONS_MAX: usize = 512;
 
 /// The connections of a process. A Sentinel or a Cluster would be one more kind of slot: an address that is asked for.
-#[derive(Default)]
 pub struct Pool {
+    /// Who may be connected to.
+    pub(super) reach: Reach,
     slots: Mutex<HashMap<Connection, Weak<Slot>>>,
 }
 
@@ -22,9 +24,12 @@ pub struct Pool {
 pub(super) type Slot = tokio::sync::Mutex<Option<Link>>;
 
 impl Pool {
-    /// An empty pool.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty pool, of connections to whom `reach` allows.
+    pub fn new(reach: Reach) -> Self {
+        Self {
+            reach,
+            slots: Mutex::default(),
+        }
     }
 
     /// The slot of a server. It lives as long as a target holds it.
@@ -61,7 +66,7 @@ mod tests {
 
     #[test]
     fn equal_connections_share_a_slot_until_the_last_target_goes() {
-        let pool = Pool::new();
+        let pool = Pool::new(Reach::anywhere());
         let server = Connection::new("db", 6379);
         let first = pool.slot(&server).unwrap();
         let second = pool.slot(&server).unwrap();
@@ -75,7 +80,7 @@ mod tests {
 
     #[test]
     fn more_servers_than_the_bound_are_refused_until_one_goes() {
-        let pool = Pool::new();
+        let pool = Pool::new(Reach::anywhere());
         let slot_of = |port: usize| pool.slot(&Connection::new("db", port as u16));
         let mut held: Vec<_> = (0..CONNECTIONS_MAX)
             .map(|port| slot_of(port).unwrap())

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::exposition::Format;
+use crate::source::reach::Reach;
 use crate::source::tls::ClientConfigs;
 
 /// Pages being received or read at once. A page takes a few milliseconds on a cluster's network, so this is room for
@@ -30,6 +31,8 @@ const BUFFER_BYTES_KEPT: usize = 256 * 1024;
 pub struct Shared {
     /// TLS configurations.
     pub(super) tls: ClientConfigs,
+    /// Who may be connected to.
+    pub(super) reach: Reach,
     slots: Semaphore,
     large_slots: Semaphore,
     buffers: Mutex<Vec<Vec<u8>>>,
@@ -57,10 +60,17 @@ impl Shared {
     pub fn with_room_for(pages: usize) -> Self {
         Self {
             tls: ClientConfigs::default(),
+            reach: Reach::anywhere(),
             slots: Semaphore::new(pages),
             large_slots: Semaphore::new(LARGE_PAGES_AT_ONCE.min(pages)),
             buffers: Mutex::default(),
         }
+    }
+
+    /// The same, connecting only to whom `reach` allows.
+    #[must_use]
+    pub fn within(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// Bytes held for the next pages while nothing is scraped.

@@ -8,6 +8,7 @@ use http::{HeaderValue, Uri};
 use taffrail::engine::snapshot::Snapshot;
 use taffrail::metrics::Metrics;
 use taffrail::model::time::Timestamp;
+use taffrail::source::reach::Reach;
 use taffrail::{clock, config, pipeline};
 use taffrail_loadtest::arrivals::{Arrivals, Spacing};
 use taffrail_loadtest::engine::{Config as LoadConfig, Engine as LoadEngine};
@@ -128,6 +129,7 @@ impl Fleet {
             desired,
             snapshots: publish,
             metrics: Arc::new(Metrics::new(snapshots.clone())),
+            reach: Reach::anywhere(),
         };
         let stop = CancellationToken::new();
         tokio::spawn(pipeline::run(wiring, stop.clone()));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use taffrail::model::health::FailureReason;
+use taffrail::source::reach::Reach;
 use taffrail::source::redis::{Measure, Pool, RedisSpec, ServerRead};
 use taffrail::source::secret::SecretRef;
 use taffrail::source::tls::{IdentityFiles, TlsSpec};
@@ -184,7 +185,7 @@ async fn tls_is_spoken_with_an_own_authority_and_a_stranger_is_refused() {
 #[tokio::test]
 async fn targets_of_one_server_share_one_connection() {
     let server = RedisServer::start(&[]);
-    let pool = Arc::new(Pool::new());
+    let pool = Arc::new(Pool::new(Reach::anywhere()));
     let mut readers: Vec<Reader> = (0..5)
         .map(|i| {
             let mut spec = backlog_spec(server.port, &[("jobs", Measure::Auto)]);
