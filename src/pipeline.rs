@@ -21,6 +21,7 @@ use crate::model::id::ServiceId;
 use crate::model::reading::Update;
 use crate::source::Sources;
 use crate::source::reach::Reach;
+use crate::source::secret::SecretStore;
 
 /// A snapshot every second: a fifteenth of the HPA's sync period, so a read is at most that much older than it could be.
 pub const TICK: Duration = Duration::from_secs(1);
@@ -67,6 +68,8 @@ pub struct Wiring {
     pub snapshots: watch::Sender<Arc<Snapshot>>,
     /// What happened is counted here.
     pub metrics: Arc<Metrics>,
+    /// The Kubernetes Secrets that sources need; empty without a cluster.
+    pub secrets: SecretStore,
     /// Who may be connected to.
     pub reach: Reach,
 }
@@ -77,12 +80,13 @@ pub async fn run(wiring: Wiring, stop: CancellationToken) {
         mut desired,
         snapshots,
         metrics,
+        secrets,
         reach,
     } = wiring;
     let (sender, mut updates) = mpsc::channel(UPDATES_MAX);
     let mut heart = Heart {
         engine: Engine::default(),
-        sources: Sources::new(sender, &reach),
+        sources: Sources::new(sender, secrets, reach),
         metrics,
         services: BTreeSet::new(),
         incomplete: Vec::new(),
@@ -291,7 +295,7 @@ mod tests {
         let (sender, _updates) = mpsc::channel(1);
         let mut heart = Heart {
             engine: Engine::default(),
-            sources: Sources::new(sender, &Reach::anywhere()),
+            sources: Sources::new(sender, SecretStore::default(), Reach::anywhere()),
             metrics: Arc::new(Metrics::new(watch::channel(Arc::default()).1)),
             services: BTreeSet::new(),
             incomplete: Vec::new(),

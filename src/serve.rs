@@ -30,7 +30,6 @@ use crate::config::reload::{ConfigFile, Reloaded};
 use crate::engine::snapshot::{Metric, Snapshot};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Wiring};
-use crate::source::reach::Reach;
 
 /// How often the files of configuration and certificate are looked at: soon enough for a person who waits for it, and
 /// three small reads cost nothing.
@@ -202,7 +201,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         desired: wanted,
         snapshots: publish,
         metrics: Arc::clone(&metrics),
-        reach: Reach::anywhere(),
+        secrets: crate::source::secret::SecretStore::default(),
+        reach: crate::source::reach::Reach::anywhere(),
     };
     let mut heart = tokio::spawn(pipeline::run(wiring, stop_pipeline.clone()));
     let own = TcpListener::bind(metrics_listen).await.with_context(|| {

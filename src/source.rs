@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use self::reach::Reach;
 use self::redis::RedisSpec;
 use self::scrape::ScrapeSpec;
+use self::secret::SecretStore;
 use crate::model::id::TargetId;
 use crate::model::reading::Update;
 
@@ -79,15 +80,15 @@ impl SourceSpec {
 }
 
 impl Sources {
-    /// Nothing runs yet; everything read will be sent to `updates`, and nobody is connected to whom `reach` does not
-    /// allow.
-    pub fn new(updates: mpsc::Sender<Update>, reach: &Reach) -> Self {
+    /// Nothing runs yet; everything read will be sent to `updates`. What sources need of Kubernetes Secrets they take
+    /// from `secrets`; nobody is connected to whom `reach` does not allow.
+    pub fn new(updates: mpsc::Sender<Update>, secrets: SecretStore, reach: Reach) -> Self {
         Self {
             running: BTreeMap::new(),
             tasks: TaskTracker::new(),
             shared: Shared {
-                pages: Arc::new(scrape::Shared::new().within(reach.clone())),
-                redis: Arc::new(redis::Pool::new(reach.clone())),
+                pages: Arc::new(scrape::Shared::new(secrets.clone()).within(reach.clone())),
+                redis: Arc::new(redis::Pool::new(secrets).within(reach)),
             },
             updates,
         }

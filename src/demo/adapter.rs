@@ -12,7 +12,6 @@ use crate::config::{self, Service};
 use crate::engine::snapshot::Snapshot;
 use crate::metrics::Metrics;
 use crate::serve;
-use crate::source::reach::Reach;
 
 use super::scaler::Reader;
 use super::{NAMESPACE, Pace, SERVICE};
@@ -58,7 +57,8 @@ impl Adapter {
             desired: wanted,
             snapshots: publish,
             metrics,
-            reach: Reach::anywhere(),
+            secrets: crate::source::secret::SecretStore::default(),
+            reach: crate::source::reach::Reach::anywhere(),
         };
         tokio::spawn(crate::pipeline::run(wiring, stop));
         Ok(Self {

@@ -28,7 +28,6 @@ use tracing::{info, warn};
 use self::link::Link;
 use self::pool::Slot;
 use self::server::{Depth, Findings};
-use super::reach::Reach;
 use super::schedule;
 use crate::clock;
 use crate::model::health::{Failure, FailureReason};
@@ -38,8 +37,9 @@ pub use self::backlog::label_from_key;
 pub use self::pool::Pool;
 pub use self::spec::{
     BACKLOGS_MAX, BUCKETS_MAX, BacklogRead, Connection, DEFAULT_PORT, HistogramKey, KEY_BYTES_MAX,
-    Measure, RedisSpec, ReportedRead, ServerRead, SpecError, SumKey, Unit,
+    Measure, RedisSpec, ReportedRead, ServerRead, SpecError, SumKey,
 };
+pub use crate::model::unit::Unit;
 
 mod spec;
 
@@ -109,7 +109,7 @@ async fn attempt(
         Some(slot) => slot,
         None => slot.insert(pool.slot(&spec.connection)?),
     };
-    timeout(spec.timeout, read(spec, slot, &pool.reach))
+    timeout(spec.timeout, read(spec, slot, pool))
         .await
         .unwrap_or_else(|_| {
             Err(Failure::new(
@@ -121,11 +121,7 @@ async fn attempt(
 
 /// One read over the server's connection. It is taken out of its slot meanwhile, so whatever ends this early, the timeout
 /// included, closes it: no late reply can be taken for the answer to a later request.
-async fn read(
-    spec: &RedisSpec,
-    slot: &Slot,
-    reach: &Reach,
-) -> Result<(Reading, Findings), Failure> {
+async fn read(spec: &RedisSpec, slot: &Slot, pool: &Pool) -> Result<(Reading, Findings), Failure> {
     let mut held = slot.lock().await;
     if let Some(mut link) = held.take().filter(Link::is_fit) {
         match read_over(spec, &mut link).await {
@@ -137,7 +133,7 @@ async fn read(
             }
         }
     }
-    let mut link = Link::open(&spec.connection, reach).await?;
+    let mut link = Link::open(&spec.connection, pool).await?;
     let outcome = read_over(spec, &mut link).await;
     *held = worth_keeping(link, &outcome);
     outcome

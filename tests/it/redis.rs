@@ -6,10 +6,10 @@ use std::time::Duration;
 use taffrail::model::health::{Failure, FailureReason};
 use taffrail::model::id::{ServiceId, TargetId};
 use taffrail::model::reading::{Backlog, Reading, SeriesReading, Update};
-use taffrail::source::reach::Reach;
 use taffrail::source::redis::{
     self as source, BacklogRead, Connection, Measure, Pool, RedisSpec, ServerRead,
 };
+use taffrail::source::secret::SecretStore;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -32,7 +32,7 @@ struct Reader {
 
 impl Reader {
     fn start(spec: RedisSpec) -> Self {
-        Self::start_in(spec, Arc::new(Pool::new(Reach::anywhere())))
+        Self::start_in(spec, Arc::new(Pool::new(SecretStore::default())))
     }
 
     fn start_in(spec: RedisSpec, pool: Arc<Pool>) -> Self {

@@ -15,12 +15,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::fault;
+use super::pool::Pool;
 use super::request::Request;
 use super::spec::Connection;
 use crate::clock;
 use crate::model::health::{Failure, FailureReason};
-use crate::source::reach::{Purpose, Reach};
-use crate::source::secret::SecretRef;
+use crate::source::reach::Purpose;
+use crate::source::secret::SecretStore;
 use crate::source::tls::{self, TlsSpec};
 
 /// Bytes of all replies of one read. A server with every command in use says about 100 KiB; decoded, a reply of only
@@ -57,7 +58,8 @@ impl Link {
     ///
     /// # Errors
     /// `forbidden`, `refused`, `tls`, `unauthorized`, or whatever the first answers give.
-    pub(super) async fn open(connection: &Connection, reach: &Reach) -> Result<Self, Failure> {
+    pub(super) async fn open(connection: &Connection, pool: &Pool) -> Result<Self, Failure> {
+        let Pool { secrets, reach, .. } = pool;
         let tcp = reach
             .connect(&connection.host, connection.port, Purpose::Redis)
             .await
@@ -66,7 +68,7 @@ impl Link {
         tcp.set_nodelay(true)
             .map_err(|error| fault::from_connect(&error))?;
         let inner: Box<dyn Socket> = match &connection.tls {
-            Some(tls) => Box::new(encrypt(tcp, &connection.host, tls).await?),
+            Some(tls) => Box::new(encrypt(tcp, &connection.host, tls, secrets).await?),
             None => Box::new(tcp),
         };
         let mut link = Self {
@@ -78,7 +80,7 @@ impl Link {
             opened: clock::instant(),
             in_sync: true,
         };
-        link.introduce(connection).await?;
+        link.introduce(connection, secrets).await?;
         Ok(link)
     }
 
@@ -155,13 +157,17 @@ impl Link {
         }
     }
 
-    async fn introduce(&mut self, connection: &Connection) -> Result<(), Failure> {
+    async fn introduce(
+        &mut self,
+        connection: &Connection,
+        secrets: &SecretStore,
+    ) -> Result<(), Failure> {
         let mut requests = Vec::with_capacity(4);
         if let Some(password) = &connection.password {
             let username = connection.username.as_ref();
             requests.push(Request::Auth {
-                username: username.map(SecretRef::read).transpose()?,
-                password: password.read()?,
+                username: username.map(|user| user.read(secrets)).transpose()?,
+                password: password.read(secrets)?,
             });
         }
         if connection.db != 0 {
@@ -183,8 +189,9 @@ async fn encrypt(
     tcp: TcpStream,
     host: &str,
     tls: &TlsSpec,
+    secrets: &SecretStore,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
-    let config = tls::build(tls)?;
+    let config = tls::build(tls, secrets)?;
     let host = tls.server_name.as_deref().unwrap_or(host);
     let name = ServerName::try_from(host.to_owned()).map_err(|_| {
         Failure::new(

@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::exposition::Format;
 use crate::source::reach::Reach;
+use crate::source::secret::SecretStore;
 use crate::source::tls::ClientConfigs;
 
 /// Pages being received or read at once. A page takes a few milliseconds on a cluster's network, so this is room for
@@ -33,6 +34,8 @@ pub struct Shared {
     pub(super) tls: ClientConfigs,
     /// Who may be connected to.
     pub(super) reach: Reach,
+    /// Values of Kubernetes Secrets.
+    pub(super) secrets: SecretStore,
     slots: Semaphore,
     large_slots: Semaphore,
     buffers: Mutex<Vec<Vec<u8>>>,
@@ -51,16 +54,22 @@ pub struct Page<'s> {
 }
 
 impl Shared {
-    /// Room for [`PAGES_AT_ONCE`] pages.
-    pub fn new() -> Self {
-        Self::with_room_for(PAGES_AT_ONCE)
+    /// Room for [`PAGES_AT_ONCE`] pages; Kubernetes Secrets are taken from `secrets`.
+    pub fn new(secrets: SecretStore) -> Self {
+        Self {
+            tls: ClientConfigs::new(secrets.clone()),
+            reach: Reach::anywhere(),
+            secrets,
+            ..Self::with_room_for(PAGES_AT_ONCE)
+        }
     }
 
-    /// Room for `pages` at once.
+    /// Room for `pages` at once, and no Kubernetes Secrets.
     pub fn with_room_for(pages: usize) -> Self {
         Self {
             tls: ClientConfigs::default(),
             reach: Reach::anywhere(),
+            secrets: SecretStore::default(),
             slots: Semaphore::new(pages),
             large_slots: Semaphore::new(LARGE_PAGES_AT_ONCE.min(pages)),
             buffers: Mutex::default(),
@@ -97,7 +106,7 @@ impl Shared {
 
 impl Default for Shared {
     fn default() -> Self {
-        Self::new()
+        Self::with_room_for(PAGES_AT_ONCE)
     }
 }
 
@@ -147,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_buffer_is_used_again_and_starts_empty() {
-        let shared = Shared::new();
+        let shared = Shared::default();
         let mut first = page(&shared).unwrap();
         first.bytes.extend_from_slice(b"up 1\n");
         let memory = first.bytes.as_ptr();
@@ -159,7 +168,7 @@ mod tests {
 
     #[test]
     fn idle_memory_is_bounded() {
-        let shared = Shared::new();
+        let shared = Shared::default();
         let mut pages: Vec<_> = (0..PAGES_AT_ONCE).filter_map(|_| page(&shared)).collect();
         assert_eq!(pages.len(), PAGES_AT_ONCE);
         for (n, page) in pages.iter_mut().enumerate() {
@@ -176,7 +185,7 @@ mod tests {
 
     #[test]
     fn large_pages_wait_for_each_other_and_small_ones_do_not() {
-        let shared = Shared::new();
+        let shared = Shared::default();
         let mut pages: Vec<_> = (0..=LARGE_PAGES_AT_ONCE)
             .filter_map(|_| page(&shared))
             .collect();

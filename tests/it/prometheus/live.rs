@@ -8,7 +8,6 @@ use http::{HeaderValue, Uri};
 use taffrail::engine::snapshot::Snapshot;
 use taffrail::metrics::Metrics;
 use taffrail::model::time::Timestamp;
-use taffrail::source::reach::Reach;
 use taffrail::{clock, config, pipeline};
 use taffrail_loadtest::arrivals::{Arrivals, Spacing};
 use taffrail_loadtest::engine::{Config as LoadConfig, Engine as LoadEngine};
@@ -129,7 +128,8 @@ impl Fleet {
             desired,
             snapshots: publish,
             metrics: Arc::new(Metrics::new(snapshots.clone())),
-            reach: Reach::anywhere(),
+            secrets: taffrail::source::secret::SecretStore::default(),
+            reach: taffrail::source::reach::Reach::anywhere(),
         };
         let stop = CancellationToken::new();
         tokio::spawn(pipeline::run(wiring, stop.clone()));
