@@ -4,9 +4,17 @@
 //!
 //! | room | what is in it |
 //! |---|---|
+//! | `connect` | the way to the API server |
 //! | `crd` | the `RequestMetrics` custom resource: schema, rules, status |
 //! | `discover` | watches of objects and pods to the services wanted |
 //! | `secrets` | Secrets that objects refer to, read again so that a rotated one needs no restart |
 //! | `status` | what `kubectl get requestmetrics` shows, and events on changes |
 //! | `lease` | which replica writes status |
 //! | `certificate` | the authority and certificate that replicas share, and the APIService's `caBundle` |
+
+pub mod connect;
+pub mod discover;
+pub mod secrets;
+
+mod jitter;
+mod pod;

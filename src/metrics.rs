@@ -50,6 +50,9 @@ pub struct Metrics {
     reloads: Family<Reload, Counter>,
     reload_success_at: Gauge<f64, AtomicU64>,
     certificate_not_after: Gauge<f64, AtomicU64>,
+    watch_restarts: Family<Resource, Counter>,
+    watch_synced: Family<Resource, Gauge>,
+    held: Family<Resource, Gauge>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -90,6 +93,11 @@ struct Reason(FailureReason);
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Resource {
+    resource: &'static str,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -146,6 +154,9 @@ impl Metrics {
             reloads: Family::default(),
             reload_success_at: Gauge::default(),
             certificate_not_after: Gauge::default(),
+            watch_restarts: Family::default(),
+            watch_synced: Family::default(),
+            held: Family::default(),
         };
         metrics.register(snapshots);
         metrics
@@ -213,6 +224,21 @@ impl Metrics {
             "taffrail_certificate_not_after_timestamp_seconds",
             help,
             self.certificate_not_after.clone(),
+        );
+        r.register(
+            "taffrail_watch_restarts",
+            "Complete lists after the first, by resource",
+            self.watch_restarts.clone(),
+        );
+        r.register(
+            "taffrail_watch_synced",
+            "1 while what is known of the resource is complete and watched",
+            self.watch_synced.clone(),
+        );
+        r.register(
+            "taffrail_objects_held",
+            "Objects of the cluster that are held, by resource",
+            self.held.clone(),
         );
         r.register_collector(Box::new(collect::Services::new(snapshots)));
         r.register_collector(Box::new(process::Process));
@@ -312,6 +338,29 @@ impl Metrics {
     /// The serving certificate's end.
     pub fn certificate(&self, not_after: Timestamp) {
         self.certificate_not_after.set(not_after.seconds());
+    }
+
+    /// A watch began with a complete list again.
+    pub fn watch_restarted(&self, resource: &'static str) {
+        self.watch_restarts
+            .get_or_create(&Resource { resource })
+            .inc();
+    }
+
+    /// Whether what is known of a resource is complete and watched.
+    pub fn watch_synced(&self, resource: &'static str, is_synced: bool) {
+        self.watch_synced
+            .get_or_create(&Resource { resource })
+            .set(i64::from(is_synced));
+    }
+
+    /// How much of the cluster is held.
+    pub fn discovered(&self, objects: usize, pods: usize) {
+        for (resource, held) in [("requestmetrics", objects), ("pods", pods)] {
+            self.held
+                .get_or_create(&Resource { resource })
+                .set(i64::try_from(held).unwrap_or(i64::MAX));
+        }
     }
 
     /// A service is gone, and its series with it.

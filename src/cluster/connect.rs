@@ -33,7 +33,9 @@ pub struct Cluster {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// No kubeconfig was named, and this is no pod.
-    #[error("this is no pod of a cluster, or one without a service account's token; name a kubeconfig with --kubeconfig ({0})")]
+    #[error(
+        "this is no pod of a cluster, or one without a service account's token; name a kubeconfig with --kubeconfig ({0})"
+    )]
     NoCluster(#[source] InClusterError),
     /// The kubeconfig cannot be used.
     #[error("kubeconfig {}: {error}", path.display())]
@@ -98,7 +100,11 @@ async fn from_file(path: &Path) -> Result<Config, ConnectError> {
 async fn addresses(config: &Config) -> Result<Vec<SocketAddr>, ConnectError> {
     let url = &config.cluster_url;
     let host = url.host().unwrap_or_default();
-    let default_port = if url.scheme_str() == Some("http") { 80 } else { 443 };
+    let default_port = if url.scheme_str() == Some("http") {
+        80
+    } else {
+        443
+    };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let looked_up = tokio::time::timeout(
         RESOLVE_TIMEOUT,

@@ -10,7 +10,9 @@ use std::time::Duration;
 use crate::model::phase::Phase;
 use crate::model::time::Timestamp;
 
-pub use self::wire::WirePod;
+pub(super) use self::wire::timestamp;
+
+pub(super) use self::wire::WirePod;
 
 mod wire;
 
@@ -23,7 +25,7 @@ const READY_FELL_AFTER: Duration = Duration::from_secs(1);
 
 /// One pod.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Pod {
+pub(super) struct Pod {
     /// Its name, unique in its namespace at any one time.
     pub name: Box<str>,
     /// Its identity for ever.
@@ -40,7 +42,7 @@ pub struct Pod {
 
 /// What a pod has from its template.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Template {
+pub(super) struct Template {
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// The TCP ports that containers name, sidecars included.
@@ -51,7 +53,7 @@ pub struct Template {
 
 /// Where a pod is in its life. Whether it was Ready is remembered: what it was once counts until it is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Life {
+pub(super) struct Life {
     /// When it first became Ready, as far as is known.
     pub ready_since: Option<Timestamp>,
     /// Whether it was told to end.
@@ -62,7 +64,7 @@ pub struct Life {
 
 /// The templates of the pods held. Those that no pod has any more are dropped now and then.
 #[derive(Debug, Default)]
-pub struct Templates {
+pub(super) struct Templates {
     known: HashSet<Arc<Template>>,
     /// How many there were after the last clearance.
     kept: usize,
@@ -71,7 +73,7 @@ pub struct Templates {
 impl Pod {
     /// Takes from a watched pod what is needed, with `previous` as what was held under its name. `None` for a pod
     /// without a name, which no API server sends.
-    pub fn new(wire: WirePod, previous: Option<&Self>, templates: &mut Templates) -> Option<Self> {
+    pub(super) fn new(wire: WirePod, previous: Option<&Self>, templates: &mut Templates) -> Option<Self> {
         let WirePod {
             mut metadata,
             spec,
@@ -104,7 +106,7 @@ impl Pod {
     }
 
     /// Its phase as a target. One that was told to end before it was ever Ready has no users to wait for.
-    pub fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         match self.life {
             Life {
                 ready_since: None, ..
@@ -120,14 +122,14 @@ impl Pod {
     }
 
     /// The hash of its Deployment's revision, where it is of one.
-    pub fn revision(&self) -> Option<&str> {
+    pub(super) fn revision(&self) -> Option<&str> {
         let hash = self.template.labels.get("pod-template-hash");
         hash.map(String::as_str)
     }
 
     /// Whether it, rather than another pod that the API shows with the same address, is what answers there: an address
     /// is given anew as soon as its last owner's containers are gone, which the API hears of later.
-    pub fn outlives(&self, other: &Self) -> bool {
+    pub(super) fn outlives(&self, other: &Self) -> bool {
         let rank = |pod: &Self| {
             let is_leaving = pod.life.is_leaving;
             (!pod.life.is_over, !is_leaving, pod.created)

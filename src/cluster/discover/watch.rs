@@ -2,8 +2,7 @@
 //! saying anything. `kube`'s watcher lists, watches, resumes and lists again after a 410; here are the waits between its
 //! attempts, and the difference between a hiccup and a loss.
 
-use std::fmt::Debug;
-use std::hash::{BuildHasher, RandomState};
+use std::fmt::{self, Debug};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -13,6 +12,8 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+
+use crate::cluster::jitter;
 
 /// The API server ends each watch after this, and it is begun anew where it was: a connection that died without a word
 /// is noticed five seconds later. 500 watches make eight requests a second of it.
@@ -58,7 +59,10 @@ pub(super) async fn follow<K, M>(api: Api<K>, sender: mpsc::Sender<M>, wrap: imp
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut events = pin!(watcher(api, watcher::Config::default().timeout(WATCH_SECONDS)));
+    let mut events = pin!(watcher(
+        api,
+        watcher::Config::default().timeout(WATCH_SECONDS)
+    ));
     let mut failures = 0;
     let mut lost = None;
     loop {
@@ -84,7 +88,7 @@ where
             Ok(Some(Err(error))) => {
                 failures += 1;
                 let loss = Loss::of(&error);
-                let wait = loss.wait(failures, random_share());
+                let wait = loss.wait(failures, jitter::share());
                 // That a resource version is too old is part of a watch's life: a new list follows.
                 let is_news = !is_expired(&error) && lost.as_ref() != Some(&loss);
                 let news = is_news.then(|| News::Lost(loss.clone()));
@@ -105,6 +109,16 @@ where
         }
         if let Some(wait) = wait {
             sleep(wait).await;
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forbidden => f.write_str("RBAC does not allow it"),
+            Self::Unknown => f.write_str("the API server does not know the resource"),
+            Self::Away(why) => f.write_str(why),
         }
     }
 }
@@ -131,7 +145,9 @@ impl Loss {
     /// watches do not come back as one.
     fn wait(&self, failures: u32, share: f64) -> Duration {
         let whole = match self {
-            Self::Forbidden | Self::Unknown => REFUSED_RETRY.min(RETRY_MIN * 2u32.saturating_pow(failures)),
+            Self::Forbidden | Self::Unknown => {
+                REFUSED_RETRY.min(RETRY_MIN * 2u32.saturating_pow(failures))
+            }
             Self::Away(_) => RETRY_MAX.min(RETRY_MIN * 2u32.saturating_pow(failures.min(16))),
         };
         whole.mul_f64((1.0 + share) / 2.0)
@@ -141,12 +157,6 @@ impl Loss {
 /// Whether only a resource version was too old.
 fn is_expired(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::WatchError(status) if status.code == 410)
-}
-
-/// Different each time, and in each process: what spreads retries need not be repeatable, nor of quality.
-fn random_share() -> f64 {
-    let bits = RandomState::new().hash_one(0u8) >> 11;
-    bits as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]
@@ -164,8 +174,5 @@ mod tests {
         }
         assert_eq!(Loss::Forbidden.wait(100, 1.0), REFUSED_RETRY);
         assert!(BACK_AFTER > 2 * RETRY_MAX);
-        let shares: Vec<f64> = (0..64).map(|_| random_share()).collect();
-        assert!(shares.iter().all(|share| (0.0..1.0).contains(share)));
-        assert!(shares.iter().any(|share| *share < 0.5) && shares.iter().any(|share| 0.5 <= *share));
     }
 }

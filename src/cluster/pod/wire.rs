@@ -15,10 +15,10 @@ use crate::model::time::Timestamp;
 
 /// A pod, trimmed.
 #[derive(Clone, Deserialize, Debug)]
-pub struct WirePod {
+pub(in crate::cluster) struct WirePod {
     /// Name, namespace, UID, labels, versions and times; nothing else of it is ever set.
     #[serde(deserialize_with = "trimmed")]
-    pub(super) metadata: ObjectMeta,
+    pub(in crate::cluster) metadata: ObjectMeta,
     #[serde(default)]
     pub(super) spec: Spec,
     #[serde(default)]
@@ -108,7 +108,7 @@ fn trimmed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::
 }
 
 /// An instant of the API.
-pub(super) fn timestamp(time: &Time) -> Timestamp {
+pub(in crate::cluster) fn timestamp(time: &Time) -> Timestamp {
     Timestamp::from_ms(time.0.as_millisecond())
 }
 
