@@ -56,6 +56,9 @@ pub struct Metrics {
     certificate_not_after: Gauge<f64, AtomicU64>,
     certificate_reloads: Family<Reload, Counter>,
     apiservice_ours: Gauge,
+    watch_restarts: Family<Resource, Counter>,
+    watch_synced: Family<Resource, Gauge>,
+    held: Family<Resource, Gauge>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -106,6 +109,11 @@ struct Unauthenticated {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Review {
     result: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Resource {
+    resource: &'static str,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -173,6 +181,9 @@ impl Metrics {
             certificate_not_after: Gauge::default(),
             certificate_reloads: Family::default(),
             apiservice_ours: Gauge::default(),
+            watch_restarts: Family::default(),
+            watch_synced: Family::default(),
+            held: Family::default(),
         };
         metrics.register(snapshots);
         metrics
@@ -270,6 +281,21 @@ impl Metrics {
             "taffrail_apiservice_ours",
             "1 while v1beta1.external.metrics.k8s.io is known to lead to this adapter",
             self.apiservice_ours.clone(),
+        );
+        r.register(
+            "taffrail_watch_restarts",
+            "Complete lists after the first, by resource",
+            self.watch_restarts.clone(),
+        );
+        r.register(
+            "taffrail_watch_synced",
+            "1 while what is known of the resource is complete and watched",
+            self.watch_synced.clone(),
+        );
+        r.register(
+            "taffrail_objects_held",
+            "Objects of the cluster that are held, by resource",
+            self.held.clone(),
         );
         r.register_collector(Box::new(collect::Services::new(snapshots)));
         r.register_collector(Box::new(process::Process));
@@ -405,6 +431,29 @@ impl Metrics {
     /// Whether the APIService of external metrics leads here.
     pub fn apiservice_is_ours(&self, is_ours: bool) {
         self.apiservice_ours.set(i64::from(is_ours));
+    }
+
+    /// A watch began with a complete list again.
+    pub fn watch_restarted(&self, resource: &'static str) {
+        self.watch_restarts
+            .get_or_create(&Resource { resource })
+            .inc();
+    }
+
+    /// Whether what is known of a resource is complete and watched.
+    pub fn watch_synced(&self, resource: &'static str, is_synced: bool) {
+        self.watch_synced
+            .get_or_create(&Resource { resource })
+            .set(i64::from(is_synced));
+    }
+
+    /// How much of the cluster is held.
+    pub fn discovered(&self, objects: usize, pods: usize) {
+        for (resource, held) in [("requestmetrics", objects), ("pods", pods)] {
+            self.held
+                .get_or_create(&Resource { resource })
+                .set(i64::try_from(held).unwrap_or(i64::MAX));
+        }
     }
 
     /// A service is gone, and its series with it.

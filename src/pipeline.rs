@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::model::id::ServiceId;
 use crate::model::reading::Update;
 use crate::source::Sources;
+use crate::source::reach::Reach;
 use crate::source::secret::SecretStore;
 
 /// A snapshot every second: a fifteenth of the HPA's sync period, so a read is at most that much older than it could be.
@@ -71,6 +72,8 @@ pub struct Wiring {
     pub metrics: Arc<Metrics>,
     /// The Kubernetes Secrets that sources need; empty without a cluster.
     pub secrets: SecretStore,
+    /// Who may be connected to.
+    pub reach: Reach,
 }
 
 /// Runs until `stop`, then ends every source.
@@ -80,11 +83,12 @@ pub async fn run(wiring: Wiring, stop: CancellationToken) {
         snapshots,
         metrics,
         secrets,
+        reach,
     } = wiring;
     let (sender, mut updates) = mpsc::channel(UPDATES_MAX);
     let mut heart = Heart {
         engine: Engine::default(),
-        sources: Sources::new(sender, secrets),
+        sources: Sources::new(sender, secrets, reach),
         metrics,
         services: BTreeSet::new(),
         incomplete: Vec::new(),
@@ -314,7 +318,7 @@ mod tests {
         let (sender, _updates) = mpsc::channel(1);
         let mut heart = Heart {
             engine: Engine::default(),
-            sources: Sources::new(sender, SecretStore::default()),
+            sources: Sources::new(sender, SecretStore::default(), Reach::anywhere()),
             metrics: Arc::new(Metrics::new(watch::channel(Arc::default()).1)),
             services: BTreeSet::new(),
             incomplete: Vec::new(),
