@@ -253,7 +253,7 @@ fn hint(code: StatusCode) -> &'static str {
 /// The reason in our own words: those of the libraries name hosts.
 fn why_not_connected(error: &legacy::Error) -> &'static str {
     for cause in chain(error) {
-        if let Some(rustls::Error::InvalidCertificate(certificate)) = tls_error(cause) {
+        if let Some(rustls::Error::InvalidCertificate(certificate)) = cause.downcast_ref() {
             return match certificate {
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                     "its certificate has expired"
@@ -262,7 +262,8 @@ fn why_not_connected(error: &legacy::Error) -> &'static str {
                 | CertificateError::NotValidForNameContext { .. } => {
                     "its certificate is for another name"
                 }
-                CertificateError::UnknownIssuer => {
+                // Of an authority that was made anew under its old name, the signature is what is wrong.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                     "its certificate is of an authority that we do not trust"
                 }
                 _ => "its certificate is not valid",
@@ -277,20 +278,15 @@ fn why_not_connected(error: &legacy::Error) -> &'static str {
     "the connection failed"
 }
 
-/// An I/O error carries a TLS error inside, where `source` does not show it.
-fn tls_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
-    let inside = cause
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
-    match inside {
-        Some(inside) => inside.downcast_ref(),
-        None => cause.downcast_ref(),
-    }
-}
-
+/// An error and what is behind it. An I/O error that was made from another error has it inside, and `source` would step
+/// over that one.
 fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
     std::iter::successors(Some(error), |cause: &&'e (dyn Error + 'static)| {
-        (*cause).source()
+        let inside = cause.downcast_ref().and_then(io::Error::get_ref);
+        match inside {
+            Some(inside) => Some(inside as &(dyn Error + 'static)),
+            None => (*cause).source(),
+        }
     })
 }
 
