@@ -80,7 +80,7 @@ pub struct Limits {
 /// One answered request, for counters and histograms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RequestEvent {
-    /// The metric that was read; absent for discovery, health, and metrics that do not exist.
+    /// The metric that was read; absent for discovery, health, and metrics that are not ours.
     pub resource: Option<Metric>,
     /// In the words of Kubernetes' own servers: `LIST` for a read, `WATCH` for a refused watch, else `GET` or `OTHER`.
     pub verb: &'static str,

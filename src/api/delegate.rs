@@ -11,6 +11,7 @@
 
 mod breaker;
 mod client;
+mod failure;
 mod flags;
 mod standing;
 
@@ -28,7 +29,8 @@ use crate::clock;
 use super::GROUP_VERSION_PATH;
 use super::status::Status;
 use breaker::Breaker;
-use client::{Answer, Client, Failure};
+use client::{Answer, Client};
+use failure::Failure;
 use standing::{Standing, State};
 
 pub use client::OpenError;

@@ -30,9 +30,9 @@ const URI_BYTES_MAX: usize = 8 * 1024;
 /// lets hyper buffer is more, so that the answer is a Status.
 pub(super) const HEADER_BYTES_MAX: usize = 32 * 1024;
 
-/// The most of an unwanted body that is read on HTTP/2 before the answer. Whoever sends one by mistake sends a small
-/// object; who sends more may see a reset in place of the answer.
-const BODY_BYTES_DISCARDED: usize = 64 * 1024;
+/// The most of an unwanted body that is read on HTTP/2: what Kubernetes' own servers read of any. Beyond it the stream
+/// is reset behind its answer, with NO_ERROR, as RFC 9113 section 8.1 has it.
+const BODY_BYTES_DISCARDED: usize = 3 * 1024 * 1024;
 
 /// Limits, admits, runs, renders and reports one request.
 pub(super) async fn guard(
@@ -48,9 +48,9 @@ pub(super) async fn guard(
 
     let until = Instant::from_std(began) + state.limits.deadline;
     let is_http1 = request.version() < Version::HTTP_2;
-    if !is_http1 {
-        // When the time is over the answer is still worth sending.
-        let _ = timeout_at(until, discard(request.body_mut())).await;
+    if !is_http1 && !request.body().is_end_stream() {
+        let body = std::mem::take(request.body_mut());
+        tokio::spawn(timeout_at(until, discard(body)));
     }
     let mut response = match refused {
         Some(status) => status.into_response(),
@@ -95,9 +95,10 @@ async fn run(state: &AppState, request: Request, next: Next, until: Instant) -> 
     }
 }
 
-/// Reads a body that nobody wants to its end, or as much of it as is bearable. HTTP/2 resets a stream that is answered
-/// before its request has ended, and many a client then reports the reset and not the answer.
-async fn discard(body: &mut Body) {
+/// Reads a body that nobody wants to its end, or as much of it as is bearable, beside the answer: HTTP/2 resets a stream
+/// that is answered while its request goes on and is not read any more, and many a client then reports the reset and
+/// not the answer.
+async fn discard(mut body: Body) {
     let mut left = BODY_BYTES_DISCARDED;
     while let Some(Ok(frame)) = body.frame().await {
         let bytes = frame.data_ref().map_or(0, Bytes::len);

@@ -1,7 +1,6 @@
 //! One request to the delegate: TLS that is verified, a token, and an answer that is JSON of a bearable size. It knows
 //! nothing of places, deadlines or what failures add up to.
 
-use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -19,15 +18,16 @@ use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::VIA_US;
+use super::failure::Failure;
 use super::flags::{DelegateSpec, DelegateUrl};
 use crate::api::reply;
 
 /// The most an answer may hold. One value is some 200 bytes, so this is thousands of them for one metric of one
 /// namespace; and as many answers as are in flight are in memory at once.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The most a token file may hold; a projected token has about 1 KiB.
 const TOKEN_BYTES_MAX: u64 = 64 * 1024;
@@ -62,31 +62,6 @@ pub(in super::super) struct Answer {
     pub(in super::super) code: StatusCode,
     pub(in super::super) content_type: HeaderValue,
     pub(in super::super) body: Bytes,
-}
-
-/// Why there is none, as the end of a sentence about the delegate. It never says where the delegate is.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    #[error("was not asked: too many requests to it are under way")]
-    Busy,
-    #[error("was not asked: it did not answer before, and is tried again in some seconds")]
-    LeftAlone,
-    #[error("was not asked: our token for it cannot be read")]
-    NoToken(String),
-    #[error("did not answer in time")]
-    Silent,
-    #[error("cannot be reached: {why}")]
-    Unreachable { why: &'static str, in_full: String },
-    #[error("broke off its answer")]
-    BrokenOff(String),
-    #[error("refused our credentials with status {0}: {hint}", hint = hint(*.0))]
-    Refused(StatusCode),
-    #[error("answered with a redirect, status {}, which is not followed", .0.as_u16())]
-    Redirect(StatusCode),
-    #[error("answered with something other than JSON, status {}", .0.as_u16())]
-    NotJson(StatusCode),
-    #[error("answered with more than {BODY_BYTES_MAX} bytes")]
-    TooLarge,
 }
 
 /// Why the delegate's authorities cannot be used.
@@ -185,113 +160,6 @@ impl Client {
         }
         trusted.connections.clone()
     }
-}
-
-// === impl Failure ===
-
-impl Failure {
-    /// The word for it in metrics.
-    pub(super) fn result(&self) -> &'static str {
-        match self {
-            Self::Busy => "busy",
-            Self::LeftAlone => "left_alone",
-            Self::NoToken(_) => "no_token",
-            Self::Silent => "timeout",
-            Self::Unreachable { .. } => "unreachable",
-            Self::BrokenOff(_) => "broken_off",
-            Self::Refused(_) => "refused",
-            Self::Redirect(_) => "redirect",
-            Self::NotJson(_) => "not_json",
-            Self::TooLarge => "too_large",
-        }
-    }
-
-    /// Whether nothing useful came back at all, so that the next request would most likely only wait, too. An answer
-    /// that cannot be used is about one metric, and quick.
-    pub(super) fn is_no_answer(&self) -> bool {
-        matches!(
-            self,
-            Self::Silent | Self::Unreachable { .. } | Self::BrokenOff(_)
-        )
-    }
-
-    /// With what only the operator may know.
-    pub(super) fn in_full(&self) -> String {
-        match self {
-            Self::NoToken(in_full)
-            | Self::Unreachable { in_full, .. }
-            | Self::BrokenOff(in_full) => {
-                format!("{self} ({in_full})")
-            }
-            _ => self.to_string(),
-        }
-    }
-
-    fn of(error: &legacy::Error) -> Self {
-        let in_full = chain(error)
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(": ");
-        if error.is_connect() {
-            let why = why_not_connected(error);
-            Self::Unreachable { why, in_full }
-        } else {
-            Self::BrokenOff(in_full)
-        }
-    }
-}
-
-/// What the operator has to look at.
-fn hint(code: StatusCode) -> &'static str {
-    if code == StatusCode::UNAUTHORIZED {
-        "it does not accept our token"
-    } else {
-        "our service account may not read its metrics"
-    }
-}
-
-/// The reason in our own words: those of the libraries name hosts.
-fn why_not_connected(error: &legacy::Error) -> &'static str {
-    for cause in chain(error) {
-        if let Some(rustls::Error::InvalidCertificate(certificate)) = tls_error(cause) {
-            return match certificate {
-                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                    "its certificate has expired"
-                }
-                CertificateError::NotValidForName
-                | CertificateError::NotValidForNameContext { .. } => {
-                    "its certificate is for another name"
-                }
-                CertificateError::UnknownIssuer => {
-                    "its certificate is of an authority that we do not trust"
-                }
-                _ => "its certificate is not valid",
-            };
-        }
-        if let Some(error) = cause.downcast_ref::<io::Error>()
-            && error.kind() == io::ErrorKind::ConnectionRefused
-        {
-            return "it refuses connections";
-        }
-    }
-    "the connection failed"
-}
-
-/// An I/O error carries a TLS error inside, where `source` does not show it.
-fn tls_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
-    let inside = cause
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
-    match inside {
-        Some(inside) => inside.downcast_ref(),
-        None => cause.downcast_ref(),
-    }
-}
-
-fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |cause: &&'e (dyn Error + 'static)| {
-        (*cause).source()
-    })
 }
 
 /// The content type, when it is plain JSON. Its parameters do not matter to those who read it.

@@ -92,12 +92,16 @@ impl Api {
     }
 
     /// Serves the two services, and asks another adapter for the rest.
+    /// Requests may take as long as the delegate may, and more: a loaded machine is no finding.
     pub(crate) async fn delegating_to(delegate: Delegate) -> Self {
         let cert = ServingCert::self_signed(&[], clock::now()).expect("legal names");
         let dress = |state: AppState| state.delegating_to(Arc::new(delegate));
         Self::serve(
             shop(clock::now()),
-            Limits::default(),
+            Limits {
+                deadline: Duration::from_secs(15),
+                ..Limits::default()
+            },
             ConnectionLimits::default(),
             cert,
             dress,
