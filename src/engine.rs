@@ -293,10 +293,7 @@ impl Service {
             return State::Unknown(why);
         }
         if 0 < coverage.unknown {
-            State::Partial {
-                known,
-                of: settled,
-            }
+            State::Partial { known, of: settled }
         } else {
             State::Ok
         }
@@ -334,7 +331,10 @@ impl Service {
     fn windows(&self, now: Timestamp, merger: &mut Merger) -> Vec<Merged> {
         let warm = self.windows_of(Judged::Warm, now, merger);
         let is_enough = warm.last().is_some_and(|widest| {
-            let q = self.spec.objective.map_or(FINEST_QUANTILE, |objective| objective.quantile);
+            let q = self
+                .spec
+                .objective
+                .map_or(FINEST_QUANTILE, |objective| objective.quantile);
             widest.requests <= widest.judged || enough_requests(widest.judged, q)
         });
         if is_enough {
@@ -366,11 +366,9 @@ impl Service {
 
     /// The quantile that needs the most requests of those commonly asked for.
     fn finest_quantile(&self) -> f64 {
-        self.spec
-            .objective
-            .map_or(FINEST_QUANTILE, |objective| {
-                objective.quantile.max(FINEST_QUANTILE)
-            })
+        self.spec.objective.map_or(FINEST_QUANTILE, |objective| {
+            objective.quantile.max(FINEST_QUANTILE)
+        })
     }
 
     fn standing(&self, target: &Target, now: Timestamp) -> Standing {

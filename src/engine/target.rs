@@ -163,7 +163,8 @@ impl Target {
         };
         self.first_seen = now;
         self.groups.clear();
-        self.in_flight.drain(..self.in_flight.len().saturating_sub(1));
+        self.in_flight
+            .drain(..self.in_flight.len().saturating_sub(1));
         if let Some(cpu) = &mut self.cpu {
             cpu.total = 0.0;
             cpu.track = begun_track(1, Some(last));

@@ -291,10 +291,25 @@ mod tests {
     fn a_target_that_was_told_to_end_goes_on_until_then_and_no_further() {
         let points: Vec<_> = (1..=6).map(|i| (i * 5, 1000.0 + 50.0 * i as f64)).collect();
         // The window is 4..34, so 25 s are sampled, 1 s is missing at the start, and 2 s are taken at the end.
-        check(&points, 34, End::Until(Timestamp::from_ms(32_000)), Some(280.0));
-        check(&points, 34, End::Until(Timestamp::from_ms(29_000)), Some(260.0));
+        check(
+            &points,
+            34,
+            End::Until(Timestamp::from_ms(32_000)),
+            Some(280.0),
+        );
+        check(
+            &points,
+            34,
+            End::Until(Timestamp::from_ms(29_000)),
+            Some(260.0),
+        );
         // It is overdue, and yet it ages.
-        check(&points, 40, End::Until(Timestamp::from_ms(32_000)), Some(220.0));
+        check(
+            &points,
+            40,
+            End::Until(Timestamp::from_ms(32_000)),
+            Some(220.0),
+        );
     }
 
     #[test]

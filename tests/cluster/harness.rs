@@ -16,7 +16,7 @@
 mod cluster;
 mod control_plane;
 mod kubectl;
-mod pki;
+pub(crate) mod pki;
 mod process;
 mod runner;
 mod sandbox;
@@ -24,4 +24,5 @@ mod wait;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use runner::{Table, main, table};
+pub(crate) use sandbox::NODE_ADDRESS;
 pub(crate) use wait::until;

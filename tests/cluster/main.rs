@@ -2,11 +2,12 @@
 //! real processes. All of it lives in namespaces of its own and ends with this process. The tests run one after another
 //! and share one cluster, so this binary has a main of its own that takes the arguments of `cargo test`.
 
+mod authentication;
 mod control_plane;
 mod harness;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    harness::main(vec![control_plane::tests()])
+    harness::main(vec![authentication::tests(), control_plane::tests()])
 }
