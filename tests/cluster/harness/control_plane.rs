@@ -161,6 +161,7 @@ fn write_files(dir: &Path, pki: &Pki) -> anyhow::Result<()> {
         ("front-proxy.crt", front_proxy.certificate),
         ("front-proxy.key", front_proxy.key),
         ("tokens.key", pki.service_accounts.serialize_pem()),
+        ("tokens.pub", pki.service_accounts.public_key_pem()),
         (
             "controllers.kubeconfig",
             Kubeconfig::new(pki, &controllers).to_text(),
@@ -201,7 +202,7 @@ fn start_api_server(bin_dir: &Path, dir: &Path) -> anyhow::Result<Process> {
         .arg(flag("tls-private-key-file", file("api-server.key")))
         .arg(flag("client-ca-file", file("ca.crt")))
         .arg("--service-account-issuer=https://kubernetes.default.svc")
-        .arg(flag("service-account-key-file", file("tokens.key")))
+        .arg(flag("service-account-key-file", file("tokens.pub")))
         .arg(flag("service-account-signing-key-file", file("tokens.key")))
         .arg(flag(
             "requestheader-client-ca-file",
@@ -232,7 +233,6 @@ fn start_controllers(bin_dir: &Path, dir: &Path, hpa: HpaSettings) -> anyhow::Re
         .arg(flag("kubeconfig", file("controllers.kubeconfig")))
         .arg(flag("controllers", CONTROLLERS))
         .arg("--use-service-account-credentials=true")
-        .arg(flag("service-account-private-key-file", file("tokens.key")))
         .arg(flag("root-ca-file", file("ca.crt")))
         .arg("--leader-elect=false")
         .arg("--bind-address=127.0.0.1")
