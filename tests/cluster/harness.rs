@@ -32,4 +32,5 @@ pub(crate) use cluster::Cluster;
 pub(crate) use control_plane::HpaSettings;
 pub(crate) use load::{Load, ready};
 pub(crate) use runner::{Table, main, table};
+pub(crate) use sandbox::NODE_ADDRESS;
 pub(crate) use wait::until;

@@ -2,6 +2,7 @@
 //! real processes. All of it lives in namespaces of its own and ends with this process. The tests run one after another
 //! and share one cluster, so this binary has a main of its own that takes the arguments of `cargo test`.
 
+mod authentication;
 mod certificate;
 mod control_plane;
 mod harness;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     harness::main(vec![
+        authentication::tests(),
         control_plane::tests(),
         pods::tests(),
         certificate::tests(),
