@@ -10,11 +10,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Limited};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
-use kube::api::{Api, GetParams, PostParams};
-use kube::core::{Request, Status};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio_util::sync::CancellationToken;
@@ -31,9 +28,11 @@ use super::request::{RequestError, within_deadline};
 mod content;
 mod decide;
 mod issue;
+mod store;
 
 use content::Shared;
 use decide::{Decision, Why, decide};
+use store::Store;
 
 /// How often the Secret is read. Kubelets refresh mounted Secrets about as often, and Kubernetes' own servers promise
 /// a new certificate within a minute.
@@ -48,9 +47,6 @@ const CONFLICTS_MAX: u32 = 5;
 
 /// How much one look can find due: an authority, a certificate, and both again when that authority was unsuitable.
 const DECISIONS_MAX: u32 = 5;
-
-/// The largest answer that is read. The API server takes no object above 1.5 MiB.
-const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Where the adapter stands in the cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,7 +64,7 @@ pub struct Place {
 /// Keeps the Secret, the APIService's bundle and the certificate served in step.
 #[derive(Debug)]
 pub struct SelfManaged {
-    secrets: Api<Secret>,
+    store: Store,
     place: Place,
     names: Vec<String>,
     api_service: Follower,
@@ -158,7 +154,7 @@ impl SelfManaged {
     pub fn new(client: Client, place: Place, metrics: Arc<Metrics>) -> Self {
         let (namespace, service) = (place.namespace.clone(), place.service.clone());
         Self {
-            secrets: Api::namespaced(client.clone(), &namespace),
+            store: Store::new(client.clone(), &namespace, &place.secret),
             api_service: Follower::new(client, namespace, service, Arc::clone(&metrics)),
             names: place.names(),
             place,
@@ -277,7 +273,7 @@ impl SelfManaged {
             content.retain(|key, _| !content::KEYS.contains(&key.as_str()));
             content.extend(shared.write());
             secret.data = Some(content);
-            match self.write_secret(&secret).await {
+            match within_deadline(self.store.update(&secret)).await {
                 Ok(()) => {
                     self.is_unwritten = false;
                     self.say_done(&done);
@@ -319,7 +315,7 @@ impl SelfManaged {
 
     /// The Secret, and the API server's time.
     async fn read_secret(&self) -> Result<(Secret, Timestamp), SharedError> {
-        match within_deadline(get(&self.secrets, &self.place.secret)).await {
+        match within_deadline(self.store.get()).await {
             Ok(read) => Ok(read),
             Err(error) if error.is_not_found() => Err(SharedError::Absent {
                 namespace: self.place.namespace.clone(),
@@ -327,13 +323,6 @@ impl SelfManaged {
             }),
             Err(error) => Err(self.failed("get", error)),
         }
-    }
-
-    /// Refused when the Secret has changed since it was read, by its resource version.
-    async fn write_secret(&self, secret: &Secret) -> Result<(), RequestError> {
-        let (api, params) = (&self.secrets, PostParams::default());
-        within_deadline(api.replace(&self.place.secret, &params, secret)).await?;
-        Ok(())
     }
 
     fn failed(&self, verb: &'static str, error: RequestError) -> SharedError {
@@ -425,33 +414,6 @@ fn settle(
     }
     let names = names.to_vec();
     Err(SharedError::Leaf { names })
-}
-
-/// Reads the Secret, and the time from the answer's `Date`; without one, from our clock.
-async fn get(secrets: &Api<Secret>, name: &str) -> Result<(Secret, Timestamp), RequestError> {
-    let request = Request::new(secrets.resource_url()).get(name, &GetParams::default());
-    let request = request.map_err(kube::Error::BuildRequest)?;
-    let client = secrets.clone().into_client();
-    let answer = client.send(request.map(Into::into)).await?;
-    let (head, body) = answer.into_parts();
-    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-    let body = body.map_err(kube::Error::Service)?.to_bytes();
-    if !head.status.is_success() {
-        let status: Option<Status> = serde_json::from_slice(&body).ok();
-        let (reason, message) = status.map_or_else(Default::default, |s| (s.reason, s.message));
-        return Err(RequestError::Refused {
-            code: head.status.as_u16(),
-            reason,
-            message,
-        });
-    }
-    let secret = serde_json::from_slice(&body).map_err(kube::Error::SerdeError)?;
-    let date = head.headers.get(http::header::DATE);
-    let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok());
-    let now = date.map_or_else(clock::now, |date| {
-        Timestamp::from_ms(date.timestamp().as_millisecond())
-    });
-    Ok((secret, now))
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ pub enum RequestError {
         /// Its explanation.
         message: String,
     },
+    /// What was sent or answered is not such an object.
+    #[error("the object is not of its kind, and is not shown here")]
+    Unreadable,
     /// The request or the answer did not get through.
     #[error("{0}")]
     Failed(kube::Error),

@@ -346,6 +346,19 @@ fn no_key_is_ever_printed() {
     }
 }
 
+#[test]
+fn the_time_is_that_of_the_answer() {
+    use super::store::time_of;
+
+    let mut headers = http::HeaderMap::new();
+    assert_eq!(time_of(&headers), None);
+    let date = "Sat, 22 Aug 2026 10:15:30 GMT";
+    headers.insert(http::header::DATE, date.parse().unwrap());
+    assert_eq!(time_of(&headers), Some(NOW));
+    headers.insert(http::header::DATE, "yesterday".parse().unwrap());
+    assert_eq!(time_of(&headers), None);
+}
+
 /// A cluster whose replicas look at the Secret when the test says so.
 struct Cluster {
     now: Timestamp,
