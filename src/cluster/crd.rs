@@ -30,14 +30,26 @@ pub use self::redis::{BacklogKey, Measure, Redis, RedisServer, Reported, Reporte
 pub use self::status::{RequestMetricsStatus, ServedValue, Targets};
 
 /// A duration that both Go's parser, which the rules use, and ours read. At most 20 characters, so that no sum of them
-/// overflows.
-const DURATION: &str = r"^([0-9]{1,6}(\.[0-9]{1,3})?(us|ms|s|m|h))+$";
+/// overflows. In rules rather than as a pattern, so that a message can go with it.
+const DURATION: &str = "^([0-9]{1,6}([.][0-9]{1,3})?(us|ms|s|m|h))+$";
+
+/// The message for what is no duration.
+const NO_DURATION: &str = "must be a duration such as 30s or 250ms";
 
 /// The name of a Secret.
 const SECRET_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
 /// A key of a Secret.
 const SECRET_KEY: &str = r"^[-._a-zA-Z0-9]+$";
+
+/// What is said of a quantile out of range, with the number that was meant for those most written in per cent. Spelt
+/// out, since a text made of the number would have no upper limit to the API server.
+const QUANTILE_MEANT: &str = "self == 95.0 ? 'must be above 0 and below 1; did you mean 0.95?' : \
+    self == 99.0 ? 'must be above 0 and below 1; did you mean 0.99?' : \
+    self == 99.9 ? 'must be above 0 and below 1; did you mean 0.999?' : \
+    self == 90.0 ? 'must be above 0 and below 1; did you mean 0.9?' : \
+    self == 50.0 ? 'must be above 0 and below 1; did you mean 0.5?' : \
+    'must be above 0 and below 1; most take 0.95'";
 
 /// Formats that the derive writes and Kubernetes does not know.
 const STRANGE_FORMATS: [&str; 1] = ["uint32"];
@@ -68,11 +80,11 @@ const STRANGE_FORMATS: [&str; 1] = ["uint32"];
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", description = "Why it is ready or not", priority = 1)
 )]
 #[x_kube(
-    validation = Rule::new("duration(self.interval) + duration(self.interval) <= duration(self.window)")
+    validation = Rule::new(format!("!({} && {}) || duration(self.interval) + duration(self.interval) <= duration(self.window)", is_duration("self.interval"), is_duration("self.window")))
         .message("window must be at least twice the interval, since a rate needs two reads"),
-    validation = Rule::new("!has(self.source.pods) || !has(self.source.pods.timeout) || duration(self.source.pods.timeout) <= duration(self.interval)")
+    validation = Rule::new(is_within_interval("pods"))
         .message("source.pods.timeout must not be longer than the interval"),
-    validation = Rule::new("!has(self.source.redis) || !has(self.source.redis.timeout) || duration(self.source.redis.timeout) <= duration(self.interval)")
+    validation = Rule::new(is_within_interval("redis"))
         .message("source.redis.timeout must not be longer than the interval")
 )]
 #[serde(rename_all = "camelCase")]
@@ -82,13 +94,19 @@ pub struct RequestMetricsSpec {
     pub source: Source,
     /// The window of rates and quantiles, from 200ms to 10m and at least twice the interval.
     #[serde(default = "default_window")]
-    #[schemars(length(max = 20), regex(pattern = DURATION))]
-    #[x_kube(validation = Rule::new("duration('200ms') <= duration(self) && duration(self) <= duration('10m')").message("must be from 200ms to 10m"))]
+    #[schemars(length(max = 20))]
+    #[x_kube(
+        validation = Rule::new(is_duration("self")).message(NO_DURATION),
+        validation = Rule::new(is_within("200ms", "10m")).message("must be from 200ms to 10m")
+    )]
     pub window: String,
     /// How often each target is read, from 100ms to 5m.
     #[serde(default = "default_interval")]
-    #[schemars(length(max = 20), regex(pattern = DURATION))]
-    #[x_kube(validation = Rule::new("duration('100ms') <= duration(self) && duration(self) <= duration('5m')").message("must be from 100ms to 5m"))]
+    #[schemars(length(max = 20))]
+    #[x_kube(
+        validation = Rule::new(is_duration("self")).message(NO_DURATION),
+        validation = Rule::new(is_within("100ms", "5m")).message("must be from 100ms to 5m")
+    )]
     pub interval: String,
     /// What the users were promised. Without it request_latency_ms needs a quantile in its selector, and
     /// slow_request_ratio and slo_replicas are not served.
@@ -101,13 +119,16 @@ pub struct RequestMetricsSpec {
 pub struct Objective {
     /// The share of requests, above 0 and below 1, such as 0.95.
     #[x_kube(validation = Rule::new("0.0 < self && self < 1.0").message(Message::Expression(
-        "'quantile is ' + string(self) + ' and must be above 0 and below 1; ' + (1.0 < self && self < 100.0 ? 'did you mean ' + string(double(int(self * 1000000.0 + 0.5)) / 100000000.0) + '?' : 'most take 0.95')".into()
+QUANTILE_MEANT.into()
     )))]
     pub quantile: f64,
     /// The latency they are answered within, such as 250ms, at most 10m. A bucket bound of the histogram at this
     /// latency makes slow_request_ratio exact.
-    #[schemars(length(max = 20), regex(pattern = DURATION))]
-    #[x_kube(validation = Rule::new("duration('1us') <= duration(self) && duration(self) <= duration('10m')").message("must be from 1us to 10m"))]
+    #[schemars(length(max = 20))]
+    #[x_kube(
+        validation = Rule::new(is_duration("self")).message(NO_DURATION),
+        validation = Rule::new(is_within("1us", "10m")).message("must be from 1us to 10m")
+    )]
     pub latency: String,
 }
 
@@ -208,6 +229,9 @@ fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             fields.remove("nullable");
+            if let Some(Value::Array(choices)) = fields.get_mut("enum") {
+                choices.retain(|choice| !choice.is_null());
+            }
             let format = fields.get("format").and_then(Value::as_str);
             if format.is_some_and(|format| STRANGE_FORMATS.contains(&format)) {
                 fields.remove("format");
@@ -217,6 +241,28 @@ fn tidy(schema: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(tidy),
         _ => {}
     }
+}
+
+fn is_duration(field: &str) -> String {
+    format!("{field}.matches('{DURATION}')")
+}
+
+/// A range of a duration. What is none has a message already.
+fn is_within(low: &str, high: &str) -> String {
+    let is_duration = is_duration("self");
+    format!(
+        "!{is_duration} || (duration('{low}') <= duration(self) && duration(self) <= duration('{high}'))"
+    )
+}
+
+/// The timeout of a source is no longer than the interval.
+fn is_within_interval(source: &str) -> String {
+    let timeout = format!("self.source.{source}.timeout");
+    let (is_timeout, is_interval) = (is_duration(&timeout), is_duration("self.interval"));
+    format!(
+        "!has(self.source.{source}) || !has({timeout}) || !({is_timeout} && {is_interval}) \
+         || duration({timeout}) <= duration(self.interval)"
+    )
 }
 
 fn default_window() -> String {

@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{DURATION, SecretValue, Tls, Unit};
+use super::{NO_DURATION, SecretValue, Tls, Unit, is_duration, is_within};
 
 /// The name of a metric: no blanks, and no braces, as in a line that was copied whole.
 const METRIC: &str = r"^[^\s{}]+$";
@@ -32,7 +32,7 @@ pub struct Pods {
     /// The port of the page: a number, or the name that a container gives it.
     #[serde(default = "default_port")]
     #[schemars(schema_with = "port_schema")]
-    #[x_kube(validation = Rule::new("type(self) == int ? 1 <= self && self <= 65535 : size(self) <= 15 && self.matches('^[a-z0-9]+(-[a-z0-9]+)*$') && self.matches('[a-z]')")
+    #[x_kube(validation = Rule::new("type(self) == int ? 1 <= self && self <= 65535 : size(self) <= 15 && self.matches('^([0-9]+-)*[0-9]*[a-z][a-z0-9]*(-[a-z0-9]+)*$')")
         .message("must be a number from 1 to 65535, or the name of a container's port: at most 15 of a-z, 0-9 and -, with a letter"))]
     pub port: IntOrString,
     /// How the page is served: http or https.
@@ -65,8 +65,11 @@ pub struct Pods {
     pub cpu: Option<String>,
     /// The deadline of one read, four fifths of the interval and at most 5s when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 20), regex(pattern = DURATION))]
-    #[x_kube(validation = Rule::new("duration('1ms') <= duration(self)").message("must be at least 1ms"))]
+    #[schemars(length(max = 20))]
+    #[x_kube(
+        validation = Rule::new(is_duration("self")).message(NO_DURATION),
+        validation = Rule::new(is_within("1ms", "5m")).message("must be from 1ms to the interval")
+    )]
     pub timeout: Option<String>,
     /// Ask for a compressed page. Dearer for both ends; for slow links only.
     #[serde(default)]

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DURATION, SecretValue, Tls, Unit};
+use super::{NO_DURATION, SecretValue, Tls, Unit, is_duration, is_within};
 
 /// `HOST`, `HOST:PORT`, an IPv6 address, and one in brackets with or without a port. In a rule, so that a message can
 /// go with it; a class stands for each backslash, which CEL would take for its own.
@@ -45,8 +45,11 @@ pub struct Redis {
     pub tls: Option<Tls>,
     /// The deadline of one read, four fifths of the interval and at most 5s when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 20), regex(pattern = DURATION))]
-    #[x_kube(validation = Rule::new("duration('1ms') <= duration(self)").message("must be at least 1ms"))]
+    #[schemars(length(max = 20))]
+    #[x_kube(
+        validation = Rule::new(is_duration("self")).message(NO_DURATION),
+        validation = Rule::new(is_within("1ms", "5m")).message("must be from 1ms to the interval")
+    )]
     pub timeout: Option<String>,
     /// The Redis server's own requests.
     #[serde(skip_serializing_if = "Option::is_none")]
