@@ -73,7 +73,11 @@ pub(super) struct Templates {
 impl Pod {
     /// Takes from a watched pod what is needed, with `previous` as what was held under its name. `None` for a pod
     /// without a name, which no API server sends.
-    pub(super) fn new(wire: WirePod, previous: Option<&Self>, templates: &mut Templates) -> Option<Self> {
+    pub(super) fn new(
+        wire: WirePod,
+        previous: Option<&Self>,
+        templates: &mut Templates,
+    ) -> Option<Self> {
         let WirePod {
             mut metadata,
             spec,
