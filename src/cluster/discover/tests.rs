@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::objects::Held;
 use super::*;
 use crate::model::health::{Failure, FailureReason};
 use crate::model::id::ServiceId;
 use crate::model::phase::Phase;
+use crate::model::time::Timestamp;
 use crate::source::SourceSpec;
 
 /// An object in `shop` that selects `app: NAME`.
@@ -370,22 +372,25 @@ fn no_more_pods_are_held_than_there_is_room_for() {
 
 #[test]
 fn beyond_the_bound_the_oldest_objects_are_held_in_whatever_order_they_come() {
-    let nth = |n: usize| {
-        let mut json = object(&format!("s{n:05}"), 1);
-        json["metadata"]["creationTimestamp"] = format!(
-            "2026-01-01T{:02}:{:02}:{:02}Z",
-            n / 3600,
-            n / 60 % 60,
-            n % 60
-        )
-        .into();
-        // Wrong, which is quicker to hold.
-        json["spec"] = Value::Null;
-        json
-    };
-    let held = objects((0..=objects::OBJECTS_MAX).rev().map(nth));
-    assert!(held.is_full);
+    let mut held = objects([object("users", 1)]);
+    let one = held.held.values().next().unwrap().clone();
+    let minute = |n: usize| Timestamp::from_ms(one.created.ms() + 60_000 * i64::try_from(n).unwrap());
+    for n in 1..objects::OBJECTS_MAX {
+        let held_one = Held {
+            created: minute(n),
+            ..one.clone()
+        };
+        held.held.insert(ServiceId::new("shop", &format!("s{n:05}")), held_one);
+    }
+    let last = |n: usize| ServiceId::new("shop", &format!("s{n:05}"));
+    let youngest = last(objects::OBJECTS_MAX - 1);
+    assert!(held.held.contains_key(&youngest) && !held.is_full);
+    held.take(dynamic(object("old", 1)), None);
+    assert!(held.is_full && !held.held.contains_key(&youngest));
+    let mut late = object("late", 1);
+    late["metadata"]["creationTimestamp"] = "2036-01-01T00:00:00Z".into();
+    held.take(dynamic(late), None);
+    assert!(!held.held.contains_key(&ServiceId::new("shop", "late")));
+    assert!(held.held.contains_key(&ServiceId::new("shop", "old")));
     assert_eq!(held.held.len(), objects::OBJECTS_MAX);
-    let youngest = ServiceId::new("shop", &format!("s{:05}", objects::OBJECTS_MAX));
-    assert!(!held.held.contains_key(&youngest));
 }
