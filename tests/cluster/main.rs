@@ -1,0 +1,13 @@
+//! The tests against a real control plane: etcd, kube-apiserver, kube-controller-manager and kubectl, with pods that are
+//! real processes. All of it lives in namespaces of its own and ends with this process. The tests run one after another
+//! and share one cluster, so this binary has a main of its own that takes the arguments of `cargo test`.
+
+mod control_plane;
+mod harness;
+mod pods;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    harness::main(vec![control_plane::tests(), pods::tests()])
+}
