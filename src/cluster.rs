@@ -13,6 +13,7 @@
 //! | `certificate` | the authority and certificate that replicas share, and the APIService's `caBundle` |
 
 pub mod connect;
+pub mod crd;
 pub mod discover;
 pub mod secrets;
 

@@ -3,11 +3,16 @@
 //! and share one cluster, so this binary has a main of its own that takes the arguments of `cargo test`.
 
 mod control_plane;
+mod discovery;
 mod harness;
 mod pods;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    harness::main(vec![control_plane::tests(), pods::tests()])
+    harness::main(vec![
+        control_plane::tests(),
+        discovery::tests(),
+        pods::tests(),
+    ])
 }

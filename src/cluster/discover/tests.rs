@@ -374,13 +374,15 @@ fn no_more_pods_are_held_than_there_is_room_for() {
 fn beyond_the_bound_the_oldest_objects_are_held_in_whatever_order_they_come() {
     let mut held = objects([object("users", 1)]);
     let one = held.held.values().next().unwrap().clone();
-    let minute = |n: usize| Timestamp::from_ms(one.created.ms() + 60_000 * i64::try_from(n).unwrap());
+    let minute =
+        |n: usize| Timestamp::from_ms(one.created.ms() + 60_000 * i64::try_from(n).unwrap());
     for n in 1..objects::OBJECTS_MAX {
         let held_one = Held {
             created: minute(n),
             ..one.clone()
         };
-        held.held.insert(ServiceId::new("shop", &format!("s{n:05}")), held_one);
+        held.held
+            .insert(ServiceId::new("shop", &format!("s{n:05}")), held_one);
     }
     let last = |n: usize| ServiceId::new("shop", &format!("s{n:05}"));
     let youngest = last(objects::OBJECTS_MAX - 1);
