@@ -5,6 +5,7 @@
 mod authentication;
 mod certificate;
 mod control_plane;
+mod discovery;
 mod harness;
 mod pods;
 
@@ -13,8 +14,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     harness::main(vec![
         authentication::tests(),
-        control_plane::tests(),
-        pods::tests(),
         certificate::tests(),
+        control_plane::tests(),
+        discovery::tests(),
+        pods::tests(),
     ])
 }

@@ -16,11 +16,17 @@ pub(super) struct Pods {
     /// By name, so in a fixed order.
     pub(super) held: BTreeMap<Box<str>, Pod>,
     /// A list that is not complete yet.
-    incoming: Option<BTreeMap<Box<str>, Pod>>,
+    incoming: Option<Incoming>,
     /// Whether a list was complete once.
     pub(super) is_synced: bool,
     /// Whether pods are left out, since [`PODS_MAX`] are held.
     pub(super) is_full: bool,
+}
+
+#[derive(Debug, Default)]
+struct Incoming {
+    held: BTreeMap<Box<str>, Pod>,
+    is_full: bool,
 }
 
 impl Pods {
@@ -33,7 +39,7 @@ impl Pods {
     ) -> bool {
         match event {
             Event::Init => {
-                self.incoming = Some(BTreeMap::new());
+                self.incoming = Some(Incoming::default());
                 false
             }
             Event::InitApply(wire) => {
@@ -41,16 +47,16 @@ impl Pods {
                 let pod = Pod::new(wire, previous, templates);
                 let incoming = self.incoming.get_or_insert_default();
                 // What it replaces makes room for it.
-                if incoming.len() < room + self.held.len() {
-                    incoming.extend(pod.map(|pod| (pod.name.clone(), pod)));
+                if incoming.held.len() < room + self.held.len() {
+                    incoming.held.extend(pod.map(|pod| (pod.name.clone(), pod)));
+                } else {
+                    incoming.is_full = true;
                 }
                 false
             }
             Event::InitDone => {
-                let complete = self.incoming.take().unwrap_or_default();
-                self.is_full = room + self.held.len() <= complete.len();
-                self.held = complete;
-                self.is_synced = true;
+                let Incoming { held, is_full } = self.incoming.take().unwrap_or_default();
+                (self.held, self.is_full, self.is_synced) = (held, is_full, true);
                 true
             }
             Event::Apply(wire) => self.apply(wire, room, templates),

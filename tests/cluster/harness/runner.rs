@@ -13,7 +13,7 @@ use anyhow::Context;
 use futures_util::FutureExt;
 use libtest_mimic::{Arguments, Failed, Trial};
 use taffrail::clock;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -91,8 +91,8 @@ fn run(args: &Arguments, tables: Vec<Table>) -> anyhow::Result<ExitCode> {
     let end = end_when(interrupted, Arc::clone(&cluster), dir.path().to_owned());
     let interruption = runtime.spawn(end);
 
-    let on = Some((runtime.handle().clone(), Arc::clone(&cluster)));
-    let conclusion = libtest_mimic::run(args, trials(tables, on));
+    let on = (runtime.handle().clone(), Arc::clone(&cluster));
+    let conclusion = libtest_mimic::run(args, trials(tables, Some(&on)));
 
     interruption.abort();
     let stop = clock::instant();
@@ -159,11 +159,11 @@ fn is_empty(args: &Arguments, tables: &[Table]) -> bool {
         .all(|trial| args.is_filtered_out(&trial))
 }
 
-fn trials(tables: Vec<Table>, on: Option<(tokio::runtime::Handle, Arc<Cluster>)>) -> Vec<Trial> {
+fn trials(tables: Vec<Table>, on: Option<&(Handle, Arc<Cluster>)>) -> Vec<Trial> {
     let mut trials = Vec::new();
     for table in tables {
         for (name, test) in table.tests {
-            let on = on.clone();
+            let on = on.cloned();
             trials.push(Trial::test(
                 format!("{}::{name}", table.file),
                 move || match on {

@@ -222,7 +222,7 @@ impl Runner {
                 };
                 probe::watch(probe, &target, verdict).await;
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         let alive = async {
             match &self.container.liveness_probe {
