@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
-use kube::{Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -23,8 +23,8 @@ use super::{resource_metrics, sandbox, wait};
 /// Until the controllers have given a new namespace its service account.
 const NAMESPACE_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// Until a namespace is gone with its pods, whose requests under way have their own grace of 30 s.
-const NAMESPACE_GONE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Until the pods of a deleted namespace have ended, whose requests under way have a grace of 30 s by default.
+const PODS_GONE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The running cluster.
 pub(crate) struct Cluster {
@@ -181,18 +181,12 @@ impl Cluster {
                 namespaces.delete(name, &DeleteParams::default()).await?;
             }
         }
-        wait::until(
-            "namespaces to be gone",
-            NAMESPACE_GONE_TIME_MAX,
-            async || {
-                let list = namespaces.list_metadata(&Default::default()).await?;
-                let left = list.iter().find(|one| made.contains(&one.name_any()));
-                match left {
-                    None => Ok(()),
-                    Some(left) => anyhow::bail!("{} is there", left.name_any()),
-                }
-            },
-        )
+        // The objects may take longer; only processes would disturb the next test.
+        wait::until("pods to end", PODS_GONE_TIME_MAX, async || {
+            let left: Vec<_> = made.iter().map(|name| self.processes(name)).collect();
+            anyhow::ensure!(left.iter().all(BTreeMap::is_empty), "running: {left:?}");
+            Ok(())
+        })
         .await
     }
 

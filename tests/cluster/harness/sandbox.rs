@@ -29,10 +29,10 @@ pub(crate) fn bin_dir() -> Option<PathBuf> {
     clock::env(BIN_DIR).map(PathBuf::from)
 }
 
-/// Builds what is missing, then runs this binary again inside of new namespaces.
+/// Builds the control plane if it is missing, then runs this binary again inside of new namespaces.
 pub(crate) fn enter() -> anyhow::Result<ExitCode> {
     let bin_dir = control_plane_programs()?;
-    build_pods_programs()?;
+    check_pods_programs()?;
     let mut child = Command::new("unshare")
         .args(["--user", "--map-root-user", "--net", "--mount"])
         .args(["--pid", "--mount-proc", "--fork", "--kill-child"])
@@ -94,38 +94,16 @@ fn control_plane_programs() -> anyhow::Result<PathBuf> {
 }
 
 /// The sample app and the load generator belong to another package, whose programs cargo does not build for these tests.
-/// They are built beside our own, of the same profile; without cargo, whatever is there is used.
-fn build_pods_programs() -> anyhow::Result<()> {
-    let Some(cargo) = clock::env("CARGO") else {
-        return Ok(());
-    };
-    let dir = programs_dir();
-    let name = dir.file_name().and_then(std::ffi::OsStr::to_str);
-    let profile = match name {
-        Some("debug") | None => "dev",
-        Some(profile) => profile,
-    };
-    let mut build = Command::new(cargo);
-    // What cargo has set for this test would look to build scripts like a change, and rebuild half of the world.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
-        {
-            build.env_remove(&*name);
+/// Building them from here would do it with this test's environment, in which build scripts see a change each time.
+fn check_pods_programs() -> anyhow::Result<()> {
+    for name in ["taffrail-sample-app", "taffrail-loadtest"] {
+        let program = programs_dir().join(name);
+        if !program.exists() {
+            anyhow::bail!(
+                "{} is not there: run cargo build --workspace --bins first, as tests/run does",
+                program.display()
+            );
         }
-    }
-    let status = build
-        .args(["build", "--quiet", "--locked", "--workspace", "--bins"])
-        .args(["--profile", profile])
-        .arg("--target-dir")
-        .arg(dir.parent().context("finding the target directory")?)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .context("running cargo")?;
-    if !status.success() {
-        anyhow::bail!("building the programs of the pods failed");
     }
     Ok(())
 }
