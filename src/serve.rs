@@ -5,6 +5,7 @@
 //! answers what it has, and only then do the sources stop.
 
 mod api;
+mod cluster;
 mod files;
 mod log;
 mod own_port;
@@ -23,13 +24,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::reload::ConfigFile;
 use crate::engine::snapshot::Snapshot;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Wiring};
+use crate::source::reach::Reach;
+use crate::source::secret::SecretStore;
 
-pub use self::api::{ApiArgs, RunningApi, start_api};
-use self::files::{follow_config, note_reload, read_first};
+pub use self::api::{ApiArgs, Front, RunningApi, start_api};
+use self::cluster::{ClusterArgs, Wires};
 use self::log::{LogFormat, start_log};
 use self::signals::Signals;
 
@@ -42,19 +44,23 @@ const EXIT_CUT_SHORT: u8 = 130;
 
 /// Serve external metrics to HorizontalPodAutoscalers
 ///
-/// Reads the targets of the RequestMetrics documents in --config and serves external.metrics.k8s.io over HTTPS. Until
-/// clients are authenticated, which needs a cluster, it listens on loopback addresses only.
+/// Reads the pods and Redis servers of the cluster's RequestMetrics objects and serves external.metrics.k8s.io over HTTPS
+/// behind the aggregation layer: in a pod, or with --kubeconfig. With --config it reads RequestMetrics documents of a file
+/// instead, needs no cluster, and listens on loopback addresses only, since nobody is authenticated.
 ///
 /// Exit codes: 0 stopped by a signal after draining, 2 it could not start or run, 130 stopped by a second signal before
 /// the drain was over.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// RequestMetrics documents, YAML; read again whenever the file changes
+    /// RequestMetrics documents, YAML, in place of a cluster; read again whenever the file changes
     #[arg(long, env = "TAFFRAIL_CONFIG", value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
 
     #[command(flatten)]
     api: ApiArgs,
+
+    #[command(flatten, next_help_heading = "In a cluster")]
+    cluster: ClusterArgs,
 
     /// Address of our own metrics, /metrics, and of /healthz and /readyz without TLS
     #[arg(
@@ -91,14 +97,26 @@ pub struct Args {
     log_format: LogFormat,
 }
 
+/// What the adapter stands on: a file of this machine, or a cluster.
+struct Ground {
+    front: Front,
+    secrets: SecretStore,
+    reach: Reach,
+}
+
+/// Tasks that do not end unless told to, each with what it is.
+type Others = JoinSet<&'static str>;
+
 /// Runs the adapter until a signal.
 ///
 /// # Errors
-/// When it cannot start: a configuration that cannot be read or holds nothing right, a certificate, an address.
+/// When it cannot start: a configuration that cannot be read or holds nothing right, no cluster, a certificate, an
+/// address.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args {
         config,
         api,
+        cluster,
         metrics_listen,
         drain_delay,
         log,
@@ -106,27 +124,45 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } = args;
     start_log(&log, log_format)?;
     let mut signals = Signals::listen().context("listening for SIGTERM and SIGINT")?;
-    let mut file = ConfigFile::new(&config);
-    let first = read_first(&mut file)?;
-
     let stop = CancellationToken::new();
     let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
     let metrics = Arc::new(Metrics::new(snapshots.clone()));
     let (desired, wanted) = watch::channel(Arc::new(Vec::new()));
-    let stop_api = stop.child_token();
-    let mut api = start_api(api, snapshots, Arc::clone(&metrics), stop_api.clone()).await?;
-    note_reload(&metrics, file.path(), &first);
-    desired.send_replace(Arc::new(first.services));
+    let mut others = Others::new();
+    let ground = match &config {
+        Some(path) => files::begin(path, desired, &metrics, &mut others)?,
+        None => {
+            let wires = Wires {
+                desired,
+                metrics: Arc::clone(&metrics),
+                stop: stop.clone(),
+            };
+            let has_certificate = api.has_certificate();
+            // A cluster that does not answer is waited for, by whoever is not told to stop.
+            tokio::select! {
+                ground = cluster::begin(cluster, has_certificate, wires, &mut others) => ground?,
+                () = signals.next() => return Ok(ExitCode::SUCCESS),
+            }
+        }
+    };
+    let Ground {
+        front,
+        secrets,
+        reach,
+    } = ground;
+    let stop_api = CancellationToken::new();
+    let metrics_of_api = Arc::clone(&metrics);
+    let mut api = start_api(api, front, snapshots, metrics_of_api, stop_api.clone()).await?;
 
     let stop_pipeline = CancellationToken::new();
     let wiring = Wiring {
         desired: wanted,
         snapshots: publish,
         metrics: Arc::clone(&metrics),
-        secrets: crate::source::secret::SecretStore::default(),
-        reach: crate::source::reach::Reach::anywhere(),
+        secrets,
+        reach,
     };
-    let mut heart = tokio::spawn(pipeline::run(wiring, stop_pipeline.clone()));
+    let mut heart = tokio::spawn(when_wanted(wiring, stop_pipeline.clone()));
     let own = TcpListener::bind(metrics_listen).await.with_context(|| {
         format!(
             "listening on --metrics-listen {metrics_listen}; choose another address, or port 0 for any free one"
@@ -135,19 +171,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let own_address = own
         .local_addr()
         .context("the address of --metrics-listen")?;
-    let mut others = JoinSet::new();
-    others.spawn(follow_config(file, desired, Arc::clone(&metrics)));
-    others.spawn(own_port::serve(own, metrics, Arc::clone(&api.state)));
-    info!(api = %api.address, metrics = %own_address, "Serving; loopback only, since clients are not authenticated without a cluster.");
+    let own_port = own_port::serve(own, metrics, Arc::clone(&api.state));
+    others.spawn(named("serving our own metrics", own_port));
+    info!(api = %api.address, metrics = %own_address, is_in_cluster = config.is_none(), "Serving");
 
     // No part ends unless told to: one that does has a bug, and a restart is better than stale answers.
     tokio::select! {
         () = signals.next() => {}
         ended = &mut heart => anyhow::bail!("the pipeline ended by itself: {ended:?}"),
         ended = &mut api.done => anyhow::bail!("the API ended by itself: {ended:?}"),
-        Some(ended) = others.join_next() => {
-            anyhow::bail!("the configuration is not followed or our own metrics are not served any more: {ended:?}")
-        }
+        Some(ended) = others.join_next() => anyhow::bail!("a task ended by itself: {ended:?}"),
     }
     info!("Draining");
     let drained = async {
@@ -155,6 +188,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         tokio::time::sleep(drain_delay).await;
         stop_api.cancel();
         api.done.await.context("the API's end")?;
+        stop.cancel();
         stop_pipeline.cancel();
         heart.await.context("the pipeline's end")
     };
@@ -167,4 +201,19 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     info!("Stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the pipeline once something is wanted, be it nothing at all: before, there is nothing to be said of any service,
+/// and a replica that says so in place of one that knows would be worse than none.
+async fn when_wanted(mut wiring: Wiring, stop: CancellationToken) {
+    tokio::select! {
+        _ = wiring.desired.changed() => pipeline::run(wiring, stop).await,
+        () = stop.cancelled() => {}
+    }
+}
+
+/// A task that says what it was when it ends.
+async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
+    task.await;
+    name
 }

@@ -48,6 +48,7 @@ impl Adapter {
         let metrics = Arc::new(Metrics::new(snapshots.clone()));
         let api = serve::start_api(
             serve::ApiArgs::self_signed_on_any_port(),
+            serve::Front::Machine,
             snapshots.clone(),
             Arc::clone(&metrics),
             stop.clone(),

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::api::auth::Guard;
 use crate::api::delegate::{Delegate, DelegateArgs, DelegateEvent};
 use crate::api::server::{ConnectionLimits, require_loopback, serve as serve_api};
 use crate::api::tls::ServingCert;
@@ -75,6 +76,20 @@ pub struct ApiArgs {
     delegate: DelegateArgs,
 }
 
+/// Who may reach the API, and over which certificate.
+#[derive(Debug)]
+pub enum Front {
+    /// Whoever is on this machine: nobody is authenticated, so it listens on loopback only.
+    Machine,
+    /// Whom the cluster lets in.
+    Cluster {
+        /// Knows who asks, and whether they may.
+        guard: Arc<Guard>,
+        /// The certificate that replicas share; absent where files hold one.
+        certificate: Option<Arc<ServingCert>>,
+    },
+}
+
 /// A running API.
 #[derive(Debug)]
 pub struct RunningApi {
@@ -88,6 +103,11 @@ pub struct RunningApi {
 }
 
 impl ApiArgs {
+    /// Whether the certificate comes from files.
+    pub(super) fn has_certificate(&self) -> bool {
+        self.tls_cert_file.is_some()
+    }
+
     /// A self-signed API on a free loopback port.
     pub fn self_signed_on_any_port() -> Self {
         Self {
@@ -107,26 +127,18 @@ impl ApiArgs {
 /// When the certificate cannot be used, or the address is not free, or is one that others can reach.
 pub async fn start_api(
     args: ApiArgs,
+    front: Front,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> anyhow::Result<RunningApi> {
+    let certificate = certificate(&args, &front).await?;
     let ApiArgs {
         listen,
-        tls_cert_file,
-        tls_key_file,
-        tls_name,
         tls_ca_out,
         delegate,
+        ..
     } = args;
-    require_loopback(listen).context("--listen")?;
-    let certificate = match (tls_cert_file, tls_key_file) {
-        (Some(cert), Some(key)) => ServingCert::from_files(&cert, &key)
-            .await
-            .context("--tls-cert-file and --tls-key-file")?,
-        _ => ServingCert::self_signed(&tls_name, clock::now()).context("--tls-name")?,
-    };
-    let certificate = Arc::new(certificate);
     let ca_pem = certificate.ca_pem().map(ToOwned::to_owned);
     let listener = TcpListener::bind(listen)
         .await
@@ -144,6 +156,10 @@ pub async fn start_api(
     let state = match open_delegate(delegate, &metrics)? {
         Some(delegate) => state.delegating_to(delegate),
         None => state,
+    };
+    let state = match front {
+        Front::Machine => state,
+        Front::Cluster { guard, .. } => state.guarded_by(guard),
     };
     let state = Arc::new(state);
     let (tls, app) = (certificate.server_config(), router(Arc::clone(&state)));
@@ -175,6 +191,33 @@ pub async fn start_api(
         done,
         state,
     })
+}
+
+/// The certificate of the files that are named, else the one that replicas share, else one made now.
+async fn certificate(args: &ApiArgs, front: &Front) -> anyhow::Result<Arc<ServingCert>> {
+    if let Front::Machine = front {
+        require_loopback(args.listen).context("--listen")?;
+    } else if !args.tls_name.is_empty() || args.tls_ca_out.is_some() {
+        anyhow::bail!(
+            "--tls-name and --tls-ca-out are for a run without a cluster, where the certificate is made at each start; \
+             in a cluster the certificate is for --service-name, and its authority is in the APIService"
+        );
+    }
+    let certificate = match (&args.tls_cert_file, &args.tls_key_file, front) {
+        (Some(cert), Some(key), _) => ServingCert::from_files(cert, key)
+            .await
+            .context("--tls-cert-file and --tls-key-file")?,
+        (
+            _,
+            _,
+            Front::Cluster {
+                certificate: Some(shared),
+                ..
+            },
+        ) => return Ok(Arc::clone(shared)),
+        _ => ServingCert::self_signed(&args.tls_name, clock::now()).context("--tls-name")?,
+    };
+    Ok(Arc::new(certificate))
 }
 
 /// The other adapter behind the API, if there is one.

@@ -11,11 +11,37 @@ use crate::clock;
 use crate::config::Service;
 use crate::config::reload::{ConfigFile, Reloaded};
 use crate::metrics::Metrics;
+use crate::source::reach::Reach;
+use crate::source::secret::SecretStore;
 
-use super::POLL;
+use super::api::Front;
+use super::{Ground, Others, POLL, named};
+
+/// Reads the file, wants what it says, and goes on looking at it among `others`.
+///
+/// # Errors
+/// When it cannot be read, or nothing in it is right.
+pub(super) fn begin(
+    path: &Path,
+    desired: watch::Sender<Arc<Vec<Service>>>,
+    metrics: &Arc<Metrics>,
+    others: &mut Others,
+) -> anyhow::Result<Ground> {
+    let mut file = ConfigFile::new(path);
+    let first = read_first(&mut file)?;
+    note_reload(metrics, path, &first);
+    desired.send_replace(Arc::new(first.services));
+    let follow = follow_config(file, desired, Arc::clone(metrics));
+    others.spawn(named("following the configuration", follow));
+    Ok(Ground {
+        front: Front::Machine,
+        secrets: SecretStore::default(),
+        reach: Reach::anywhere(),
+    })
+}
 
 /// The first look at the configuration: a person is watching, so what is wrong ends the start if nothing is right.
-pub(super) fn read_first(file: &mut ConfigFile) -> anyhow::Result<Reloaded> {
+fn read_first(file: &mut ConfigFile) -> anyhow::Result<Reloaded> {
     let path = file.path().to_owned();
     let read = file
         .poll()
@@ -29,7 +55,7 @@ pub(super) fn read_first(file: &mut ConfigFile) -> anyhow::Result<Reloaded> {
 }
 
 /// Looks at the configuration file for as long as the program runs.
-pub(super) async fn follow_config(
+async fn follow_config(
     mut file: ConfigFile,
     desired: watch::Sender<Arc<Vec<Service>>>,
     metrics: Arc<Metrics>,
@@ -59,7 +85,7 @@ pub(super) async fn follow_config(
     }
 }
 
-pub(super) fn note_reload(metrics: &Metrics, path: &Path, reloaded: &Reloaded) {
+fn note_reload(metrics: &Metrics, path: &Path, reloaded: &Reloaded) {
     metrics.reloaded(reloaded.problems.is_empty(), clock::now());
     for problem in &reloaded.problems {
         error!(file = %path.display(), %problem, "A document is wrong");
