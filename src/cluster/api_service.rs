@@ -183,7 +183,7 @@ impl Follower {
     }
 
     /// Lets API servers trust `bundle`, PEM, if the APIService is ours and trusts anything else. Nothing is written
-    /// over what changed since it was `seen`: whoever was quicker may know a newer authority.
+    /// over what changed since it was `seen`, which is a conflict: whoever was quicker may know a newer authority.
     pub(super) async fn trust(&self, seen: &Seen, bundle: &str) -> Result<(), RequestError> {
         if seen.standing != Standing::Ours || seen.bundle == bundle.as_bytes() {
             return Ok(());
@@ -193,14 +193,9 @@ impl Follower {
             "spec": { "caBundle": STANDARD.encode(bundle) },
         }));
         let params = PatchParams::apply(FIELD_OWNER);
-        match within_deadline(self.api.patch(NAME, &params, &patch)).await {
-            Ok(_) => {
-                info!(apiservice = NAME, "The APIService's caBundle is up to date");
-                Ok(())
-            }
-            Err(error) if error.is_conflict() => Ok(()),
-            Err(error) => Err(error),
-        }
+        within_deadline(self.api.patch(NAME, &params, &patch)).await?;
+        info!(apiservice = NAME, "The APIService's caBundle is up to date");
+        Ok(())
     }
 }
 
