@@ -22,7 +22,7 @@ use super::request::{RequestError, within_deadline};
 pub const NAME: &str = "v1beta1.external.metrics.k8s.io";
 
 /// How often it is looked at.
-pub(super) const INTERVAL: Duration = Duration::from_mins(1);
+pub(super) const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Under what name the API server remembers who set `caBundle`.
 const FIELD_OWNER: &str = "taffrail";

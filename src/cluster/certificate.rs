@@ -36,7 +36,7 @@ use store::Store;
 
 /// How often the Secret is read. Kubelets refresh mounted Secrets about as often, and Kubernetes' own servers promise
 /// a new certificate within a minute.
-const INTERVAL: Duration = Duration::from_mins(1);
+const INTERVAL: Duration = Duration::from_secs(60);
 
 /// How soon after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(5);
