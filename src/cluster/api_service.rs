@@ -203,7 +203,7 @@ impl Follower {
 mod tests {
     use super::*;
 
-    fn leading_to(spec: serde_json::Value) -> APIService {
+    fn leading_to(spec: &serde_json::Value) -> APIService {
         let object = serde_json::json!({
             "apiVersion": "apiregistration.k8s.io/v1",
             "kind": "APIService",
@@ -218,7 +218,7 @@ mod tests {
         let priorities = |mut spec: serde_json::Value| {
             spec["groupPriorityMinimum"] = 100.into();
             spec["versionPriority"] = 100.into();
-            leading_to(spec)
+            leading_to(&spec)
         };
         let foreign = |namespace: &str, service: &str| Standing::Foreign {
             namespace: namespace.to_owned(),

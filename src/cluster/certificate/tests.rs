@@ -226,7 +226,7 @@ fn whatever_stands_in_the_secret_ends_as_something_that_can_be_served() {
         ),
         (
             "a certificate where an authority belongs",
-            Box::new(|c| put(c, "ca.crt", &c["tls.crt"].0.clone())),
+            Box::new(|c| put(c, "ca.crt", c["tls.crt"].0.clone())),
             1,
         ),
         (
