@@ -22,7 +22,7 @@ use super::request::{RequestError, within_deadline};
 pub const NAME: &str = "v1beta1.external.metrics.k8s.io";
 
 /// How often it is looked at.
-pub(super) const INTERVAL: Duration = Duration::from_mins(1);
+pub(super) const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Under what name the API server remembers who set `caBundle`.
 const FIELD_OWNER: &str = "taffrail";
@@ -183,7 +183,7 @@ impl Follower {
     }
 
     /// Lets API servers trust `bundle`, PEM, if the APIService is ours and trusts anything else. Nothing is written
-    /// over what changed since it was `seen`: whoever was quicker may know a newer authority.
+    /// over what changed since it was `seen`, which is a conflict: whoever was quicker may know a newer authority.
     pub(super) async fn trust(&self, seen: &Seen, bundle: &str) -> Result<(), RequestError> {
         if seen.standing != Standing::Ours || seen.bundle == bundle.as_bytes() {
             return Ok(());
@@ -193,14 +193,9 @@ impl Follower {
             "spec": { "caBundle": STANDARD.encode(bundle) },
         }));
         let params = PatchParams::apply(FIELD_OWNER);
-        match within_deadline(self.api.patch(NAME, &params, &patch)).await {
-            Ok(_) => {
-                info!(apiservice = NAME, "The APIService's caBundle is up to date");
-                Ok(())
-            }
-            Err(error) if error.is_conflict() => Ok(()),
-            Err(error) => Err(error),
-        }
+        within_deadline(self.api.patch(NAME, &params, &patch)).await?;
+        info!(apiservice = NAME, "The APIService's caBundle is up to date");
+        Ok(())
     }
 }
 
@@ -208,7 +203,7 @@ impl Follower {
 mod tests {
     use super::*;
 
-    fn leading_to(spec: serde_json::Value) -> APIService {
+    fn leading_to(spec: &serde_json::Value) -> APIService {
         let object = serde_json::json!({
             "apiVersion": "apiregistration.k8s.io/v1",
             "kind": "APIService",
@@ -223,7 +218,7 @@ mod tests {
         let priorities = |mut spec: serde_json::Value| {
             spec["groupPriorityMinimum"] = 100.into();
             spec["versionPriority"] = 100.into();
-            leading_to(spec)
+            leading_to(&spec)
         };
         let foreign = |namespace: &str, service: &str| Standing::Foreign {
             namespace: namespace.to_owned(),

@@ -36,7 +36,7 @@ use store::Store;
 
 /// How often the Secret is read. Kubelets refresh mounted Secrets about as often, and Kubernetes' own servers promise
 /// a new certificate within a minute.
-const INTERVAL: Duration = Duration::from_mins(1);
+const INTERVAL: Duration = Duration::from_secs(60);
 
 /// How soon after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -232,28 +232,41 @@ impl SelfManaged {
     }
 
     /// One look at everything. The APIService is read before the Secret: it is patched only if it has not changed since,
-    /// so a replica that was held up between the two cannot put an old bundle over a newer one.
+    /// so a replica that was held up between the two cannot put an old bundle over a newer one. Where it has changed,
+    /// as it does each time its availability does, everything is read again.
     async fn round(&mut self) -> Result<Pair, SharedError> {
-        let seen = self.api_service.read().await;
-        let shared = self.agree(seen.as_ref()).await?;
-        if let Some(seen) = &seen {
-            self.trust(seen, &shared.bundle()).await;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let seen = self.api_service.read().await;
+            let shared = self.agree(seen.as_ref()).await?;
+            let is_overtaken = match &seen {
+                Some(seen) => self.trust(seen, &shared.bundle()).await,
+                None => false,
+            };
+            if is_overtaken && tries < CONFLICTS_MAX {
+                continue;
+            }
+            let leaf = shared.leaf.expect("agreed on only with a leaf");
+            return Ok(Pair {
+                chain_pem: leaf.certificate.pem(),
+                key_pem: leaf.key_pem,
+            });
         }
-        let leaf = shared.leaf.expect("agreed on only with a leaf");
-        Ok(Pair {
-            chain_pem: leaf.certificate.pem(),
-            key_pem: leaf.key_pem,
-        })
     }
 
-    async fn trust(&mut self, seen: &Seen, bundle: &str) {
+    /// Returns whether the APIService changed since it was seen.
+    async fn trust(&mut self, seen: &Seen, bundle: &str) -> bool {
         let told = self.api_service.trust(seen, bundle).await;
+        let is_overtaken = told.as_ref().is_err_and(RequestError::is_conflict);
         if let Err(error) = &told
+            && !is_overtaken
             && !self.is_untold
         {
             warn!(%error, "Cannot put the authority into the APIService's caBundle; API servers may refuse us");
         }
-        self.is_untold = told.is_err();
+        self.is_untold = told.is_err() && !is_overtaken;
+        is_overtaken
     }
 
     /// What the Secret holds, after whatever was due. It has a serving certificate.

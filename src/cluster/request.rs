@@ -27,7 +27,7 @@ pub enum RequestError {
     Unreadable,
     /// The request or the answer did not get through.
     #[error("{0}")]
-    Failed(kube::Error),
+    Failed(Box<kube::Error>),
 }
 
 impl RequestError {
@@ -50,7 +50,7 @@ impl From<kube::Error> for RequestError {
                 reason: status.reason,
                 message: status.message,
             },
-            error => Self::Failed(error),
+            error => Self::Failed(Box::new(error)),
         }
     }
 }

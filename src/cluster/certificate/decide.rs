@@ -17,11 +17,11 @@ use super::issue::{BACKDATED, LEAF_VALID};
 
 /// How long a bundle stands in the APIService before a certificate relies on it. API servers follow their APIServices
 /// by watches, within a second; five minutes also cover one that was being restarted.
-pub(super) const SETTLED: Duration = Duration::from_mins(5);
+pub(super) const SETTLED: Duration = Duration::from_secs(5 * 60);
 
 /// A serving certificate with less time than this is replaced even if nobody is known to trust the new authority:
 /// at its end certainly nobody would accept it. A long weekend, for whoever reads the warnings.
-pub(super) const LAST_RESORT: Duration = Duration::from_hours(3 * 24);
+pub(super) const LAST_RESORT: Duration = Duration::from_secs(3 * 24 * 3600);
 
 /// Names of a serving certificate, others' included. A Service that is renamed needs twice its four.
 const NAMES_MAX: usize = 16;

@@ -13,15 +13,15 @@ use super::content::{AUTHORITIES_MAX, Certificate, Leaf, Shared};
 
 /// How long a serving certificate is valid. Ninety days are what public authorities and cert-manager give: short enough
 /// that its rotation, at 60 days, is routine in every cluster.
-pub(super) const LEAF_VALID: Duration = Duration::from_hours(90 * 24);
+pub(super) const LEAF_VALID: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// How long an authority is valid. Ten years, as many adapters choose, mean that the key outlives everybody who knows
 /// about it and that nobody has ever seen the rotation work; a year rotates at eight months, and leaves every serving
 /// certificate of the old authority more than its own life before it ends.
-pub(super) const AUTHORITY_VALID: Duration = Duration::from_hours(365 * 24);
+pub(super) const AUTHORITY_VALID: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Certificates begin this much earlier, for API servers whose clocks are behind.
-pub(super) const BACKDATED: Duration = Duration::from_hours(1);
+pub(super) const BACKDATED: Duration = Duration::from_secs(3600);
 
 /// Puts a new authority before the others, which stay trusted, and forgets the key of the one before it.
 pub(super) fn replace_authority(shared: &mut Shared, now: Timestamp) -> Result<(), rcgen::Error> {

@@ -15,7 +15,7 @@ type Content = BTreeMap<String, ByteString>;
 
 /// 2026-08-22.
 const NOW: Timestamp = Timestamp::from_ms(1_787_393_730_000);
-const DAY: Duration = Duration::from_hours(24);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn names() -> Vec<String> {
     place("taffrail").names()
@@ -226,7 +226,7 @@ fn whatever_stands_in_the_secret_ends_as_something_that_can_be_served() {
         ),
         (
             "a certificate where an authority belongs",
-            Box::new(|c| put(c, "ca.crt", &c["tls.crt"].0.clone())),
+            Box::new(|c| put(c, "ca.crt", c["tls.crt"].0.clone())),
             1,
         ),
         (
@@ -465,7 +465,7 @@ proptest! {
         let mut looked = [NOW; 3];
         let mut patched = NOW;
         for (replica, minutes, patches) in steps {
-            cluster.pass(Duration::from_mins(minutes));
+            cluster.pass(Duration::from_secs(minutes * 60));
             cluster.check()?;
             // Whoever is latest goes first when it would be later than the bound.
             let latest = (0..3).min_by_key(|n| looked[*n]).expect("three");

@@ -21,7 +21,7 @@ pub(super) const RETRY: Duration = Duration::from_secs(2);
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// The longest that another's record is respected. Only a mistake is longer.
-const LASTS_MAX: Duration = Duration::from_mins(5);
+const LASTS_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// What stands in the Lease.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

@@ -179,7 +179,8 @@ async fn assertion_59_a_replaced_certificate_is_used_by_new_handshakes_alone() {
     )
     .await;
     let followed = Arc::clone(&api.cert);
-    let following = tokio::spawn(async move { followed.follow(Duration::from_millis(10)).await });
+    let following =
+        tokio::spawn(async move { followed.follow(Duration::from_millis(10), |_| {}).await });
 
     let before = client(Some(&first));
     let answer = async |client: &reqwest::Client| client.get(api.url("/livez")).send().await;

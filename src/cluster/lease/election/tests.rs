@@ -45,20 +45,20 @@ impl Contender {
     /// Reads the Lease at `at`, and writes it then if that is its move.
     fn step(&mut self, at: Duration, stored: &mut Stored, fate: Fate) -> Duration {
         let (read, version) = (stored.record.clone(), stored.version);
-        self.write(at, read, version, stored, fate)
+        self.write(at, &read, version, stored, fate)
     }
 
     /// The second half of a step, for what was `read` as `version` a while ago.
     fn write(
         &mut self,
         at: Duration,
-        read: Record,
+        read: &Record,
         version: u64,
         stored: &mut Stored,
         fate: Fate,
     ) -> Duration {
         let now = at - self.started;
-        let mut record = match self.election.step(now, &read) {
+        let mut record = match self.election.step(now, read) {
             Move::Wait(wait) => return wait,
             Move::Write(record) => record,
         };
@@ -96,8 +96,8 @@ fn a_lease_that_is_free_is_taken_at_once_and_by_one() {
     );
     // Both read the empty Lease before either writes.
     let (read, version) = (stored.record.clone(), stored.version);
-    a.write(SECOND, read.clone(), version, &mut stored, Fate::Answered);
-    let wait = b.write(SECOND, read, version, &mut stored, Fate::Answered);
+    a.write(SECOND, &read, version, &mut stored, Fate::Answered);
+    let wait = b.write(SECOND, &read, version, &mut stored, Fate::Answered);
     assert_eq!(wait, RETRY);
     assert!(a.acts(SECOND) && !b.acts(SECOND));
     assert_eq!(stored.record.holder.as_deref(), Some("a"));
@@ -189,7 +189,7 @@ proptest! {
             let (read, version) = (stored.record.clone(), stored.version);
             // The write lands when the request is answered; the hold counts from when it was sent.
             let contender = &mut contenders[who];
-            contender.write(at, read, version, &mut stored, fate);
+            contender.write(at, &read, version, &mut stored, fate);
             at += Duration::from_millis(hangs);
             let acting = contenders.iter().filter(|contender| contender.acts(at)).count();
             prop_assert!(acting <= 1, "{acting} act at {at:?}");
