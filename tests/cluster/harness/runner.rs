@@ -88,12 +88,23 @@ fn run(args: &Arguments, tables: Vec<Table>) -> anyhow::Result<ExitCode> {
     runtime.spawn(listen(interrupted.clone()));
     let cluster = runtime.block_on(started(&bin_dir, dir.path(), &interrupted))?;
     let cluster = Arc::new(cluster);
-    let end = end_when(interrupted, Arc::clone(&cluster), dir.path().to_owned());
+    let end = end_when(
+        interrupted.clone(),
+        Arc::clone(&cluster),
+        dir.path().to_owned(),
+    );
     let interruption = runtime.spawn(end);
 
     let on = (runtime.handle().clone(), Arc::clone(&cluster));
     let conclusion = libtest_mimic::run(args, trials(tables, Some(&on)));
 
+    if interrupted.is_cancelled() {
+        // It ends the process; the test that failed meanwhile is not the story.
+        runtime
+            .block_on(interruption)
+            .context("ending an interrupted run")?;
+        return Ok(ExitCode::FAILURE);
+    }
     interruption.abort();
     let stop = clock::instant();
     runtime.block_on(cluster.stop());
