@@ -170,7 +170,7 @@ fn pods_that_are_no_targets_are_counted_by_reason() {
         change(4, |pod| pod["status"]["podIP"] = Value::Null),
         change(5, |pod| pod["spec"]["hostNetwork"] = true.into()),
         change(6, |pod| {
-            pod["spec"]["containers"][0]["ports"][0]["name"] = "http".into()
+            pod["spec"]["containers"][0]["ports"][0]["name"] = "http".into();
         }),
         // Its address went to an older pod that lives.
         change(7, |pod| {
