@@ -14,7 +14,7 @@ use super::super::query::{is_watch, unescape};
 /// What is to be allowed.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Attributes {
-    Resource(ResourceAttributes),
+    Resource(Box<ResourceAttributes>),
     Path(NonResourceAttributes),
 }
 
@@ -29,7 +29,7 @@ impl Attributes {
                     verb: Some(parts.method.as_str().to_ascii_lowercase()),
                 })
             },
-            Self::Resource,
+            |wanted| Self::Resource(Box::new(wanted)),
         )
     }
 

@@ -161,7 +161,7 @@ fn spec(user: &User, wanted: &Attributes) -> SubjectAccessReviewSpec {
         ..SubjectAccessReviewSpec::default()
     };
     match wanted.clone() {
-        Attributes::Resource(attributes) => spec.resource_attributes = Some(attributes),
+        Attributes::Resource(attributes) => spec.resource_attributes = Some(*attributes),
         Attributes::Path(attributes) => spec.non_resource_attributes = Some(attributes),
     }
     spec

@@ -28,11 +28,14 @@ pub(crate) enum Mood {
     Hangs,
 }
 
+/// The ConfigMap's data, if it is there, and its version.
+type Versioned = (u64, Option<BTreeMap<String, String>>);
+
 /// The API server.
 #[derive(Clone)]
 pub(crate) struct ControlPlane {
     /// The version and the entries of the ConfigMap; no entries, no ConfigMap.
-    config: Arc<watch::Sender<(u64, Option<BTreeMap<String, String>>)>>,
+    config: Arc<watch::Sender<Versioned>>,
     mood: Arc<Mutex<Mood>>,
     /// The specs of all reviews, by kind.
     reviews: Arc<Mutex<Vec<(String, Value)>>>,
