@@ -2,6 +2,7 @@
 //! real processes. All of it lives in namespaces of its own and ends with this process. The tests run one after another
 //! and share one cluster, so this binary has a main of its own that takes the arguments of `cargo test`.
 
+mod adapter;
 mod authentication;
 mod certificate;
 mod control_plane;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     harness::main(vec![
+        adapter::tests(),
         authentication::tests(),
         certificate::tests(),
         control_plane::tests(),

@@ -1,0 +1,128 @@
+//! The adapter as a user installs it: from the manifests in `deploy/`, with exactly their rights, behind the real
+//! aggregation layer.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use kube::api::{Api, ListParams};
+use serde_json::Value;
+
+use crate::harness::{Cluster, Table, table, until};
+
+/// Where the adapter is installed.
+pub(crate) const NAMESPACE: &str = "taffrail";
+
+/// The path of every metric.
+const METRICS: &str = "/apis/external.metrics.k8s.io/v1beta1";
+
+/// Enough for two replicas to start, share a certificate, and be believed by the aggregation layer, which looks again
+/// every 30 s at the latest.
+const INSTALLED: Duration = Duration::from_secs(90);
+
+pub(crate) fn tests() -> Table {
+    table!("adapter";
+        the_manifests_install_an_adapter_that_the_api_server_believes,
+        a_read_of_a_namespace_without_objects_says_so,
+    )
+}
+
+/// Installs the adapter, or finds it installed, and waits until the API server believes it.
+pub(crate) async fn installed(cluster: &Cluster) -> anyhow::Result<()> {
+    let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/manifests");
+    cluster.kubectl().run(["apply", "-k", manifests]).await?;
+    let services = Api::<APIService>::all(cluster.admin());
+    until("the adapter to be available", INSTALLED, async || {
+        let service = services.get("v1beta1.external.metrics.k8s.io").await?;
+        let conditions = service.status.and_then(|status| status.conditions);
+        let available = conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition.type_ == "Available")
+            .context("no condition yet")?;
+        ensure!(available.status == "True", "{:?}", available.message);
+        let ready = replicas(cluster)
+            .await?
+            .iter()
+            .filter(|pod| is_ready(pod))
+            .count();
+        ensure!(ready == 2, "{ready} replicas are ready");
+        Ok(())
+    })
+    .await
+}
+
+/// The adapter's pods.
+pub(crate) async fn replicas(cluster: &Cluster) -> anyhow::Result<Vec<Pod>> {
+    let pods = Api::<Pod>::namespaced(cluster.admin(), NAMESPACE);
+    Ok(pods.list(&ListParams::default()).await?.items)
+}
+
+/// What the API server answers to a read of a metric, as an HPA reads it: the sum of its items, or the message.
+pub(crate) async fn read(
+    cluster: &Cluster,
+    namespace: &str,
+    metric: &str,
+    selector: &str,
+) -> anyhow::Result<Result<f64, String>> {
+    let encoded: String = form(selector);
+    let path = format!("{METRICS}/namespaces/{namespace}/{metric}?labelSelector={encoded}");
+    let answer = cluster.kubectl().try_run(["get", "--raw", &path]).await?;
+    if !answer.success {
+        return Ok(Err(answer.stderr));
+    }
+    let list: Value = serde_json::from_str(&answer.stdout)?;
+    let items = list["items"].as_array().context("no items")?;
+    let values = items.iter().map(|item| {
+        let text = item["value"].as_str().context("a value is no text")?;
+        let quantity = text.parse::<f64>().or_else(|_| {
+            let milli = text.strip_suffix('m').context("another suffix")?;
+            anyhow::Ok(milli.parse::<f64>()? / 1000.0)
+        });
+        quantity
+    });
+    Ok(Ok(values.sum::<anyhow::Result<f64>>()?))
+}
+
+/// The text as a value in a query.
+fn form(text: &str) -> String {
+    text.replace('=', "%3D")
+        .replace(',', "%2C")
+        .replace(' ', "+")
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+async fn the_manifests_install_an_adapter_that_the_api_server_believes(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    installed(cluster).await?;
+    let list = cluster.kubectl().run(["get", "--raw", METRICS]).await?;
+    let list: Value = serde_json::from_str(&list)?;
+    let names = list["resources"].as_array().context("no resources")?;
+    assert!(
+        names
+            .iter()
+            .any(|resource| resource["name"] == "request_latency_ms"),
+        "{list}"
+    );
+    Ok(())
+}
+
+async fn a_read_of_a_namespace_without_objects_says_so(cluster: &Cluster) -> anyhow::Result<()> {
+    installed(cluster).await?;
+    let namespace = cluster.namespace("empty").await?;
+    let refused = read(cluster, &namespace, "request_rate", "service=users").await?;
+    let message = refused.expect_err("nothing to read");
+    assert!(message.contains("no RequestMetrics"), "{message}");
+    Ok(())
+}
