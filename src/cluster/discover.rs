@@ -233,12 +233,12 @@ impl Discovery {
                     };
                     warn!(resource = "requestmetrics", error = %loss, "Watch lost; {advice}");
                     self.objects_lost = Some(loss);
-                    false
+                    true
                 }
                 News::Back => {
                     info!(resource = "requestmetrics", "Watch is back");
                     self.objects_lost = None;
-                    false
+                    true
                 }
             },
             Message::Pods {
@@ -252,9 +252,6 @@ impl Discovery {
     fn take_object(&mut self, event: Event<DynamicObject>) -> bool {
         match event {
             Event::Init => {
-                if self.are_objects_synced {
-                    self.metrics.watch_restarted("requestmetrics");
-                }
                 self.incoming = Some(Objects::default());
                 false
             }
@@ -264,6 +261,9 @@ impl Discovery {
                 false
             }
             Event::InitDone => {
+                if self.are_objects_synced {
+                    self.metrics.watch_restarted("requestmetrics");
+                }
                 self.objects = self.incoming.take().unwrap_or_default();
                 self.are_objects_synced = true;
                 true
@@ -293,7 +293,7 @@ impl Discovery {
         }
         match news {
             News::Event(event) => {
-                if matches!(event, Event::Init) && namespace.pods.is_synced {
+                if matches!(event, Event::InitDone) && namespace.pods.is_synced {
                     self.metrics.watch_restarted("pods");
                 }
                 let room = PODS_MAX.saturating_sub(held);
