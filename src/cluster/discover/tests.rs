@@ -82,7 +82,7 @@ fn joined(objects: &Objects, pods: &Pods) -> Joined {
         ..Known::default()
     };
     let namespaces = BTreeMap::from([("shop".into(), known)]);
-    join(objects, &namespaces, |key| {
+    join(objects, &namespaces, true, |key| {
         Some(Failure::new(
             FailureReason::Unauthorized,
             format!("{key} is missing"),
@@ -296,7 +296,7 @@ fn a_namespace_that_cannot_be_listed_says_so_and_costs_no_other() {
         ..Known::default()
     };
     let namespaces = BTreeMap::from([("shop".into(), known(shop)), ("dark".into(), dark)]);
-    let joined = join(&held, &namespaces, |_| None);
+    let joined = join(&held, &namespaces, false, |_| None);
     let found = |namespace| {
         let id = ServiceId::new(namespace, "users");
         joined.findings.objects[&id].pods.clone().unwrap()

@@ -333,6 +333,7 @@ pub(crate) fn service(namespace: &str, name: &str, rate: f64, at: Timestamp) -> 
         }],
         in_flight: None,
         backlogs: Vec::new(),
+        pods: Vec::new(),
     }
 }
 
