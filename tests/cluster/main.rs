@@ -6,6 +6,7 @@ mod adapter;
 mod authentication;
 mod certificate;
 mod control_plane;
+mod custom;
 mod discovery;
 mod harness;
 mod pods;
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         authentication::tests(),
         certificate::tests(),
         control_plane::tests(),
+        custom::tests(),
         discovery::tests(),
         pods::tests(),
     ])
