@@ -39,6 +39,7 @@ pub use self::scan::{Event, Kind, Part, Role, Wanted, scan};
 
 use crate::model::health::{Failure, FailureReason};
 use crate::model::matcher::Matchers;
+use crate::model::unit::Unit;
 
 /// The `Accept` header of a scrape: OpenMetrics first, since only its `# EOF` proves a page whole.
 ///
@@ -69,6 +70,9 @@ pub struct Want {
     pub in_flight: Option<String>,
     /// A counter of CPU seconds, with or without its `_total`.
     pub cpu: Option<String>,
+    /// The unit of the histogram's bounds and sum. `None` goes by its name: milliseconds for one that ends in
+    /// `_milliseconds` or `_ms`, as nothing else can be meant by that, and seconds for every other.
+    pub unit: Option<Unit>,
 }
 
 /// Bounds of what one page may hold. Beyond any of them the page is refused as too large, never read in part.

@@ -8,3 +8,4 @@ pub mod quantity;
 pub mod reading;
 pub mod selector;
 pub mod time;
+pub mod unit;

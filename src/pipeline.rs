@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::model::id::ServiceId;
 use crate::model::reading::Update;
 use crate::source::Sources;
+use crate::source::secret::SecretStore;
 
 /// A snapshot every second: a fifteenth of the HPA's sync period, so a read is at most that much older than it could be.
 pub const TICK: Duration = Duration::from_secs(1);
@@ -66,6 +67,8 @@ pub struct Wiring {
     pub snapshots: watch::Sender<Arc<Snapshot>>,
     /// What happened is counted here.
     pub metrics: Arc<Metrics>,
+    /// The Kubernetes Secrets that sources need; empty without a cluster.
+    pub secrets: SecretStore,
 }
 
 /// Runs until `stop`, then ends every source.
@@ -74,11 +77,12 @@ pub async fn run(wiring: Wiring, stop: CancellationToken) {
         mut desired,
         snapshots,
         metrics,
+        secrets,
     } = wiring;
     let (sender, mut updates) = mpsc::channel(UPDATES_MAX);
     let mut heart = Heart {
         engine: Engine::default(),
-        sources: Sources::new(sender),
+        sources: Sources::new(sender, secrets),
         metrics,
         services: BTreeSet::new(),
         incomplete: Vec::new(),
@@ -287,7 +291,7 @@ mod tests {
         let (sender, _updates) = mpsc::channel(1);
         let mut heart = Heart {
             engine: Engine::default(),
-            sources: Sources::new(sender),
+            sources: Sources::new(sender, SecretStore::default()),
             metrics: Arc::new(Metrics::new(watch::channel(Arc::default()).1)),
             services: BTreeSet::new(),
             incomplete: Vec::new(),

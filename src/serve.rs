@@ -114,6 +114,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         desired: wanted,
         snapshots: publish,
         metrics: Arc::clone(&metrics),
+        secrets: crate::source::secret::SecretStore::default(),
     };
     let mut heart = tokio::spawn(pipeline::run(wiring, stop_pipeline.clone()));
     let own = TcpListener::bind(metrics_listen).await.with_context(|| {

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use self::redis::RedisSpec;
 use self::scrape::ScrapeSpec;
+use self::secret::SecretStore;
 use crate::model::id::TargetId;
 use crate::model::reading::Update;
 
@@ -77,14 +78,15 @@ impl SourceSpec {
 }
 
 impl Sources {
-    /// Nothing runs yet; everything read will be sent to `updates`.
-    pub fn new(updates: mpsc::Sender<Update>) -> Self {
+    /// Nothing runs yet; everything read will be sent to `updates`. What sources need of Kubernetes Secrets they take
+    /// from `secrets`.
+    pub fn new(updates: mpsc::Sender<Update>, secrets: SecretStore) -> Self {
         Self {
             running: BTreeMap::new(),
             tasks: TaskTracker::new(),
             shared: Shared {
-                pages: Arc::new(scrape::Shared::new()),
-                redis: Arc::new(redis::Pool::default()),
+                pages: Arc::new(scrape::Shared::new(secrets.clone())),
+                redis: Arc::new(redis::Pool::new(secrets)),
             },
             updates,
         }

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{self, IgnoredAny, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 /// A value and the line it stands at, for errors.
@@ -89,11 +89,11 @@ pub struct Source {
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Pods {
-    /// Which pods: needs a cluster.
-    pub selector: Option<At<IgnoredAny>>,
-    /// Which port of them: goes with the selector.
-    pub port: Option<At<IgnoredAny>>,
-    /// Addresses: `HOST:PORT` or a whole URL.
+    /// Which pods of the object's namespace; not in a file.
+    pub selector: Option<At<LabelSelector>>,
+    /// Which port of them, `metrics` when not given; goes with the selector.
+    pub port: Option<At<Port>>,
+    /// Addresses: `HOST:PORT` or a whole URL; in a file only.
     #[serde(default)]
     pub targets: Vec<At<String>>,
     /// `http` (the default) or `https`, for targets written without one.
@@ -102,6 +102,8 @@ pub struct Pods {
     pub path: Option<String>,
     /// The request histogram; found by itself when the page has just one.
     pub histogram: Option<At<String>>,
+    /// `seconds` or `milliseconds`; told by the histogram's name when not given.
+    pub unit: Option<At<String>>,
     /// Series matchers: `route!="/healthz"`.
     #[serde(rename = "where")]
     pub matchers: Option<At<String>>,
@@ -125,6 +127,40 @@ pub struct Pods {
     pub tls: Option<At<Tls>>,
 }
 
+/// Labels that pods must have, as in a Deployment.
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LabelSelector {
+    /// These labels with these values.
+    #[serde(default)]
+    pub match_labels: BTreeMap<String, String>,
+    /// Further requirements.
+    #[serde(default)]
+    pub match_expressions: Vec<At<LabelRequirement>>,
+}
+
+/// One requirement on one label.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct LabelRequirement {
+    /// The label's key.
+    pub key: String,
+    /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
+    pub operator: String,
+    /// The values of `In` and `NotIn`.
+    #[serde(default)]
+    pub values: Vec<String>,
+}
+
+/// A port of a pod.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Port {
+    /// By number.
+    Number(i64),
+    /// By the name that a container gives it.
+    Name(String),
+}
+
 /// `Authorization: Basic`.
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
@@ -139,7 +175,9 @@ pub struct BasicAuth {
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Tls {
-    /// Authorities to trust, PEM; the system's when not given.
+    /// Authorities to trust, PEM, from a Secret; in an object only.
+    pub ca: Option<CaValue>,
+    /// Authorities to trust, PEM; the system's when not given. This and the two below in a file only.
     pub ca_file: Option<String>,
     /// The name to expect in the certificate instead of the address.
     pub server_name: Option<String>,
@@ -152,29 +190,47 @@ pub struct Tls {
     pub key_file: Option<String>,
 }
 
+/// Where authorities come from.
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CaValue {
+    /// A Kubernetes Secret.
+    pub secret_key_ref: SecretKeyRef,
+}
+
+/// One key of a Secret in the object's namespace.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct SecretKeyRef {
+    /// The Secret.
+    pub name: String,
+    /// The key within it.
+    pub key: String,
+}
+
 /// Where a secret comes from: exactly one field.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretValue {
-    /// A file, read again at every use.
+    /// A file, read again at every use; in a file only.
     pub file: Option<String>,
-    /// An environment variable of the adapter.
+    /// An environment variable of the adapter; in a file only.
     pub env: Option<String>,
     /// The value itself, for what is no secret.
     pub value: Option<String>,
-    /// A Kubernetes Secret: needs a cluster.
-    pub secret_key_ref: Option<IgnoredAny>,
+    /// A Kubernetes Secret; in an object only.
+    pub secret_key_ref: Option<SecretKeyRef>,
 }
 
 /// A Redis server and what to read from it.
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Redis {
-    /// `HOST:PORT`; `REDIS_HOST` and `REDIS_PORT` when not given.
+    /// `HOST:PORT`; in a file `REDIS_HOST` and `REDIS_PORT` when not given.
     pub address: Option<At<String>>,
-    /// An ACL user; `REDIS_USERNAME` when neither it nor the address is given.
+    /// An ACL user; in a file `REDIS_USERNAME` when neither it nor the address is given.
     pub username: Option<At<SecretValue>>,
-    /// `REDIS_PASSWORD` when neither it nor the address is given.
+    /// The password; in a file `REDIS_PASSWORD` when neither it nor the address is given.
     pub password: Option<At<SecretValue>>,
     /// The database of `reported` and `backlog`, 0 when not given.
     pub database: Option<At<i64>>,
@@ -238,6 +294,35 @@ pub struct BacklogKey {
     pub measure: Option<At<String>>,
     /// The consumer group of `pending` and `lag`.
     pub group: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PortVisitor)
+    }
+}
+
+struct PortVisitor;
+
+impl Visitor<'_> for PortVisitor {
+    type Value = Port;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the number or the name of a port")
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Port, E> {
+        Ok(Port::Number(number))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Port, E> {
+        // Beyond the numbers of ports in any case.
+        Ok(Port::Number(i64::try_from(number).unwrap_or(i64::MAX)))
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Port, E> {
+        Ok(Port::Name(name.to_owned()))
+    }
 }
 
 /// Says nothing: the value may be a secret.

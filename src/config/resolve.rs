@@ -2,6 +2,7 @@
 
 mod pods;
 mod redis;
+mod selector;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use crate::model::id::ServiceId;
 use crate::source::SourceSpec;
 
 use super::document::{self, At, Header, Spec};
-use super::field::{self, Checked, line_of, spelled, wrong};
-use super::{API_VERSION, KIND, Service};
+use super::field::{self, Checked, Origin, line_of, spelled, wrong};
+use super::{API_VERSION, KIND, Object, Service};
 
 /// Long enough for six scrapes, so that one lost scrape moves a rate little; short enough for an HPA, which looks
 /// every 15 s, to see a change at its second look.
@@ -67,8 +68,8 @@ pub(super) fn check_kind(header: &Header) -> Checked<()> {
     Ok(())
 }
 
-/// Resolves the spec of one document.
-pub(super) fn resolve(id: ServiceId, spec: Spec) -> Checked<Service> {
+/// Resolves the spec of one document. One of a file selects no pods.
+pub(super) fn resolve(id: ServiceId, spec: Spec, origin: Origin<'_>) -> Checked<Object> {
     let (window, interval) = timing(spec.window.as_ref(), spec.interval.as_ref())?;
     let objective = spec.objective.as_ref().map(objective).transpose()?;
     let line = line_of(&spec.source);
@@ -79,10 +80,21 @@ pub(super) fn resolve(id: ServiceId, spec: Spec) -> Checked<Service> {
             "spec.source.prometheus is not read yet; use pods or redis",
         ));
     }
+    let mut selection = None;
     let (sources, has_requests) = match (source.pods, source.redis) {
-        (Some(pods), None) => (pods::sources(&id, interval, &pods, line)?, true),
+        (Some(pods), None) => {
+            let scraping = pods::scraping(&pods, interval, origin)?;
+            let sources = match origin {
+                Origin::File => pods::sources(&id, &pods, &scraping, line)?,
+                Origin::Object { .. } => {
+                    selection = Some(pods::selection(&pods, scraping, line)?);
+                    Vec::new()
+                }
+            };
+            (sources, true)
+        }
         (None, Some(redis)) => {
-            let spec = redis::source(&id, interval, redis, line)?;
+            let spec = redis::source(&id, interval, redis, line, origin)?;
             let has_requests = spec.server.is_some() || spec.reported.is_some();
             (vec![SourceSpec::Redis(spec)], has_requests)
         }
@@ -93,16 +105,20 @@ pub(super) fn resolve(id: ServiceId, spec: Spec) -> Checked<Service> {
             ));
         }
     };
-    Ok(Service {
-        spec: ServiceSpec {
-            id,
-            interval,
-            window,
-            objective,
-            has_requests,
+    let spec = ServiceSpec {
+        id,
+        interval,
+        window,
+        objective,
+        has_requests,
+    };
+    Ok(Object {
+        service: Service {
+            spec,
+            sources,
+            phases: BTreeMap::new(),
         },
-        sources,
-        phases: BTreeMap::new(),
+        pods: selection,
     })
 }
 

@@ -173,7 +173,9 @@ fn field_before(document: &str, at: Location) -> Option<&str> {
     let line = document.lines().nth(index(at.line())?)?;
     let (value, _) = line.char_indices().nth(index(at.column())?)?;
     let before = line[..value].trim_end().strip_suffix(':')?;
+    // In JSON names have quotes.
     before
+        .trim_end_matches('"')
         .rsplit(|c: char| c.is_whitespace() || "{[,'\"".contains(c))
         .next()
         .filter(|name| !name.is_empty())

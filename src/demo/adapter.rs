@@ -57,6 +57,7 @@ impl Adapter {
             desired: wanted,
             snapshots: publish,
             metrics,
+            secrets: crate::source::secret::SecretStore::default(),
         };
         tokio::spawn(crate::pipeline::run(wiring, stop));
         Ok(Self {

@@ -11,6 +11,7 @@ use super::{Format, Limits, Want};
 use crate::model::health::Failure;
 use crate::model::matcher::Matchers;
 use crate::model::reading::{Missing, Reading};
+use crate::model::unit::Unit;
 
 /// Reads one target's pages, keeping what it learnt of their layout from one to the next.
 ///
@@ -81,6 +82,7 @@ impl PageReader {
             out.clear();
             return Err(malformed(flaw.nothing_left()));
         }
+        self.to_seconds(out);
         out.in_flight = self.in_flight.total();
         out.cpu_seconds = self.cpu.total();
         out.missing = Missing {
@@ -88,6 +90,21 @@ impl PageReader {
             cpu: self.want.cpu.is_some() && self.cpu.is_missing(),
         };
         Ok(())
+    }
+
+    /// Bounds and sums in the unit that everybody else counts in.
+    fn to_seconds(&self, out: &mut Reading) {
+        let name = self.wanted.as_ref().map_or("", Wanted::histogram);
+        let unit = self.want.unit.unwrap_or_else(|| unit_of(name));
+        if unit == Unit::Seconds {
+            return;
+        }
+        out.bounds
+            .iter_mut()
+            .for_each(|bound| *bound = unit.seconds(*bound));
+        for series in &mut out.series {
+            series.sum = series.sum.map(|sum| unit.seconds(sum));
+        }
     }
 
     /// Gathers the wanted lines, after finding out which they are if that is not known or no longer true.
@@ -144,6 +161,15 @@ impl PageReader {
 impl Want {
     fn families(&self, histogram: &str) -> Wanted {
         Wanted::new(histogram, self.in_flight.as_deref(), self.cpu.as_deref())
+    }
+}
+
+/// The unit that a histogram's name tells.
+fn unit_of(histogram: &str) -> Unit {
+    if histogram.ends_with("_milliseconds") || histogram.ends_with("_ms") {
+        Unit::Milliseconds
+    } else {
+        Unit::Seconds
     }
 }
 

@@ -9,7 +9,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub use parse::{REQUIREMENTS_MAX, SELECTOR_BYTES_MAX, SelectorError};
+pub use parse::{REQUIREMENTS_MAX, SELECTOR_BYTES_MAX, SelectorError, is_key, is_value};
 
 /// Requirements that must all hold; none at all selects everything.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

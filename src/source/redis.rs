@@ -32,13 +32,15 @@ use super::schedule;
 use crate::clock;
 use crate::model::health::{Failure, FailureReason};
 use crate::model::reading::{Batch, Reading, Update};
+use crate::source::secret::SecretStore;
 
 pub use self::backlog::label_from_key;
 pub use self::pool::Pool;
 pub use self::spec::{
     BACKLOGS_MAX, BUCKETS_MAX, BacklogRead, Connection, DEFAULT_PORT, HistogramKey, KEY_BYTES_MAX,
-    Measure, RedisSpec, ReportedRead, ServerRead, SpecError, SumKey, Unit,
+    Measure, RedisSpec, ReportedRead, ServerRead, SpecError, SumKey,
 };
+pub use crate::model::unit::Unit;
 
 mod spec;
 
@@ -108,7 +110,7 @@ async fn attempt(
         Some(slot) => slot,
         None => slot.insert(pool.slot(&spec.connection)?),
     };
-    timeout(spec.timeout, read(spec, slot))
+    timeout(spec.timeout, read(spec, slot, &pool.secrets))
         .await
         .unwrap_or_else(|_| {
             Err(Failure::new(
@@ -120,7 +122,11 @@ async fn attempt(
 
 /// One read over the server's connection. It is taken out of its slot meanwhile, so whatever ends this early, the timeout
 /// included, closes it: no late reply can be taken for the answer to a later request.
-async fn read(spec: &RedisSpec, slot: &Slot) -> Result<(Reading, Findings), Failure> {
+async fn read(
+    spec: &RedisSpec,
+    slot: &Slot,
+    secrets: &SecretStore,
+) -> Result<(Reading, Findings), Failure> {
     let mut held = slot.lock().await;
     if let Some(mut link) = held.take().filter(Link::is_fit) {
         match read_over(spec, &mut link).await {
@@ -132,7 +138,7 @@ async fn read(spec: &RedisSpec, slot: &Slot) -> Result<(Reading, Findings), Fail
             }
         }
     }
-    let mut link = Link::open(&spec.connection).await?;
+    let mut link = Link::open(&spec.connection, secrets).await?;
     let outcome = read_over(spec, &mut link).await;
     *held = worth_keeping(link, &outcome);
     outcome

@@ -5,6 +5,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+mod store;
+
+pub use self::store::{SecretStore, Unreadable};
+
 use secrecy::SecretString;
 
 use crate::model::health::{Failure, FailureReason};
@@ -22,14 +26,27 @@ pub enum SecretRef {
     Env(String),
     /// Written out in the configuration. For what is no secret, such as a user name.
     Literal(String),
+    /// One key of a Kubernetes Secret, as it was last read.
+    Kubernetes(SecretKey),
+}
+
+/// One key of a Kubernetes Secret.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SecretKey {
+    /// The Secret's namespace: that of the object that refers to it, always.
+    pub namespace: String,
+    /// The Secret's name.
+    pub name: String,
+    /// The key within its data.
+    pub key: String,
 }
 
 impl SecretRef {
-    /// The value.
+    /// The value. Those of Kubernetes Secrets come from `store`.
     ///
     /// # Errors
-    /// `unauthorized`, naming the file or the variable (never the value), when it is missing, too large or not UTF-8.
-    pub fn read(&self) -> Result<SecretString, Failure> {
+    /// `unauthorized`, naming where the secret is (never the value), when it is missing, too large or not UTF-8.
+    pub fn read(&self, store: &SecretStore) -> Result<SecretString, Failure> {
         match self {
             Self::File(path) => read_file(path),
             Self::Env(name) => crate::clock::env(name)
@@ -41,7 +58,41 @@ impl SecretRef {
                     )
                 }),
             Self::Literal(value) => Ok(SecretString::from(value.clone())),
+            Self::Kubernetes(key) => store.get(key),
         }
+    }
+
+    /// The Kubernetes Secret, if it is one.
+    pub fn kubernetes(&self) -> Option<&SecretKey> {
+        match self {
+            Self::Kubernetes(key) => Some(key),
+            Self::File(_) | Self::Env(_) | Self::Literal(_) => None,
+        }
+    }
+}
+
+impl SecretKey {
+    /// What somebody who may administer the namespace does so that the adapter can read this Secret and no other.
+    pub fn how_to_grant(&self) -> String {
+        let Self {
+            namespace, name, ..
+        } = self;
+        format!(
+            "grant it: kubectl -n {namespace} create role taffrail-{name} --verb=get --resource=secrets \
+             --resource-name={name}, then kubectl -n {namespace} create rolebinding taffrail-{name} \
+             --role=taffrail-{name} --serviceaccount=NAMESPACE:NAME, those of the adapter's service account"
+        )
+    }
+}
+
+impl fmt::Display for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            namespace,
+            name,
+            key,
+        } = self;
+        write!(f, "secret {namespace}/{name}, key {key}")
     }
 }
 
@@ -80,6 +131,7 @@ impl fmt::Display for SecretRef {
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Env(name) => write!(f, "environment variable {name}"),
             Self::Literal(_) => f.write_str("the configuration"),
+            Self::Kubernetes(key) => key.fmt(f),
         }
     }
 }
@@ -90,6 +142,7 @@ impl fmt::Debug for SecretRef {
             Self::File(path) => write!(f, "File({})", path.display()),
             Self::Env(name) => write!(f, "Env({name})"),
             Self::Literal(_) => f.write_str("Literal(..)"),
+            Self::Kubernetes(key) => write!(f, "Kubernetes({key})"),
         }
     }
 }
@@ -105,9 +158,21 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "&^@$\n").unwrap();
         let secret = SecretRef::File(file.path().to_owned());
-        assert_eq!(secret.read().unwrap().expose_secret(), "&^@$");
+        assert_eq!(
+            secret
+                .read(&SecretStore::default())
+                .unwrap()
+                .expose_secret(),
+            "&^@$"
+        );
         std::fs::write(file.path(), "rotated").unwrap();
-        assert_eq!(secret.read().unwrap().expose_secret(), "rotated");
+        assert_eq!(
+            secret
+                .read(&SecretStore::default())
+                .unwrap()
+                .expose_secret(),
+            "rotated"
+        );
     }
 
     #[test]
@@ -116,7 +181,13 @@ mod tests {
         for (content, value) in [("a\r\n", "a"), ("a\n\n", "a\n"), (" a ", " a ")] {
             std::fs::write(file.path(), content).unwrap();
             let secret = SecretRef::File(file.path().to_owned());
-            assert_eq!(secret.read().unwrap().expose_secret(), value);
+            assert_eq!(
+                secret
+                    .read(&SecretStore::default())
+                    .unwrap()
+                    .expose_secret(),
+                value
+            );
         }
     }
 
@@ -126,7 +197,9 @@ mod tests {
         let limit = usize::try_from(SECRET_BYTES_MAX).unwrap();
         std::fs::write(file.path(), "x".repeat(limit + 1)).unwrap();
         for path in [file.path(), Path::new("/dev/zero"), Path::new("/")] {
-            let failure = SecretRef::File(path.to_owned()).read().unwrap_err();
+            let failure = SecretRef::File(path.to_owned())
+                .read(&SecretStore::default())
+                .unwrap_err();
             assert_eq!(failure.reason, FailureReason::Unauthorized);
             assert!(!failure.message.contains("xx"));
         }
@@ -134,7 +207,9 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named_and_a_literal_is_never_printed() {
-        let failure = SecretRef::File("no/such/file".into()).read().unwrap_err();
+        let failure = SecretRef::File("no/such/file".into())
+            .read(&SecretStore::default())
+            .unwrap_err();
         assert_eq!(failure.reason, FailureReason::Unauthorized);
         assert!(failure.message.contains("no/such/file"));
         assert_eq!(

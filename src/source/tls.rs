@@ -1,8 +1,9 @@
 //! The client's side of TLS: whom to trust and who we are. Certificates are always verified unless the one field that
-//! says otherwise is set. Files are looked at again for every new connection, so a rotated authority or client
+//! says otherwise is set. Files and Secrets are looked at again for every new connection, so a rotated authority or client
 //! certificate needs no restart. Serving certificates are another matter, and live in [`crate::api`].
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
@@ -12,20 +13,41 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use secrecy::ExposeSecret;
 
 use crate::model::health::{Failure, FailureReason};
+use crate::source::secret::{SecretKey, SecretStore};
 
 /// How a target's TLS is set up. The default trusts the machine's authorities and expects the host's own name.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct TlsSpec {
     /// PEM certificates of the authorities to trust, instead of the machine's.
-    pub ca_file: Option<PathBuf>,
+    pub ca: Option<Authorities>,
     /// The name the certificate must carry, when it is not the host that is connected to.
     pub server_name: Option<String>,
     /// Accepts any certificate: traffic is encrypted, but to whom is unknown.
     pub insecure_skip_verify: bool,
     /// What we show of ourselves to a target that asks.
     pub identity: Option<IdentityFiles>,
+}
+
+impl TlsSpec {
+    /// The Kubernetes Secret it needs, if any.
+    pub fn secret(&self) -> Option<&SecretKey> {
+        match &self.ca {
+            Some(Authorities::Secret(key)) => Some(key),
+            Some(Authorities::File(_)) | None => None,
+        }
+    }
+}
+
+/// Where PEM certificates of authorities are.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Authorities {
+    /// In a file.
+    File(PathBuf),
+    /// In a Kubernetes Secret.
+    Secret(SecretKey),
 }
 
 /// A client certificate.
@@ -41,31 +63,47 @@ pub struct IdentityFiles {
 /// hundred kilobytes, too much for each of thousands of targets. A configuration lives as long as someone uses it.
 #[derive(Debug, Default)]
 pub struct ClientConfigs {
+    secrets: SecretStore,
     known: Mutex<HashMap<TlsSpec, Known>>,
 }
 
 #[derive(Debug)]
 struct Known {
-    /// What the files looked like when they were read.
+    /// What the files and the Secret looked like when they were read.
     stamps: Vec<Stamp>,
     config: Weak<ClientConfig>,
 }
 
-/// Enough of a file to notice that it was replaced; `None` when it cannot be looked at.
-type Stamp = Option<(SystemTime, u64)>;
+/// Enough to notice that something was replaced; `None` when it cannot be looked at.
+#[derive(PartialEq, Debug)]
+enum Stamp {
+    /// When a file was written, and its length.
+    File(Option<(SystemTime, u64)>),
+    /// The version of a Secret.
+    Secret(Option<u64>),
+}
 
 /// Accepts whoever answers, but still checks that they hold the key of the certificate they show.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 
 impl ClientConfigs {
-    /// The configuration for `spec`, read anew when its files have changed. Keep it for as long as connections are
+    /// Authorities in Kubernetes Secrets are taken from `secrets`.
+    pub fn new(secrets: SecretStore) -> Self {
+        Self {
+            secrets,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The configuration for `spec`, read anew when its files or its Secret have changed. Keep it for as long as connections are
     /// made with it.
     ///
     /// # Errors
-    /// `tls`, naming the file, when one cannot be read or holds no certificate.
+    /// `tls`, naming the file or the Secret, when one cannot be read or holds no certificate; `unauthorized` for a
+    /// Secret that has no value.
     pub fn get(&self, spec: &TlsSpec) -> Result<Arc<ClientConfig>, Failure> {
-        let stamps: Vec<Stamp> = files_of(spec).map(stamp).collect();
+        let stamps = stamps(spec, &self.secrets);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known.get(spec)
             && found.stamps == stamps
@@ -74,7 +112,7 @@ impl ClientConfigs {
             return Ok(config);
         }
         // Built under the lock, so that a thousand targets that start together read the files once.
-        let mut config = build(spec)?;
+        let mut config = build(spec, &self.secrets)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let config = Arc::new(config);
         known.retain(|_, other| 0 < other.config.strong_count());
@@ -135,11 +173,11 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// A client configuration read from the spec's files as they are now.
+/// A client configuration read from the spec's files and its Secret as they are now.
 ///
 /// # Errors
-/// `tls`, naming the file, when one cannot be read or holds no certificate.
-pub(super) fn build(spec: &TlsSpec) -> Result<ClientConfig, Failure> {
+/// As [`ClientConfigs::get`].
+pub(super) fn build(spec: &TlsSpec, secrets: &SecretStore) -> Result<ClientConfig, Failure> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -149,7 +187,7 @@ pub(super) fn build(spec: &TlsSpec) -> Result<ClientConfig, Failure> {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
     } else {
-        builder.with_root_certificates(roots(spec.ca_file.as_deref())?)
+        builder.with_root_certificates(roots(spec.ca.as_ref(), secrets)?)
     };
     match &spec.identity {
         None => Ok(builder.with_no_client_auth()),
@@ -163,9 +201,9 @@ pub(super) fn build(spec: &TlsSpec) -> Result<ClientConfig, Failure> {
     }
 }
 
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Failure> {
+fn roots(ca: Option<&Authorities>, secrets: &SecretStore) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
-    let Some(file) = ca_file else {
+    let Some(ca) = ca else {
         // Machines carry old authorities that no longer parse; the others still count.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         return if roots.is_empty() {
@@ -176,12 +214,38 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Failure> {
             Ok(roots)
         };
     };
-    for certificate in certificates(file)? {
+    for certificate in ca.read(secrets)? {
         roots
             .add(certificate)
-            .map_err(|error| file_failure(file, &error))?;
+            .map_err(|error| failure(format!("{ca}: {error}")))?;
     }
     Ok(roots)
+}
+
+impl Authorities {
+    fn read(&self, secrets: &SecretStore) -> Result<Vec<CertificateDer<'static>>, Failure> {
+        let key = match self {
+            Self::File(file) => return certificates(file),
+            Self::Secret(key) => key,
+        };
+        let pem = secrets.get(key)?;
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.expose_secret().as_bytes())
+            .collect::<Result<_, _>>()
+            .map_err(|error| failure(format!("{self}: {error}")))?;
+        if certificates.is_empty() {
+            return Err(failure(format!("{self}: holds no PEM certificate")));
+        }
+        Ok(certificates)
+    }
+}
+
+impl fmt::Display for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => write!(f, "TLS file {}", file.display()),
+            Self::Secret(key) => key.fmt(f),
+        }
+    }
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
@@ -194,15 +258,19 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     Ok(certificates)
 }
 
-fn files_of(spec: &TlsSpec) -> impl Iterator<Item = &Path> {
-    let identity = spec.identity.iter();
-    spec.ca_file
-        .as_deref()
-        .into_iter()
-        .chain(identity.flat_map(|files| [files.cert_file.as_path(), files.key_file.as_path()]))
+fn stamps(spec: &TlsSpec, secrets: &SecretStore) -> Vec<Stamp> {
+    let authorities = spec.ca.iter().map(|ca| match ca {
+        Authorities::File(file) => Stamp::File(stamp(file)),
+        Authorities::Secret(key) => Stamp::Secret(secrets.version(key)),
+    });
+    let identity = spec
+        .identity
+        .iter()
+        .flat_map(|files| [&files.cert_file, &files.key_file].map(|file| Stamp::File(stamp(file))));
+    authorities.chain(identity).collect()
 }
 
-fn stamp(file: &Path) -> Stamp {
+fn stamp(file: &Path) -> Option<(SystemTime, u64)> {
     let metadata = std::fs::metadata(file).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }
@@ -231,7 +299,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), authority()).unwrap();
         let spec = TlsSpec {
-            ca_file: Some(file.path().to_owned()),
+            ca: Some(Authorities::File(file.path().to_owned())),
             ..TlsSpec::default()
         };
         let configs = ClientConfigs::default();
@@ -242,13 +310,39 @@ mod tests {
     }
 
     #[test]
+    fn an_authority_in_a_secret_is_read_anew_once_it_is_rotated() {
+        let key = SecretKey {
+            namespace: "shop".to_owned(),
+            name: "ca".to_owned(),
+            key: "ca.crt".to_owned(),
+        };
+        let spec = TlsSpec {
+            ca: Some(Authorities::Secret(key.clone())),
+            ..TlsSpec::default()
+        };
+        let secrets = SecretStore::default();
+        let configs = ClientConfigs::new(secrets.clone());
+        let unread = configs.get(&spec).unwrap_err();
+        assert_eq!(unread.reason, FailureReason::Unauthorized);
+        assert!(unread.message.contains("shop/ca, key ca.crt"));
+        secrets.set(key.clone(), Ok("no certificate".into()));
+        let empty = configs.get(&spec).unwrap_err();
+        assert_eq!(empty.reason, FailureReason::Tls);
+        secrets.set(key.clone(), Ok(authority().into()));
+        let first = configs.get(&spec).unwrap();
+        assert!(Arc::ptr_eq(&first, &configs.get(&spec).unwrap()));
+        secrets.set(key, Ok(authority().into()));
+        assert!(!Arc::ptr_eq(&first, &configs.get(&spec).unwrap()));
+    }
+
+    #[test]
     fn a_configuration_nobody_uses_is_let_go() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), authority()).unwrap();
         let configs = ClientConfigs::default();
         for server_name in ["a", "b", "c"] {
             let spec = TlsSpec {
-                ca_file: Some(file.path().to_owned()),
+                ca: Some(Authorities::File(file.path().to_owned())),
                 server_name: Some(server_name.to_owned()),
                 ..TlsSpec::default()
             };
@@ -262,7 +356,7 @@ mod tests {
         let empty = tempfile::NamedTempFile::new().unwrap();
         for path in [empty.path(), Path::new("no/such/ca.pem")] {
             let spec = TlsSpec {
-                ca_file: Some(path.to_owned()),
+                ca: Some(Authorities::File(path.to_owned())),
                 ..TlsSpec::default()
             };
             let failure = ClientConfigs::default().get(&spec).unwrap_err();

@@ -31,7 +31,7 @@ struct Reader {
 
 impl Reader {
     fn start(spec: RedisSpec) -> Self {
-        Self::start_in(spec, Arc::new(Pool::new()))
+        Self::start_in(spec, Arc::new(Pool::default()))
     }
 
     fn start_in(spec: RedisSpec, pool: Arc<Pool>) -> Self {

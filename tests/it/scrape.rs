@@ -45,7 +45,7 @@ fn spec_of(url: &str) -> ScrapeSpec {
 }
 
 fn fetcher(spec: ScrapeSpec) -> Fetcher {
-    Fetcher::new(spec, Arc::new(Shared::new()))
+    Fetcher::new(spec, Arc::new(Shared::default()))
 }
 
 /// One page, as text.
@@ -129,7 +129,7 @@ async fn a_page_may_come_in_chunks_or_end_with_the_connection() {
 #[tokio::test]
 async fn one_connection_and_one_buffer_carry_many_scrapes() {
     let server = Rogue::answering(|_, nth| rogue::page(format!("scrapes_total {nth}\n"))).await;
-    let shared = Arc::new(Shared::new());
+    let shared = Arc::new(Shared::default());
     let mut fetcher = Fetcher::new(spec(server.port), Arc::clone(&shared));
     for nth in 0..20 {
         let page = fetch_again(&mut fetcher).await.unwrap();

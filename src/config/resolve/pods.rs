@@ -5,37 +5,122 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::config::document::{At, Pods};
-use crate::config::field::{self, Checked, line_of, wrong};
+use super::selector;
+use crate::config::document::{At, Pods, Port};
+use crate::config::field::{self, Checked, Origin, line_of, wrong};
+use crate::config::selection::{PodPort, PodSelection, Scraping};
 use crate::exposition::Want;
 use crate::model::id::{ServiceId, TargetId};
 use crate::model::matcher::Matchers;
 use crate::source::SourceSpec;
-use crate::source::scrape::{Auth, Endpoint, ScrapeSpec, default_timeout};
+use crate::source::scrape::{Auth, Endpoint, default_timeout};
 use crate::source::secret::SecretRef;
 
 /// The most static targets of one document; a larger fleet is for the cluster's discovery.
 const TARGETS_MAX: usize = 1_000;
 
-/// One source for each target; `line` is where `spec.source` stands.
-pub(super) fn sources(
-    id: &ServiceId,
-    interval: Duration,
-    pods: &Pods,
-    line: Option<u64>,
-) -> Checked<Vec<SourceSpec>> {
-    check_targets(pods, line)?;
+/// The port that is read when none is named: the name that most give to it.
+const DEFAULT_PORT_NAME: &str = "metrics";
+
+/// The longest name of a port, as Kubernetes validates it.
+const PORT_NAME_BYTES_MAX: usize = 15;
+
+/// The page that is read when no path is given, where nearly everybody has it.
+const DEFAULT_PATH: &str = "/metrics";
+
+/// What all targets of a document have in common.
+pub(super) fn scraping(pods: &Pods, interval: Duration, origin: Origin<'_>) -> Checked<Scraping> {
     let want = want(pods)?;
     let timeout = super::timeout("spec.source.pods.timeout", pods.timeout.as_ref(), interval)?
         .unwrap_or_else(|| default_timeout(interval));
-    let headers = headers(pods)?;
-    let auth = auth(pods)?;
     let tls = pods
         .tls
         .as_ref()
-        .map(|tls| field::tls("spec.source.pods.tls", tls))
+        .map(|tls| field::tls("spec.source.pods.tls", tls, origin))
         .transpose()?
         .unwrap_or_default();
+    Ok(Scraping {
+        interval,
+        timeout,
+        want,
+        headers: headers(pods, origin)?,
+        auth: auth(pods, origin)?,
+        tls,
+        gzip: pods.gzip,
+    })
+}
+
+/// The pods that an object selects; `line` is where `spec.source` stands.
+pub(super) fn selection(
+    pods: &Pods,
+    scraping: Scraping,
+    line: Option<u64>,
+) -> Checked<PodSelection> {
+    if let Some(target) = pods.targets.first() {
+        let message = "spec.source.pods.targets is for a file; an object selects pods of its namespace with spec.source.pods.selector";
+        return Err(wrong(line_of(target), message));
+    }
+    let Some(selector) = &pods.selector else {
+        let message = "spec.source.pods.selector is missing; write the labels of the pods, such as matchLabels: {app: users}";
+        return Err(wrong(line, message));
+    };
+    let path = pods.path.as_deref().unwrap_or(DEFAULT_PATH);
+    let page = Endpoint::parse(&url(pods, "pod")?).map_err(|_| {
+        let message =
+            format!("spec.source.pods.path is {path:?} and must be a path such as /metrics");
+        wrong(line, message)
+    })?;
+    Ok(PodSelection {
+        selector: selector::resolve(selector)?,
+        port: pods
+            .port
+            .as_ref()
+            .map_or_else(|| Ok(PodPort::Name(DEFAULT_PORT_NAME.to_owned())), port)?,
+        scheme: page.scheme,
+        path_and_query: page.path_and_query,
+        scraping,
+    })
+}
+
+/// The number or the name of a port, as a container may have it.
+fn port(written: &At<Port>) -> Checked<PodPort> {
+    let refuse = |what: String| {
+        let message = format!("spec.source.pods.port is {what}");
+        Err(wrong(line_of(written), message))
+    };
+    match &written.value {
+        Port::Number(number) => match u16::try_from(*number) {
+            Ok(port) if 0 < port => Ok(PodPort::Number(port)),
+            _ => refuse(format!("{number} and must be from 1 to 65535")),
+        },
+        Port::Name(name) if name.parse::<u64>().is_ok() => {
+            refuse(format!("{name:?}; write a number without quotes"))
+        }
+        Port::Name(name) if is_port_name(name) => Ok(PodPort::Name(name.clone())),
+        Port::Name(name) => refuse(format!(
+            "{name:?} and must be a number, or a name of at most {PORT_NAME_BYTES_MAX} of a-z, 0-9 and -"
+        )),
+    }
+}
+
+/// As Kubernetes has it: with a letter, no hyphen at an end and no two in a row.
+fn is_port_name(name: &str) -> bool {
+    name.len() <= PORT_NAME_BYTES_MAX
+        && name.bytes().any(|b| b.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && name.split('-').all(|part| !part.is_empty())
+}
+
+/// One source for each target of a file; `line` is where `spec.source` stands.
+pub(super) fn sources(
+    id: &ServiceId,
+    pods: &Pods,
+    scraping: &Scraping,
+    line: Option<u64>,
+) -> Checked<Vec<SourceSpec>> {
+    check_targets(pods, line)?;
     let mut seen = BTreeSet::new();
     let mut sources = Vec::with_capacity(pods.targets.len());
     for written in &pods.targets {
@@ -46,14 +131,7 @@ pub(super) fn sources(
             let message = format!("{} stands twice in spec.source.pods.targets", target.name);
             return Err(wrong(line_of(written), message));
         }
-        sources.push(SourceSpec::Scrape(ScrapeSpec {
-            timeout,
-            headers: headers.clone(),
-            auth: auth.clone(),
-            tls: tls.clone(),
-            gzip: pods.gzip,
-            ..ScrapeSpec::new(target, endpoint, interval, want.clone())
-        }));
+        sources.push(scraping.source(target, endpoint));
     }
     Ok(sources)
 }
@@ -94,6 +172,11 @@ fn want(pods: &Pods) -> Checked<Want> {
         matchers,
         in_flight: metric("inFlight", pods.in_flight.as_ref())?,
         cpu: metric("cpu", pods.cpu.as_ref())?,
+        unit: pods
+            .unit
+            .as_ref()
+            .map(|unit| field::unit("spec.source.pods.unit", unit))
+            .transpose()?,
     })
 }
 
@@ -117,15 +200,20 @@ fn endpoint(target: &At<String>, pods: &Pods) -> Checked<Endpoint> {
     let url = if target.value.contains("://") {
         target.value.clone()
     } else {
-        let path = pods.path.as_deref().unwrap_or("/metrics");
-        let slash = if path.starts_with('/') { "" } else { "/" };
-        format!("{}://{}{slash}{path}", scheme(pods)?, target.value)
+        url(pods, &target.value)?
     };
     // The URL itself is not repeated: a token may hide in its query.
     Endpoint::parse(&url).map_err(|error| {
         let message = format!("this entry of spec.source.pods.targets {error}");
         wrong(line_of(target), message)
     })
+}
+
+/// The URL of the page at an address.
+fn url(pods: &Pods, authority: &str) -> Checked<String> {
+    let path = pods.path.as_deref().unwrap_or(DEFAULT_PATH);
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    Ok(format!("{}://{authority}{slash}{path}", scheme(pods)?))
 }
 
 fn scheme(pods: &Pods) -> Checked<&str> {
@@ -142,7 +230,7 @@ fn scheme(pods: &Pods) -> Checked<&str> {
     }
 }
 
-fn headers(pods: &Pods) -> Checked<Vec<(HeaderName, SecretRef)>> {
+fn headers(pods: &Pods, origin: Origin<'_>) -> Checked<Vec<(HeaderName, SecretRef)>> {
     let mut headers: Vec<(HeaderName, SecretRef)> = Vec::with_capacity(pods.headers.len());
     for (name, value) in &pods.headers {
         let field = format!("spec.source.pods.headers.{name}");
@@ -154,21 +242,29 @@ fn headers(pods: &Pods) -> Checked<Vec<(HeaderName, SecretRef)>> {
         if headers.iter().any(|(other, _)| *other == name) {
             return refuse("a second header of this name");
         }
-        headers.push((name, field::secret(&field, value)?));
+        headers.push((name, field::secret(&field, value, origin)?));
     }
     Ok(headers)
 }
 
-fn auth(pods: &Pods) -> Checked<Option<Auth>> {
+fn auth(pods: &Pods, origin: Origin<'_>) -> Checked<Option<Auth>> {
     match (&pods.bearer_token, &pods.basic_auth) {
         (None, None) => Ok(None),
         (Some(token), None) => {
-            let token = field::secret("spec.source.pods.bearerToken", token)?;
+            let token = field::secret("spec.source.pods.bearerToken", token, origin)?;
             Ok(Some(Auth::Bearer(token)))
         }
         (None, Some(basic)) => Ok(Some(Auth::Basic {
-            username: field::secret("spec.source.pods.basicAuth.username", &basic.username)?,
-            password: field::secret("spec.source.pods.basicAuth.password", &basic.password)?,
+            username: field::secret(
+                "spec.source.pods.basicAuth.username",
+                &basic.username,
+                origin,
+            )?,
+            password: field::secret(
+                "spec.source.pods.basicAuth.password",
+                &basic.password,
+                origin,
+            )?,
         })),
         (Some(token), Some(_)) => Err(wrong(
             line_of(token),

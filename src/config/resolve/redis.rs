@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use crate::config::document::{At, BacklogKey, Redis, Reported, ReportedHistogram, SecretValue};
-use crate::config::field::{self, Checked, line_of, wrong};
+use crate::config::field::{self, Checked, Origin, line_of, wrong};
 use crate::model::id::{ServiceId, TargetId};
 use crate::source::redis::{
     BacklogRead, Connection, DEFAULT_PORT, HistogramKey, Measure, RedisSpec, ReportedRead,
@@ -18,8 +18,9 @@ pub(super) fn source(
     interval: Duration,
     redis: Redis,
     line: Option<u64>,
+    origin: Origin<'_>,
 ) -> Checked<RedisSpec> {
-    let connection = connection(&redis, line)?;
+    let connection = connection(&redis, line, origin)?;
     let timeout = super::timeout(
         "spec.source.redis.timeout",
         redis.timeout.as_ref(),
@@ -52,10 +53,15 @@ pub(super) fn source(
     Ok(spec)
 }
 
-fn connection(redis: &Redis, line: Option<u64>) -> Checked<Connection> {
-    let base = match &redis.address {
-        Some(address) => at_address(address)?,
-        None => Connection::from_env().map_err(|error| {
+fn connection(redis: &Redis, line: Option<u64>, origin: Origin<'_>) -> Checked<Connection> {
+    let base = match (&redis.address, origin) {
+        (Some(address), _) => at_address(address)?,
+        (None, Origin::Object { .. }) => {
+            let message =
+                "spec.source.redis.address is missing; name the server, such as redis:6379";
+            return Err(wrong(line, message));
+        }
+        (None, Origin::File) => Connection::from_env().map_err(|error| {
             let message = format!("spec.source.redis.address is not given, and {error}");
             wrong(line, message)
         })?,
@@ -63,13 +69,13 @@ fn connection(redis: &Redis, line: Option<u64>) -> Checked<Connection> {
     let secret = |field: &str, written: &Option<At<SecretValue>>| {
         written
             .as_ref()
-            .map(|written| field::secret(&format!("spec.source.redis.{field}"), written))
+            .map(|written| field::secret(&format!("spec.source.redis.{field}"), written, origin))
             .transpose()
     };
     let tls = redis
         .tls
         .as_ref()
-        .map(|tls| field::tls("spec.source.redis.tls", tls))
+        .map(|tls| field::tls("spec.source.redis.tls", tls, origin))
         .transpose()?;
     let password = secret("password", &redis.password)?.or(base.password);
     if let (Some(username), None) = (&redis.username, &password) {
@@ -137,7 +143,7 @@ fn at_address(written: &At<String>) -> Checked<Connection> {
 fn reported(reported: Reported) -> Checked<ReportedRead> {
     let unit = match reported.histogram.as_ref().and_then(|h| h.unit.as_ref()) {
         None => Unit::Seconds,
-        Some(written) => unit(written)?,
+        Some(written) => field::unit("spec.source.redis.reported.histogram.unit", written)?,
     };
     let histogram = reported.histogram.map(|histogram| {
         let ReportedHistogram {
@@ -158,19 +164,6 @@ fn reported(reported: Reported) -> Checked<ReportedRead> {
         histogram,
         sum: reported.sum.map(|key| SumKey { key, unit }),
     })
-}
-
-fn unit(written: &At<String>) -> Checked<Unit> {
-    match written.value.as_str() {
-        "seconds" => Ok(Unit::Seconds),
-        "milliseconds" => Ok(Unit::Milliseconds),
-        other => {
-            let message = format!(
-                "spec.source.redis.reported.histogram.unit is {other:?} and must be seconds or milliseconds"
-            );
-            Err(wrong(line_of(written), message))
-        }
-    }
 }
 
 fn backlog(written: &At<BacklogKey>) -> Checked<BacklogRead> {

@@ -10,7 +10,7 @@ use crate::source::redis::{
 };
 use crate::source::scrape::{Auth, ScrapeSpec};
 use crate::source::secret::SecretRef;
-use crate::source::tls::{IdentityFiles, TlsSpec};
+use crate::source::tls::{Authorities, IdentityFiles, TlsSpec};
 
 const SECONDS_5: Duration = Duration::from_secs(5);
 
@@ -166,7 +166,7 @@ fn every_field_of_pods_reaches_the_scrape() {
     assert_eq!(
         spec.tls,
         TlsSpec {
-            ca_file: Some("/ca".into()),
+            ca: Some(Authorities::File("/ca".into())),
             server_name: Some("users".into()),
             insecure_skip_verify: true,
             identity: Some(IdentityFiles {
@@ -242,7 +242,7 @@ fn every_field_of_redis_reaches_the_source() {
             password: Some(SecretRef::File("/password".into())),
             db: 3,
             tls: Some(TlsSpec {
-                ca_file: Some("/ca".into()),
+                ca: Some(Authorities::File("/ca".into())),
                 ..TlsSpec::default()
             }),
         }

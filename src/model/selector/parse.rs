@@ -239,13 +239,18 @@ fn token(rest: &str) -> (Token<'_>, usize) {
     }
 }
 
-/// `[prefix/]name`, the prefix a DNS subdomain.
-fn is_key(key: &str) -> bool {
+/// Whether a label can have this key: `[prefix/]name`, the prefix a DNS subdomain.
+pub fn is_key(key: &str) -> bool {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
     };
     is_name(name) && prefix.is_none_or(is_dns_subdomain)
+}
+
+/// Whether a label can have this value.
+pub fn is_value(value: &str) -> bool {
+    value.is_empty() || is_name(value)
 }
 
 /// The name part of a key, or a value that is not empty.

@@ -19,7 +19,7 @@ use super::request::Request;
 use super::spec::Connection;
 use crate::clock;
 use crate::model::health::{Failure, FailureReason};
-use crate::source::secret::SecretRef;
+use crate::source::secret::SecretStore;
 use crate::source::tls::{self, TlsSpec};
 
 /// Bytes of all replies of one read. A server with every command in use says about 100 KiB; decoded, a reply of only
@@ -56,7 +56,10 @@ impl Link {
     ///
     /// # Errors
     /// `refused`, `tls`, `unauthorized`, or whatever the first answers give.
-    pub(super) async fn open(connection: &Connection) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        connection: &Connection,
+        secrets: &SecretStore,
+    ) -> Result<Self, Failure> {
         let tcp = TcpStream::connect((connection.host.as_str(), connection.port))
             .await
             .map_err(|error| fault::from_connect(&error))?;
@@ -64,7 +67,7 @@ impl Link {
         tcp.set_nodelay(true)
             .map_err(|error| fault::from_connect(&error))?;
         let inner: Box<dyn Socket> = match &connection.tls {
-            Some(tls) => Box::new(encrypt(tcp, &connection.host, tls).await?),
+            Some(tls) => Box::new(encrypt(tcp, &connection.host, tls, secrets).await?),
             None => Box::new(tcp),
         };
         let mut link = Self {
@@ -76,7 +79,7 @@ impl Link {
             opened: clock::instant(),
             in_sync: true,
         };
-        link.introduce(connection).await?;
+        link.introduce(connection, secrets).await?;
         Ok(link)
     }
 
@@ -153,13 +156,17 @@ impl Link {
         }
     }
 
-    async fn introduce(&mut self, connection: &Connection) -> Result<(), Failure> {
+    async fn introduce(
+        &mut self,
+        connection: &Connection,
+        secrets: &SecretStore,
+    ) -> Result<(), Failure> {
         let mut requests = Vec::with_capacity(4);
         if let Some(password) = &connection.password {
             let username = connection.username.as_ref();
             requests.push(Request::Auth {
-                username: username.map(SecretRef::read).transpose()?,
-                password: password.read()?,
+                username: username.map(|user| user.read(secrets)).transpose()?,
+                password: password.read(secrets)?,
             });
         }
         if connection.db != 0 {
@@ -181,8 +188,9 @@ async fn encrypt(
     tcp: TcpStream,
     host: &str,
     tls: &TlsSpec,
+    secrets: &SecretStore,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
-    let config = tls::build(tls)?;
+    let config = tls::build(tls, secrets)?;
     let host = tls.server_name.as_deref().unwrap_or(host);
     let name = ServerName::try_from(host.to_owned()).map_err(|_| {
         Failure::new(

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::link::Link;
 use super::spec::Connection;
 use crate::model::health::{Failure, FailureReason};
+use crate::source::secret::SecretStore;
 
 /// Servers read at once. Each is a socket; the process must keep descriptors for its API and its scrapes.
 const CONNECTIONS_MAX: usize = 512;
@@ -15,6 +16,8 @@ const CONNECTIONS_MAX: usize = 512;
 /// The connections of a process. A Sentinel or a Cluster would be one more kind of slot: an address that is asked for.
 #[derive(Default)]
 pub struct Pool {
+    /// Values of Kubernetes Secrets.
+    pub(super) secrets: SecretStore,
     slots: Mutex<HashMap<Connection, Weak<Slot>>>,
 }
 
@@ -22,9 +25,12 @@ pub struct Pool {
 pub(super) type Slot = tokio::sync::Mutex<Option<Link>>;
 
 impl Pool {
-    /// An empty pool.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty pool; Kubernetes Secrets are taken from `secrets`.
+    pub fn new(secrets: SecretStore) -> Self {
+        Self {
+            secrets,
+            slots: Mutex::default(),
+        }
     }
 
     /// The slot of a server. It lives as long as a target holds it.
@@ -61,7 +67,7 @@ mod tests {
 
     #[test]
     fn equal_connections_share_a_slot_until_the_last_target_goes() {
-        let pool = Pool::new();
+        let pool = Pool::default();
         let server = Connection::new("db", 6379);
         let first = pool.slot(&server).unwrap();
         let second = pool.slot(&server).unwrap();
@@ -75,7 +81,7 @@ mod tests {
 
     #[test]
     fn more_servers_than_the_bound_are_refused_until_one_goes() {
-        let pool = Pool::new();
+        let pool = Pool::default();
         let slot_of = |port: usize| pool.slot(&Connection::new("db", port as u16));
         let mut held: Vec<_> = (0..CONNECTIONS_MAX)
             .map(|port| slot_of(port).unwrap())

@@ -234,7 +234,7 @@ fn count_from_text(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::redis::spec::Unit;
+    use crate::model::unit::Unit;
 
     fn spec(cumulative: bool, buckets: Option<&[f64]>) -> HistogramKey {
         HistogramKey {

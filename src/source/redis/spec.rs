@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::backlog::label_from_key;
 use crate::model::id::TargetId;
-use crate::source::secret::SecretRef;
+use crate::model::unit::Unit;
+use crate::source::secret::{SecretKey, SecretRef};
 use crate::source::tls::TlsSpec;
 
 /// Where Redis listens unless told otherwise.
@@ -96,16 +97,6 @@ pub struct SumKey {
     pub key: String,
     /// Its unit.
     pub unit: Unit,
-}
-
-/// The unit an app counts time in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Unit {
-    /// Seconds.
-    #[default]
-    Seconds,
-    /// Thousandths of a second.
-    Milliseconds,
 }
 
 /// Items waiting under one key. Key patterns would be a second kind of this.
@@ -221,16 +212,6 @@ impl ReportedRead {
     }
 }
 
-impl Unit {
-    /// One of it in seconds.
-    pub(super) fn seconds(self, value: f64) -> f64 {
-        match self {
-            Self::Seconds => value,
-            Self::Milliseconds => value / 1000.0,
-        }
-    }
-}
-
 impl BacklogRead {
     /// The `key` label this backlog is served under.
     pub fn label(&self) -> String {
@@ -273,6 +254,13 @@ impl Connection {
             db: 0,
             tls: None,
         })
+    }
+
+    /// The Kubernetes Secrets it needs.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretKey> {
+        let login = self.username.iter().chain(&self.password);
+        let authorities = self.tls.iter().filter_map(TlsSpec::secret);
+        login.filter_map(SecretRef::kubernetes).chain(authorities)
     }
 
     /// `host:port`, for a person.

@@ -196,7 +196,7 @@ mod tests {
             .chunks(frame_bytes)
             .map(|data| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(data))))
             .collect();
-        let shared = Shared::new();
+        let shared = Shared::default();
         futures_util::FutureExt::now_or_never(async {
             let mut page = shared.page(Format::Text).await;
             let mut progress = Progress::AwaitingRoom;

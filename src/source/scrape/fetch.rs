@@ -59,7 +59,7 @@ impl Fetcher {
     }
 
     async fn attempt(&mut self, progress: &mut Progress) -> Result<Page<'_>, Failure> {
-        let headers = request::headers(&self.spec)?;
+        let headers = request::headers(&self.spec, &self.shared.secrets)?;
         let (connection, answer) = self.send(&headers, progress).await?;
         check_status(answer.status(), &self.spec)?;
         let content_type = answer.headers().get(CONTENT_TYPE);

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use super::spec::{Auth, ScrapeSpec};
 use crate::exposition;
 use crate::model::health::{Failure, FailureReason};
-use crate::source::secret::SecretRef;
+use crate::source::secret::{SecretRef, SecretStore};
 
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("taffrail/", env!("CARGO_PKG_VERSION")));
@@ -22,7 +22,7 @@ const TIMEOUT_SECONDS: HeaderName = HeaderName::from_static("x-prometheus-scrape
 ///
 /// # Errors
 /// `unauthorized`, naming where the secret is, when one cannot be read or sent; `refused` when the host is no host name.
-pub(super) fn headers(spec: &ScrapeSpec) -> Result<HeaderMap, Failure> {
+pub(super) fn headers(spec: &ScrapeSpec, secrets: &SecretStore) -> Result<HeaderMap, Failure> {
     let host = HeaderValue::try_from(spec.endpoint.authority())
         .map_err(|_| Failure::new(FailureReason::Refused, "the host is no host name"))?;
     let coding = if spec.gzip { "gzip" } else { "identity" };
@@ -36,25 +36,29 @@ pub(super) fn headers(spec: &ScrapeSpec) -> Result<HeaderMap, Failure> {
         (TIMEOUT_SECONDS, timeout),
     ]);
     for (name, secret) in &spec.headers {
-        let value = secret.read()?;
+        let value = secret.read(secrets)?;
         headers.insert(name, sensitive(value.expose_secret(), secret)?);
     }
     match &spec.auth {
         None => {}
         Some(Auth::Bearer(token)) => {
-            let value = format!("Bearer {}", token.read()?.expose_secret());
+            let value = format!("Bearer {}", token.read(secrets)?.expose_secret());
             headers.insert(AUTHORIZATION, sensitive(&value, token)?);
         }
         Some(Auth::Basic { username, password }) => {
-            headers.insert(AUTHORIZATION, basic(username, password)?);
+            headers.insert(AUTHORIZATION, basic(username, password, secrets)?);
         }
     }
     Ok(headers)
 }
 
 /// RFC 7617: base64 of `user:password`. A colon in the user name would move the boundary.
-fn basic(username: &SecretRef, password: &SecretRef) -> Result<HeaderValue, Failure> {
-    let user = username.read()?;
+fn basic(
+    username: &SecretRef,
+    password: &SecretRef,
+    secrets: &SecretStore,
+) -> Result<HeaderValue, Failure> {
+    let user = username.read(secrets)?;
     if user.expose_secret().contains(':') {
         let message = format!(
             "the user name from {username} holds a colon, which basic authentication cannot send"
@@ -64,7 +68,7 @@ fn basic(username: &SecretRef, password: &SecretRef) -> Result<HeaderValue, Fail
     let pair = format!(
         "{}:{}",
         user.expose_secret(),
-        password.read()?.expose_secret()
+        password.read(secrets)?.expose_secret()
     );
     sensitive(&format!("Basic {}", BASE64_STANDARD.encode(pair)), password)
 }
@@ -86,6 +90,7 @@ mod tests {
     use crate::exposition::Want;
     use crate::model::id::{ServiceId, TargetId};
     use crate::source::scrape::Endpoint;
+    use crate::source::secret::SecretKey;
 
     fn spec() -> ScrapeSpec {
         ScrapeSpec::new(
@@ -102,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_request_says_who_asks_for_what_and_how_long_it_waits() {
-        let headers = headers(&spec()).unwrap();
+        let headers = headers(&spec(), &SecretStore::default()).unwrap();
         assert_eq!(headers[HOST], "app:8080");
         assert_eq!(headers[ACCEPT], exposition::ACCEPT);
         assert_eq!(headers[ACCEPT_ENCODING], "identity");
@@ -122,7 +127,7 @@ mod tests {
         let mut spec = spec();
         spec.headers = vec![(token.clone(), literal("&^@$"))];
         spec.auth = Some(Auth::Bearer(literal("a.b-c/d+e==")));
-        let sent = headers(&spec).unwrap();
+        let sent = headers(&spec, &SecretStore::default()).unwrap();
         assert_eq!(sent[&token], "&^@$");
         assert_eq!(sent[AUTHORIZATION], "Bearer a.b-c/d+e==");
         let printed = format!("{sent:?} {spec:?}");
@@ -131,18 +136,38 @@ mod tests {
 
     #[test]
     fn basic_authentication_is_the_pair_in_base64() {
+        let none = SecretStore::default();
         // The example of RFC 7617, section 2.
-        let value = basic(&literal("Aladdin"), &literal("open sesame")).unwrap();
+        let value = basic(&literal("Aladdin"), &literal("open sesame"), &none).unwrap();
         assert_eq!(value, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-        let failure = basic(&literal("a:b"), &literal("hush")).unwrap_err();
+        let failure = basic(&literal("a:b"), &literal("hush"), &none).unwrap_err();
         assert_eq!(failure.reason, FailureReason::Unauthorized);
+    }
+
+    #[test]
+    fn a_rotated_kubernetes_secret_is_sent_with_the_next_request() {
+        let key = SecretKey {
+            namespace: "shop".to_owned(),
+            name: "token".to_owned(),
+            key: "token".to_owned(),
+        };
+        let secrets = SecretStore::default();
+        let mut spec = spec();
+        spec.auth = Some(Auth::Bearer(SecretRef::Kubernetes(key.clone())));
+        let unread = headers(&spec, &secrets).unwrap_err();
+        assert_eq!(unread.reason, FailureReason::Unauthorized);
+        for value in ["old", "new"] {
+            secrets.set(key.clone(), Ok(value.into()));
+            let sent = headers(&spec, &secrets).unwrap();
+            assert_eq!(sent[AUTHORIZATION], format!("Bearer {value}"));
+        }
     }
 
     #[test]
     fn a_secret_with_a_line_end_is_refused_without_showing_it() {
         let mut spec = spec();
         spec.headers = vec![(HeaderName::from_static("x-auth-token"), literal("hu\nsh"))];
-        let failure = headers(&spec).unwrap_err();
+        let failure = headers(&spec, &SecretStore::default()).unwrap_err();
         assert_eq!(failure.reason, FailureReason::Unauthorized);
         assert!(failure.message.contains("line end"));
         assert!(!failure.message.contains("hu"));

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::exposition::Format;
+use crate::source::secret::SecretStore;
 use crate::source::tls::ClientConfigs;
 
 /// Pages being received or read at once. A page takes a few milliseconds on a cluster's network, so this is room for
@@ -30,6 +31,8 @@ const BUFFER_BYTES_KEPT: usize = 256 * 1024;
 pub struct Shared {
     /// TLS configurations.
     pub(super) tls: ClientConfigs,
+    /// Values of Kubernetes Secrets.
+    pub(super) secrets: SecretStore,
     slots: Semaphore,
     large_slots: Semaphore,
     buffers: Mutex<Vec<Vec<u8>>>,
@@ -48,15 +51,20 @@ pub struct Page<'s> {
 }
 
 impl Shared {
-    /// Room for [`PAGES_AT_ONCE`] pages.
-    pub fn new() -> Self {
-        Self::with_room_for(PAGES_AT_ONCE)
+    /// Room for [`PAGES_AT_ONCE`] pages; Kubernetes Secrets are taken from `secrets`.
+    pub fn new(secrets: SecretStore) -> Self {
+        Self {
+            tls: ClientConfigs::new(secrets.clone()),
+            secrets,
+            ..Self::with_room_for(PAGES_AT_ONCE)
+        }
     }
 
-    /// Room for `pages` at once.
+    /// Room for `pages` at once, and no Kubernetes Secrets.
     pub fn with_room_for(pages: usize) -> Self {
         Self {
             tls: ClientConfigs::default(),
+            secrets: SecretStore::default(),
             slots: Semaphore::new(pages),
             large_slots: Semaphore::new(LARGE_PAGES_AT_ONCE.min(pages)),
             buffers: Mutex::default(),
@@ -87,7 +95,7 @@ impl Shared {
 
 impl Default for Shared {
     fn default() -> Self {
-        Self::new()
+        Self::with_room_for(PAGES_AT_ONCE)
     }
 }
 
@@ -137,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_buffer_is_used_again_and_starts_empty() {
-        let shared = Shared::new();
+        let shared = Shared::default();
         let mut first = page(&shared).unwrap();
         first.bytes.extend_from_slice(b"up 1\n");
         let memory = first.bytes.as_ptr();
@@ -149,7 +157,7 @@ mod tests {
 
     #[test]
     fn idle_memory_is_bounded() {
-        let shared = Shared::new();
+        let shared = Shared::default();
         let mut pages: Vec<_> = (0..PAGES_AT_ONCE).filter_map(|_| page(&shared)).collect();
         assert_eq!(pages.len(), PAGES_AT_ONCE);
         for (n, page) in pages.iter_mut().enumerate() {
@@ -166,7 +174,7 @@ mod tests {
 
     #[test]
     fn large_pages_wait_for_each_other_and_small_ones_do_not() {
-        let shared = Shared::new();
+        let shared = Shared::default();
         let mut pages: Vec<_> = (0..=LARGE_PAGES_AT_ONCE)
             .filter_map(|_| page(&shared))
             .collect();

@@ -128,6 +128,7 @@ impl Fleet {
             desired,
             snapshots: publish,
             metrics: Arc::new(Metrics::new(snapshots.clone())),
+            secrets: taffrail::source::secret::SecretStore::default(),
         };
         let stop = CancellationToken::new();
         tokio::spawn(pipeline::run(wiring, stop.clone()));

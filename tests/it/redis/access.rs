@@ -5,7 +5,7 @@ use std::sync::Arc;
 use taffrail::model::health::FailureReason;
 use taffrail::source::redis::{Measure, Pool, RedisSpec, ServerRead};
 use taffrail::source::secret::SecretRef;
-use taffrail::source::tls::{IdentityFiles, TlsSpec};
+use taffrail::source::tls::{Authorities, IdentityFiles, TlsSpec};
 
 use super::{Reader, backlog_spec, items, lag, read_once, server_spec};
 use crate::fixtures::redis_server::{RedisServer, run};
@@ -143,7 +143,7 @@ async fn tls_is_spoken_with_an_own_authority_and_a_stranger_is_refused() {
         key_file,
     });
     let trusting = TlsSpec {
-        ca_file: Some(ca_file),
+        ca: Some(Authorities::File(ca_file)),
         identity,
         ..TlsSpec::default()
     };
@@ -151,7 +151,7 @@ async fn tls_is_spoken_with_an_own_authority_and_a_stranger_is_refused() {
     assert_eq!(items(&reading.backlogs), [Ok(0.0)]);
 
     let wary = TlsSpec {
-        ca_file: Some(other_file.clone()),
+        ca: Some(Authorities::File(other_file.clone())),
         ..trusting.clone()
     };
     assert_eq!(
@@ -159,7 +159,7 @@ async fn tls_is_spoken_with_an_own_authority_and_a_stranger_is_refused() {
         FailureReason::Tls
     );
     let careless = TlsSpec {
-        ca_file: Some(other_file),
+        ca: Some(Authorities::File(other_file)),
         insecure_skip_verify: true,
         ..trusting.clone()
     };
@@ -174,7 +174,7 @@ async fn tls_is_spoken_with_an_own_authority_and_a_stranger_is_refused() {
         FailureReason::Tls
     );
     let no_file = TlsSpec {
-        ca_file: Some("no/such/ca.pem".into()),
+        ca: Some(Authorities::File("no/such/ca.pem".into())),
         ..trusting
     };
     let failure = read_once(with(no_file)).await.unwrap_err();
@@ -184,7 +184,7 @@ async fn tls_is_spoken_with_an_own_authority_and_a_stranger_is_refused() {
 #[tokio::test]
 async fn targets_of_one_server_share_one_connection() {
     let server = RedisServer::start(&[]);
-    let pool = Arc::new(Pool::new());
+    let pool = Arc::new(Pool::default());
     let mut readers: Vec<Reader> = (0..5)
         .map(|i| {
             let mut spec = backlog_spec(server.port, &[("jobs", Measure::Auto)]);

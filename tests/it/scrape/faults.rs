@@ -245,7 +245,7 @@ async fn an_endless_page_is_cut_off_and_not_drained() {
         while peer.write(chunk.as_bytes()).await {}
     })
     .await;
-    let shared = Arc::new(Shared::new());
+    let shared = Arc::new(Shared::default());
     let spec = ScrapeSpec {
         body_bytes_max: 3 * 1024 * 1024,
         ..spec(server.port)

@@ -8,7 +8,7 @@ use taffrail::clock;
 use taffrail::model::health::FailureReason;
 use taffrail::model::reading::Update;
 use taffrail::source::scrape::{self, ScrapeSpec, Shared};
-use taffrail::source::secret::SecretRef;
+use taffrail::source::secret::{SecretRef, SecretStore};
 use taffrail::source::{SourceSpec, Sources};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -29,7 +29,7 @@ fn start(
     let stop = CancellationToken::new();
     let task = tokio::spawn(scrape::run(
         spec,
-        Arc::new(Shared::new()),
+        Arc::new(Shared::default()),
         sender,
         stop.clone(),
     ));
@@ -185,7 +185,7 @@ async fn the_running_loops_follow_what_is_desired() {
     let b = Rogue::answering(|_, _| rogue::page(PAGE)).await;
     let (sender, mut updates) = mpsc::channel(4);
     let listening = tokio::spawn(async move { while updates.recv().await.is_some() {} });
-    let mut sources = Sources::new(sender);
+    let mut sources = Sources::new(sender, SecretStore::default());
     let (spec_a, spec_b) = (named("a", a.port), named("b", b.port));
 
     let both = [spec_a.clone(), spec_b].map(SourceSpec::Scrape).to_vec();

@@ -2,7 +2,7 @@
 
 use taffrail::model::health::FailureReason;
 use taffrail::source::scrape::ScrapeSpec;
-use taffrail::source::tls::{IdentityFiles, TlsSpec};
+use taffrail::source::tls::{Authorities, IdentityFiles, TlsSpec};
 
 use super::{PAGE, fetch, fetch_again, fetcher, spec_of};
 use crate::fixtures::authority::Authority;
@@ -19,7 +19,7 @@ fn spec(server: &Rogue, tls: TlsSpec) -> ScrapeSpec {
 
 fn trusting(authority: &Authority) -> TlsSpec {
     TlsSpec {
-        ca_file: Some(authority.ca_file()),
+        ca: Some(Authorities::File(authority.ca_file())),
         ..TlsSpec::default()
     }
 }
