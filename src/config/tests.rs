@@ -1,6 +1,7 @@
 //! Documents as people write them, right and wrong.
 
 mod files;
+mod objects;
 mod reload;
 mod right;
 mod wrong;

@@ -596,7 +596,7 @@ proptest! {
         let parsed = parse(&text);
         let lines = text.lines().count() as u64 + 1;
         for problem in &parsed.problems {
-            prop_assert!(1 <= problem.line && problem.line <= lines, "{problem}");
+            prop_assert!(Some(1) <= problem.line && problem.line <= Some(lines), "{problem}");
         }
         prop_assert!(!parsed.services.is_empty() || !parsed.problems.is_empty());
     }
