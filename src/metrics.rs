@@ -50,6 +50,7 @@ pub struct Metrics {
     reloads: Family<Reload, Counter>,
     reload_success_at: Gauge<f64, AtomicU64>,
     certificate_not_after: Gauge<f64, AtomicU64>,
+    status_writes: Family<StatusWrite, Counter>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -94,6 +95,11 @@ struct Outcome {
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Reload {
+    result: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct StatusWrite {
     result: &'static str,
 }
 
@@ -146,6 +152,7 @@ impl Metrics {
             reloads: Family::default(),
             reload_success_at: Gauge::default(),
             certificate_not_after: Gauge::default(),
+            status_writes: Family::default(),
         };
         metrics.register(snapshots);
         metrics
@@ -213,6 +220,11 @@ impl Metrics {
             "taffrail_certificate_not_after_timestamp_seconds",
             help,
             self.certificate_not_after.clone(),
+        );
+        r.register(
+            "taffrail_status_writes",
+            "Attempts to write the status of a RequestMetrics object",
+            self.status_writes.clone(),
         );
         r.register_collector(Box::new(collect::Services::new(snapshots)));
         r.register_collector(Box::new(process::Process));
@@ -312,6 +324,13 @@ impl Metrics {
     /// The serving certificate's end.
     pub fn certificate(&self, not_after: Timestamp) {
         self.certificate_not_after.set(not_after.seconds());
+    }
+
+    /// The status of an object was written, or why not.
+    pub fn status_written(&self, result: &'static str) {
+        self.status_writes
+            .get_or_create(&StatusWrite { result })
+            .inc();
     }
 
     /// A service is gone, and its series with it.
