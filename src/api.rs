@@ -1,19 +1,23 @@
 //! The aggregated API: discovery, reads, health, over TLS.
 //!
-//! Every answer comes from memory: documents that are written once at start, and the latest [`Snapshot`]. Nothing here
-//! waits for a source, so discovery, which is how Kubernetes judges the adapter's health, answers even when every
+//! Every answer comes from memory: documents that are written once at start, and the latest [`Snapshot`]; only a metric
+//! that is not ours may be read from a [`delegate`]. Nothing here waits for a source, so discovery, which is how Kubernetes judges the adapter's health, answers even when every
 //! source is down. No answer ever carries `Retry-After`: the HPA controller would sleep that long in one of the five
 //! workers that all HPAs of a cluster share.
 //!
 //! | room | what is in it |
 //! |---|---|
 //! | [`read`] | a metric, a namespace and a selector to an `ExternalMetricValueList` |
+//! | [`delegate`] | metrics that are not ours, read from another adapter |
 //! | [`discovery`], [`openapi`] | the documents |
 //! | [`health`] | `/livez`, `/readyz`, `/healthz` |
-//! | [`guard`] | what every request goes through: identity headers, limits, deadline, panics, the event |
+//! | [`guard`] | what every request goes through: limits, admission, deadline, panics, the event |
+//! | [`auth`] | who asks, and whether they may |
 //! | [`accept`], [`query`], [`status`], [`reply`] | content negotiation, query strings, errors, bodies |
 //! | [`server`], [`tls`] | the accept loop, the serving certificate |
 
+pub mod auth;
+pub mod delegate;
 pub mod server;
 pub mod tls;
 
@@ -43,6 +47,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::engine::snapshot::{Metric, Snapshot};
 
+use auth::Guard;
+use delegate::Delegate;
 use discovery::Documents;
 use status::Status;
 
@@ -74,7 +80,7 @@ pub struct Limits {
 /// One answered request, for counters and histograms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RequestEvent {
-    /// The metric that was read; absent for discovery, health, and metrics that do not exist.
+    /// The metric that was read; absent for discovery, health, and metrics that are not ours.
     pub resource: Option<Metric>,
     /// In the words of Kubernetes' own servers: `LIST` for a read, `WATCH` for a refused watch, else `GET` or `OTHER`.
     pub verb: &'static str,
@@ -96,6 +102,9 @@ pub struct AppState {
     observer: Observer,
     reads: Arc<Semaphore>,
     documents: Documents,
+    /// Nobody where nobody else can ask: a run on one machine, at a loopback address.
+    guard: Option<Arc<Guard>>,
+    delegate: Option<Arc<Delegate>>,
     /// Set once when every service had a chance to be known; see [`health`].
     settled: AtomicBool,
     draining: AtomicBool,
@@ -104,7 +113,7 @@ pub struct AppState {
 // === impl AppState ===
 
 impl AppState {
-    /// The state of an API that answers from `snapshots`.
+    /// The state of an API that answers whoever asks from `snapshots`.
     pub fn new(snapshots: watch::Receiver<Arc<Snapshot>>) -> Self {
         let limits = Limits::default();
         Self {
@@ -113,6 +122,8 @@ impl AppState {
             observer: Arc::new(|_| {}),
             reads: Arc::new(Semaphore::new(limits.reads_in_flight)),
             documents: Documents::new(),
+            guard: None,
+            delegate: None,
             settled: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
@@ -130,6 +141,20 @@ impl AppState {
     #[must_use]
     pub fn observed_by(mut self, observer: Observer) -> Self {
         self.observer = observer;
+        self
+    }
+
+    /// The same behind a guard: every request is authenticated and authorized before it is routed, but for health.
+    #[must_use]
+    pub fn guarded_by(mut self, guard: Arc<Guard>) -> Self {
+        self.guard = Some(guard);
+        self
+    }
+
+    /// The same with another adapter behind it, which is asked for metrics that are not ours.
+    #[must_use]
+    pub fn delegating_to(mut self, delegate: Arc<Delegate>) -> Self {
+        self.delegate = Some(delegate);
         self
     }
 

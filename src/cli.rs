@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::cluster::crd;
 use crate::{demo, replay, serve};
 
 /// What a command that could not do its work exits with; 1 is a verdict, not a failure.
@@ -28,6 +29,8 @@ enum Command {
     Serve(Box<serve::Args>),
     Demo(demo::Args),
     Replay(replay::Args),
+    /// Print the definition of RequestMetrics objects, for a cluster: taffrail crd | kubectl apply --server-side -f -
+    Crd,
     /// Print a shell's completion script, such as: taffrail completions bash > /etc/bash_completion.d/taffrail
     Completions {
         /// The shell
@@ -73,6 +76,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             code
         }
         Command::Replay(args) => replay::run(&args, &mut std::io::stdout().lock()),
+        Command::Crd => {
+            std::io::stdout()
+                .write_all(crd::yaml()?.as_bytes())
+                .context("writing the definition")?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "taffrail", &mut script);

@@ -4,9 +4,26 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | `crd` | the `RequestMetrics` custom resource: schema, rules, status |
-//! | `discover` | watches of objects and pods to the services wanted |
-//! | `secrets` | Secrets that objects refer to, read again so that a rotated one needs no restart |
-//! | `status` | what `kubectl get requestmetrics` shows, and events on changes |
-//! | `lease` | which replica writes status |
-//! | `certificate` | the authority and certificate that replicas share, and the APIService's `caBundle` |
+//! | [`connect`] | a client, and whose address it is |
+//! | [`crd`] | the `RequestMetrics` custom resource: schema, rules, status |
+//! | [`discover`] | watches of objects and pods to the services wanted |
+//! | [`secrets`] | Secrets that objects refer to, read again so that a rotated one needs no restart |
+//! | [`status`] | what `kubectl get requestmetrics` shows, and events on changes |
+//! | [`lease`] | which replica writes status |
+//! | [`certificate`] | the authority and certificate that replicas share in a Secret |
+//! | [`api_service`] | whom the APIService leads to, and its `caBundle` |
+
+pub mod api_service;
+pub mod certificate;
+pub mod connect;
+pub mod crd;
+pub mod discover;
+pub mod lease;
+pub mod secrets;
+pub mod status;
+
+mod bucket;
+mod events;
+mod jitter;
+mod pod;
+mod request;

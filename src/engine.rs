@@ -14,12 +14,18 @@
 //! - A forgotten target's requests stay until they leave the window (they were real, and dropping them at once would
 //!   make a scale-in look like falling load), and nothing is extrapolated past its last read. Its gauges go at once.
 //! - A target that should answer and does not is unknown, and nothing of it is counted.
+//! - A target counts from its newest read when it became ready, and until its last when it was told to end; before and
+//!   after, nothing is missing without it. One that was never ready moves no value.
+//! - The first requests of a process are slow for reasons that more processes do not mend: they are load, but their
+//!   latencies count only where there are too few others to judge by.
 
 pub mod layout;
 pub mod quantile;
 pub mod snapshot;
 
+mod life;
 mod merge;
+mod series;
 mod target;
 mod window;
 
@@ -32,11 +38,12 @@ use std::time::Duration;
 
 use crate::model::health::{Failure, FailureReason};
 use crate::model::id::{ServiceId, TargetId};
+use crate::model::phase::Phase;
 use crate::model::reading::Batch;
 use crate::model::time::Timestamp;
 
 use layout::Layouts;
-use merge::Merger;
+use merge::{Judged, Merger};
 use snapshot::{BacklogView, Coverage, Merged, ServiceView, Snapshot, State};
 use target::{Standing, Target};
 use window::Keep;
@@ -51,6 +58,9 @@ pub const REQUESTS_BEYOND_QUANTILE: f64 = 3.0;
 /// The largest share of targets that may be unknown: with four fifths of the answers the rest is an estimate, with
 /// fewer it is a guess, and the HPA would take a partial sum for the whole.
 pub const UNKNOWN_SHARE_MAX: f64 = 0.2;
+
+/// The quantile that needs the most requests of those commonly asked for.
+const FINEST_QUANTILE: f64 = 0.99;
 
 /// A read is fresh for this many intervals: one scrape may fail without losing the target.
 const FRESH_INTERVALS: f64 = 2.5;
@@ -130,12 +140,19 @@ impl Engine {
         }
     }
 
-    /// Says that a target exists, before it was read for the first time. One that went away and is back is a new one.
-    pub fn expect(&mut self, target: &TargetId, now: Timestamp) {
-        if let Some(known) = self.target(target, now)
-            && known.is_gone()
-        {
-            *known = Target::new(now);
+    /// Says that a target exists and where it is in its life: before it is read for the first time, and whenever that
+    /// changes. One that went away and is back is a new one.
+    pub fn expect(&mut self, target: &TargetId, phase: Phase, now: Timestamp) {
+        let Some(service) = self.services.get_mut(&target.service) else {
+            return;
+        };
+        let max_age = service.spec.max_age();
+        match service.targets.get_mut(&target.name) {
+            Some(known) if !known.is_gone() => known.enter(phase, now, max_age),
+            _ => {
+                let new = Target::new(phase, now);
+                service.targets.insert(Arc::clone(&target.name), new);
+            }
         }
     }
 
@@ -143,7 +160,7 @@ impl Engine {
     /// counted before, so the two must never be subtracted: that would be load nobody had.
     pub fn begin_anew(&mut self, target: &TargetId, now: Timestamp) {
         if let Some(known) = self.target(target, now) {
-            *known = Target::new(now);
+            known.begin_anew(now);
         }
     }
 
@@ -151,7 +168,7 @@ impl Engine {
     fn target(&mut self, target: &TargetId, now: Timestamp) -> Option<&mut Target> {
         let targets = &mut self.services.get_mut(&target.service)?.targets;
         let target = targets.entry(Arc::clone(&target.name));
-        Some(target.or_insert_with(|| Target::new(now)))
+        Some(target.or_insert_with(|| Target::new(Phase::default(), now)))
     }
 
     /// Takes in one read of one target.
@@ -166,7 +183,7 @@ impl Engine {
         let target = service
             .targets
             .entry(Arc::clone(&batch.target.name))
-            .or_insert_with(|| Target::new(batch.at));
+            .or_insert_with(|| Target::new(Phase::default(), batch.at));
         if target.is_gone() {
             return Ingested {
                 unwanted: 1,
@@ -240,12 +257,21 @@ impl Service {
     fn coverage(&self, now: Timestamp) -> Coverage {
         let mut coverage = Coverage::default();
         for target in self.live() {
-            match target.standing(now, self.spec.window, self.spec.max_age()) {
+            let standing = self.standing(target, now);
+            match standing {
                 Standing::Known => coverage.known += 1,
                 Standing::Starting => coverage.starting += 1,
                 Standing::Unknown => coverage.unknown += 1,
+                Standing::NotReady => coverage.not_ready += 1,
+                Standing::Leaving => coverage.leaving += 1,
+                Standing::Left | Standing::Past => {}
             }
-            if let Some(failure) = target.last_failure() {
+            coverage.cold += u32::from(standing.answers() && target.is_cold());
+            let is_waited_for = matches!(
+                standing,
+                Standing::Known | Standing::Starting | Standing::Unknown
+            );
+            if let Some(failure) = target.last_failure().filter(|_| is_waited_for) {
                 *coverage.failures.entry(failure.reason).or_insert(0) += 1;
             }
         }
@@ -253,8 +279,9 @@ impl Service {
     }
 
     fn state(&self, coverage: &Coverage) -> State {
-        let settled = coverage.known + coverage.unknown;
-        if coverage.known == 0 {
+        let known = coverage.answering();
+        let settled = known + coverage.unknown;
+        if known == 0 {
             return State::Unknown(self.why_unknown(coverage));
         }
         let unknown_share = f64::from(coverage.unknown) / f64::from(settled);
@@ -267,10 +294,7 @@ impl Service {
             return State::Unknown(why);
         }
         if 0 < coverage.unknown {
-            State::Partial {
-                known: coverage.known,
-                of: settled,
-            }
+            State::Partial { known, of: settled }
         } else {
             State::Ok
         }
@@ -279,6 +303,10 @@ impl Service {
     /// Why not one target is known. The sentence goes into the HPA's events: reasons, but no addresses.
     fn why_unknown(&self, coverage: &Coverage) -> String {
         let total = coverage.starting + coverage.unknown;
+        if total == 0 && 0 < coverage.not_ready {
+            let pods = coverage.not_ready;
+            return format!("none of its {pods} pods has become ready yet");
+        }
         if total == 0 {
             return "it has no targets".to_owned();
         }
@@ -299,19 +327,36 @@ impl Service {
         )
     }
 
-    /// The base window, then wider ones for as long as requests are too few for some quantile people ask for.
+    /// The windows in which only warm targets are judged, or, where those answered too few requests for the objective,
+    /// as after all were replaced at once, the windows in which the cold ones are judged as well.
     fn windows(&self, now: Timestamp, merger: &mut Merger) -> Vec<Merged> {
+        let warm = self.windows_of(Judged::Warm, now, merger);
+        let is_enough = warm.last().is_some_and(|widest| {
+            let q = self
+                .spec
+                .objective
+                .map_or(FINEST_QUANTILE, |objective| objective.quantile);
+            widest.requests <= widest.judged || enough_requests(widest.judged, q)
+        });
+        if is_enough {
+            warm
+        } else {
+            self.windows_of(Judged::All, now, merger)
+        }
+    }
+
+    /// The base window, then wider ones for as long as requests are too few for some quantile people ask for.
+    fn windows_of(&self, judged: Judged, now: Timestamp, merger: &mut Merger) -> Vec<Merged> {
         let mut windows = Vec::with_capacity(1);
         let mut window = self.spec.window;
         loop {
-            let known = self.targets.values().filter(|target| {
-                target.is_gone()
-                    || target.standing(now, self.spec.window, self.spec.max_age())
-                        == Standing::Known
-            });
-            let merged = merger.merge(now, window, known);
+            let counting = self
+                .targets
+                .values()
+                .filter(|target| self.standing(target, now).counts());
+            let merged = merger.merge(now, window, judged, counting);
             let settled =
-                enough_requests(merged.requests, self.finest_quantile()) || merged.requests <= 0.0;
+                enough_requests(merged.judged, self.finest_quantile()) || merged.requests <= 0.0;
             windows.push(merged);
             if settled || WIDEST_WINDOW <= window {
                 return windows;
@@ -322,17 +367,21 @@ impl Service {
 
     /// The quantile that needs the most requests of those commonly asked for.
     fn finest_quantile(&self) -> f64 {
-        self.spec
-            .objective
-            .map_or(0.99, |objective| objective.quantile.max(0.99))
+        self.spec.objective.map_or(FINEST_QUANTILE, |objective| {
+            objective.quantile.max(FINEST_QUANTILE)
+        })
     }
 
-    /// Mean requests in flight over the window and their rise, where every known target has the gauge.
+    fn standing(&self, target: &Target, now: Timestamp) -> Standing {
+        target.standing(now, self.spec.window, self.spec.max_age())
+    }
+
+    /// Mean requests in flight over the window and their rise, where every target that counts has the gauge.
     fn in_flight(&self, now: Timestamp) -> Option<(f64, f64)> {
         let (mut mean, mut rise, mut targets) = (0.0, 0.0, 0);
         for target in self
             .live()
-            .filter(|target| target.is_fresh(now, self.spec.max_age()))
+            .filter(|target| self.standing(target, now).answers())
         {
             let (n, change) = target.in_flight(now, self.spec.window)?;
             (mean, rise, targets) = (mean + n, rise + change, targets + 1);
@@ -348,7 +397,7 @@ impl Service {
             )
         };
         let mut views: Vec<BacklogView> = Vec::new();
-        for target in self.live() {
+        for target in self.counting() {
             let fresh = target.is_fresh(now, self.spec.max_age());
             for backlog in target.backlogs() {
                 let items = if fresh {
@@ -368,13 +417,18 @@ impl Service {
     /// The age of the snapshot's oldest part: the earliest of the fresh targets' newest reads.
     fn oldest_fresh_read(&self, now: Timestamp) -> Option<Timestamp> {
         let fresh = self
-            .live()
+            .counting()
             .filter(|target| target.is_fresh(now, self.spec.max_age()));
         fresh.filter_map(Target::last_read).min()
     }
 
     fn live(&self) -> impl Iterator<Item = &Target> {
         self.targets.values().filter(|target| !target.is_gone())
+    }
+
+    /// The live ones that have been ready.
+    fn counting(&self) -> impl Iterator<Item = &Target> {
+        self.live().filter(|target| target.counts())
     }
 }
 

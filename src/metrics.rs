@@ -47,9 +47,18 @@ pub struct Metrics {
     read_errors: Family<Failed, Counter>,
     bad_lines: Family<Service, Counter>,
     series: Family<Outcome, Counter>,
+    unauthenticated: Family<Unauthenticated, Counter>,
+    reviews: Family<Review, Counter>,
+    delegate_requests: Family<Delegated, Counter>,
+    delegate_seconds: Histogram,
     reloads: Family<Reload, Counter>,
     reload_success_at: Gauge<f64, AtomicU64>,
     certificate_not_after: Gauge<f64, AtomicU64>,
+    certificate_reloads: Family<Reload, Counter>,
+    apiservice_ours: Gauge,
+    watch_restarts: Family<Resource, Counter>,
+    watch_synced: Family<Resource, Gauge>,
+    held: Family<Resource, Gauge>,
     status_writes: Family<StatusWrite, Counter>,
 }
 
@@ -94,7 +103,27 @@ struct Outcome {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Unauthenticated {
+    reason: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Review {
+    result: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Resource {
+    resource: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Reload {
+    result: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Delegated {
     result: &'static str,
 }
 
@@ -149,9 +178,18 @@ impl Metrics {
             read_errors: Family::default(),
             bad_lines: Family::default(),
             series: Family::default(),
+            unauthenticated: Family::default(),
+            reviews: Family::default(),
+            delegate_requests: Family::default(),
+            delegate_seconds: Seconds.new_metric(),
             reloads: Family::default(),
             reload_success_at: Gauge::default(),
             certificate_not_after: Gauge::default(),
+            certificate_reloads: Family::default(),
+            apiservice_ours: Gauge::default(),
+            watch_restarts: Family::default(),
+            watch_synced: Family::default(),
+            held: Family::default(),
             status_writes: Family::default(),
         };
         metrics.register(snapshots);
@@ -204,6 +242,26 @@ impl Metrics {
             self.series.clone(),
         );
         r.register(
+            "taffrail_authentication_failures",
+            "Requests whose user could not be made out",
+            self.unauthenticated.clone(),
+        );
+        r.register(
+            "taffrail_authorization_reviews",
+            "Times the API server was asked whether a user may",
+            self.reviews.clone(),
+        );
+        r.register(
+            "taffrail_delegate_requests",
+            "Reads of metrics that are not ours, by what the delegate made of them",
+            self.delegate_requests.clone(),
+        );
+        r.register(
+            "taffrail_delegate_request_duration_seconds",
+            "Time the delegate took",
+            self.delegate_seconds.clone(),
+        );
+        r.register(
             "taffrail_config_reloads",
             "Loads of the configuration file",
             self.reloads.clone(),
@@ -220,6 +278,31 @@ impl Metrics {
             "taffrail_certificate_not_after_timestamp_seconds",
             help,
             self.certificate_not_after.clone(),
+        );
+        r.register(
+            "taffrail_certificate_reloads",
+            "Reads of the serving certificate that brought another one, or failed",
+            self.certificate_reloads.clone(),
+        );
+        r.register(
+            "taffrail_apiservice_ours",
+            "1 while v1beta1.external.metrics.k8s.io is known to lead to this adapter",
+            self.apiservice_ours.clone(),
+        );
+        r.register(
+            "taffrail_watch_restarts",
+            "Complete lists after the first, by resource",
+            self.watch_restarts.clone(),
+        );
+        r.register(
+            "taffrail_watch_synced",
+            "1 while what is known of the resource is complete and watched",
+            self.watch_synced.clone(),
+        );
+        r.register(
+            "taffrail_objects_held",
+            "Objects of the cluster that are held, by resource",
+            self.held.clone(),
         );
         r.register(
             "taffrail_status_writes",
@@ -303,6 +386,28 @@ impl Metrics {
         }
     }
 
+    /// A request's user could not be made out. `reason` is of a fixed set.
+    pub fn unauthenticated(&self, reason: &'static str) {
+        self.unauthenticated
+            .get_or_create(&Unauthenticated { reason })
+            .inc();
+    }
+
+    /// The API server was asked whether a user may; `result` is `allowed`, `denied` or `failed`.
+    pub fn reviewed(&self, result: &'static str) {
+        self.reviews.get_or_create(&Review { result }).inc();
+    }
+
+    /// A metric that is not ours was asked for. `took` is absent when the delegate was not asked.
+    pub fn delegated(&self, result: &'static str, took: Option<Duration>) {
+        self.delegate_requests
+            .get_or_create(&Delegated { result })
+            .inc();
+        if let Some(took) = took {
+            self.delegate_seconds.observe(took.as_secs_f64());
+        }
+    }
+
     /// How many reads have an answer that has not left yet. To be told before [`Metrics::text`].
     pub fn reads_in_flight(&self, reads: usize) {
         self.reads_in_flight
@@ -324,6 +429,43 @@ impl Metrics {
     /// The serving certificate's end.
     pub fn certificate(&self, not_after: Timestamp) {
         self.certificate_not_after.set(not_after.seconds());
+    }
+
+    /// Another serving certificate was read, or one could not be read or used.
+    pub fn certificate_reloaded(&self, is_sound: bool) {
+        self.certificate_reloads
+            .get_or_create(&Reload {
+                result: if is_sound { "success" } else { "failure" },
+            })
+            .inc();
+    }
+
+    /// Whether the APIService of external metrics leads here.
+    pub fn apiservice_is_ours(&self, is_ours: bool) {
+        self.apiservice_ours.set(i64::from(is_ours));
+    }
+
+    /// A watch began with a complete list again.
+    pub fn watch_restarted(&self, resource: &'static str) {
+        self.watch_restarts
+            .get_or_create(&Resource { resource })
+            .inc();
+    }
+
+    /// Whether what is known of a resource is complete and watched.
+    pub fn watch_synced(&self, resource: &'static str, is_synced: bool) {
+        self.watch_synced
+            .get_or_create(&Resource { resource })
+            .set(i64::from(is_synced));
+    }
+
+    /// How much of the cluster is held.
+    pub fn discovered(&self, objects: usize, pods: usize) {
+        for (resource, held) in [("requestmetrics", objects), ("pods", pods)] {
+            self.held
+                .get_or_create(&Resource { resource })
+                .set(i64::try_from(held).unwrap_or(i64::MAX));
+        }
     }
 
     /// The status of an object was written, or why not.

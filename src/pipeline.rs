@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::model::id::ServiceId;
 use crate::model::reading::Update;
 use crate::source::Sources;
+use crate::source::reach::Reach;
 use crate::source::secret::SecretStore;
 
 /// A snapshot every second: a fifteenth of the HPA's sync period, so a read is at most that much older than it could be.
@@ -45,8 +46,10 @@ enum Event {
 /// What a service's bucket bounds mean for its objective.
 #[derive(PartialEq, Debug)]
 enum Bounds {
-    /// One is at the objective.
+    /// One is at the objective, and a finite one above it.
     Exact,
+    /// The highest finite one is at the objective: the slow share is exact, and no quantile exceeds the objective.
+    Highest,
     /// None is at the objective: the nearest on its two sides, in seconds.
     Between {
         below: Option<f64>,
@@ -69,6 +72,8 @@ pub struct Wiring {
     pub metrics: Arc<Metrics>,
     /// The Kubernetes Secrets that sources need; empty without a cluster.
     pub secrets: SecretStore,
+    /// Who may be connected to.
+    pub reach: Reach,
 }
 
 /// Runs until `stop`, then ends every source.
@@ -78,11 +83,12 @@ pub async fn run(wiring: Wiring, stop: CancellationToken) {
         snapshots,
         metrics,
         secrets,
+        reach,
     } = wiring;
     let (sender, mut updates) = mpsc::channel(UPDATES_MAX);
     let mut heart = Heart {
         engine: Engine::default(),
-        sources: Sources::new(sender, secrets),
+        sources: Sources::new(sender, secrets, reach),
         metrics,
         services: BTreeSet::new(),
         incomplete: Vec::new(),
@@ -119,7 +125,7 @@ struct Heart {
     metrics: Arc<Metrics>,
     /// The services wanted.
     services: BTreeSet<ServiceId>,
-    /// Services without a bucket bound at their objective, as last logged.
+    /// Services whose bucket bounds do not suffice for their objective, as last logged.
     incomplete: Vec<ServiceId>,
 }
 
@@ -136,13 +142,14 @@ impl Heart {
         self.services = wanted;
         self.engine
             .configure(services.iter().map(|service| service.spec.clone()));
-        let sources: Vec<_> = services
-            .iter()
-            .flat_map(|service| &service.sources)
-            .cloned()
-            .collect();
-        for source in &sources {
-            self.engine.expect(source.target(), now);
+        let mut sources = Vec::new();
+        for service in services {
+            for source in &service.sources {
+                let target = source.target();
+                let phase = service.phases.get(target).copied().unwrap_or_default();
+                self.engine.expect(target, phase, now);
+                sources.push(source.clone());
+            }
         }
         for gone in self.sources.apply(sources) {
             self.engine.forget(&gone);
@@ -178,8 +185,8 @@ impl Heart {
         snapshots.send_replace(snapshot);
     }
 
-    /// Says once for each service that its slow share and its quantile near the objective are estimates, and which
-    /// bucket bound would make them exact. A service of which nothing is known now is neither worse nor mended.
+    /// Says once for each service that its slow share and its quantile near the objective are estimates, or that its
+    /// quantile cannot exceed the objective, and which bucket bound would mend that. A service of which nothing is known now is neither worse nor mended.
     fn note_missing_bounds(&mut self, snapshot: &Snapshot) {
         let mut incomplete = Vec::new();
         for service in snapshot.services() {
@@ -187,7 +194,7 @@ impl Heart {
             let bounds = Bounds::of(service);
             let is_incomplete = match bounds {
                 Bounds::Exact => false,
-                Bounds::Between { .. } | Bounds::Beyond(_) => true,
+                Bounds::Between { .. } | Bounds::Beyond(_) | Bounds::Highest => true,
                 Bounds::Unknown => was_incomplete,
             };
             if is_incomplete != was_incomplete {
@@ -207,6 +214,7 @@ impl Bounds {
             Some((Some(highest), None)) => Self::Beyond(highest),
             Some((below, above)) => Self::Between { below, above },
             None if matches!(service.state, State::Unknown(_)) => Self::Unknown,
+            None if is_highest(service) => Self::Highest,
             None => Self::Exact,
         }
     }
@@ -220,6 +228,11 @@ impl Bounds {
             Self::Exact => {
                 info!(service = %id, "The histogram has a bucket bound at the objective now, or no requests");
             }
+            Self::Highest => {
+                warn!(service = %id, objective_s,
+                    "The objective is the highest finite bucket bound: slow_request_ratio is exact, but no quantile exceeds \
+                     that bound, so request_latency_ms can never be above its target; add bounds above it");
+            }
             Self::Between { below, above } => {
                 warn!(service = %id, objective_s, below_s = below, above_s = above,
                     "No bucket bound at the objective: the share of slow requests is an estimate. Add one to the histogram");
@@ -232,6 +245,18 @@ impl Bounds {
             Self::Unknown => {}
         }
     }
+}
+
+/// Whether no finite bucket bound lies above the objective, and one on it.
+fn is_highest(service: &ServiceView) -> bool {
+    let objective_s = service
+        .objective
+        .map(|objective| objective.latency.as_secs_f64());
+    let finite = |bound: &f64| bound.is_finite();
+    let highest = service
+        .base()
+        .and_then(|base| base.bounds.iter().copied().rfind(finite));
+    highest.is_some() && highest == objective_s
 }
 
 #[cfg(test)]
@@ -254,6 +279,7 @@ mod tests {
             windows: vec![Merged {
                 window: Duration::from_secs(30),
                 requests: 100.0,
+                judged: 100.0,
                 busy_s: None,
                 cpu_s: None,
                 bounds: bounds.into(),
@@ -283,6 +309,7 @@ mod tests {
         };
         assert_eq!(Bounds::of(&service(&bounds, 300)), between);
         assert_eq!(Bounds::of(&service(&bounds, 700)), Bounds::Beyond(0.5));
+        assert_eq!(Bounds::of(&service(&bounds, 500)), Bounds::Highest);
         assert_eq!(Bounds::of(&unknown()), Bounds::Unknown);
     }
 
@@ -291,7 +318,7 @@ mod tests {
         let (sender, _updates) = mpsc::channel(1);
         let mut heart = Heart {
             engine: Engine::default(),
-            sources: Sources::new(sender, SecretStore::default()),
+            sources: Sources::new(sender, SecretStore::default(), Reach::anywhere()),
             metrics: Arc::new(Metrics::new(watch::channel(Arc::default()).1)),
             services: BTreeSet::new(),
             incomplete: Vec::new(),
@@ -302,7 +329,8 @@ mod tests {
             (unknown(), vec![]),
             (service(&bounds, 300), vec![id.clone()]),
             (unknown(), vec![id.clone()]),
-            (service(&bounds, 700), vec![id]),
+            (service(&bounds, 700), vec![id.clone()]),
+            (service(&bounds, 500), vec![id]),
             (service(&bounds, 250), vec![]),
         ] {
             heart.note_missing_bounds(&Snapshot::new(Timestamp::default(), vec![view]));

@@ -37,9 +37,6 @@ use self::signals::Signals;
 /// three small reads cost nothing.
 const POLL: Duration = Duration::from_secs(2);
 
-/// How long readiness fails before the API stops accepting, so that whoever sends requests here has heard of it.
-const UNREADY_BEFORE_DRAIN: Duration = Duration::from_secs(1);
-
 /// What a second signal, from someone who does not want to wait for the drain, ends with.
 const EXIT_CUT_SHORT: u8 = 130;
 
@@ -69,6 +66,17 @@ pub struct Args {
     )]
     metrics_listen: SocketAddr,
 
+    /// How long readiness fails after a signal before the API stops accepting, so that whoever sends requests here has
+    /// heard of it. In a cluster 5s to 10s: the endpoints must reach every API server first
+    #[arg(
+        long,
+        env = "TAFFRAIL_DRAIN_DELAY",
+        default_value = "1s",
+        value_name = "DURATION",
+        value_parser = humantime::parse_duration
+    )]
+    drain_delay: Duration,
+
     /// What is logged: error, warn, info, debug, or a filter such as taffrail::source=debug
     #[arg(
         long,
@@ -92,6 +100,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         config,
         api,
         metrics_listen,
+        drain_delay,
         log,
         log_format,
     } = args;
@@ -115,6 +124,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         snapshots: publish,
         metrics: Arc::clone(&metrics),
         secrets: crate::source::secret::SecretStore::default(),
+        reach: crate::source::reach::Reach::anywhere(),
     };
     let mut heart = tokio::spawn(pipeline::run(wiring, stop_pipeline.clone()));
     let own = TcpListener::bind(metrics_listen).await.with_context(|| {
@@ -142,7 +152,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     info!("Draining");
     let drained = async {
         api.state.drain();
-        tokio::time::sleep(UNREADY_BEFORE_DRAIN).await;
+        tokio::time::sleep(drain_delay).await;
         stop_api.cancel();
         api.done.await.context("the API's end")?;
         stop_pipeline.cancel();

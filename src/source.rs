@@ -1,6 +1,7 @@
 //! Loops that read targets and say what they saw. [`Sources`] keeps one loop running for each configured target and
 //! knows nothing of what they read; what they say goes to the engine's owner over one bounded channel.
 
+pub mod reach;
 pub mod redis;
 pub mod scrape;
 pub mod secret;
@@ -16,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::reach::Reach;
 use self::redis::RedisSpec;
 use self::scrape::ScrapeSpec;
 use self::secret::SecretStore;
@@ -79,14 +81,14 @@ impl SourceSpec {
 
 impl Sources {
     /// Nothing runs yet; everything read will be sent to `updates`. What sources need of Kubernetes Secrets they take
-    /// from `secrets`.
-    pub fn new(updates: mpsc::Sender<Update>, secrets: SecretStore) -> Self {
+    /// from `secrets`; nobody is connected to whom `reach` does not allow.
+    pub fn new(updates: mpsc::Sender<Update>, secrets: SecretStore, reach: Reach) -> Self {
         Self {
             running: BTreeMap::new(),
             tasks: TaskTracker::new(),
             shared: Shared {
-                pages: Arc::new(scrape::Shared::new(secrets.clone())),
-                redis: Arc::new(redis::Pool::new(secrets)),
+                pages: Arc::new(scrape::Shared::new(secrets.clone()).within(reach.clone())),
+                redis: Arc::new(redis::Pool::new(secrets).within(reach)),
             },
             updates,
         }

@@ -181,6 +181,7 @@ fn snapshot(at: Timestamp) -> Snapshot {
         windows: vec![Merged {
             window: Duration::from_secs(30),
             requests: 3000.0 + i as f64,
+            judged: 3000.0 + i as f64,
             busy_s: Some(300.0),
             cpu_s: None,
             bounds: Arc::clone(&bounds),

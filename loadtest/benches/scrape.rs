@@ -24,6 +24,7 @@ use taffrail::exposition::{Format, Limits, PageReader};
 use taffrail::model::id::{ServiceId, TargetId};
 use taffrail::model::reading::{Batch, Reading, Update};
 use taffrail::model::time::Timestamp;
+use taffrail::source::reach::Reach;
 use taffrail::source::scrape::{Endpoint, ScrapeSpec};
 use taffrail::source::secret::SecretStore;
 use taffrail::source::{SourceSpec, Sources};
@@ -115,7 +116,7 @@ fn source(nth: usize, address: SocketAddr) -> anyhow::Result<SourceSpec> {
 /// CPU microseconds of one scrape, in each round.
 async fn scrape_us(address: SocketAddr) -> anyhow::Result<Vec<f64>> {
     let (sender, mut updates) = mpsc::channel(TARGETS);
-    let mut sources = Sources::new(sender, SecretStore::default());
+    let mut sources = Sources::new(sender, SecretStore::default(), Reach::anywhere());
     let specs: anyhow::Result<_> = (0..TARGETS).map(|nth| source(nth, address)).collect();
     sources.apply(specs?);
     let mut engine = engine();

@@ -1,4 +1,4 @@
-//! What every request goes through, on one screen.
+//! What every request goes through, on one screen. Who may pass is [`super::auth`]'s matter.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,7 +19,7 @@ use crate::clock;
 
 use super::read::About;
 use super::status::Status;
-use super::{AppState, GROUP_VERSION_PATH, RequestEvent, query, reply};
+use super::{AppState, GROUP_VERSION_PATH, RequestEvent, auth, query, reply};
 
 /// The longest path with query that is looked at. The longest selector, each byte of it percent-encoded, would not
 /// fit; one that an HPA writes fits ten times.
@@ -30,11 +30,11 @@ const URI_BYTES_MAX: usize = 8 * 1024;
 /// lets hyper buffer is more, so that the answer is a Status.
 pub(super) const HEADER_BYTES_MAX: usize = 32 * 1024;
 
-/// The most of an unwanted body that is read on HTTP/2 before the answer. Whoever sends one by mistake sends a small
-/// object; who sends more may see a reset in place of the answer.
-const BODY_BYTES_DISCARDED: usize = 64 * 1024;
+/// The most of an unwanted body that is read on HTTP/2: what Kubernetes' own servers read of any. Beyond it the stream
+/// is reset behind its answer, with NO_ERROR, as RFC 9113 section 8.1 has it.
+const BODY_BYTES_DISCARDED: usize = 3 * 1024 * 1024;
 
-/// Strips, limits, runs, renders and reports one request.
+/// Limits, admits, runs, renders and reports one request.
 pub(super) async fn guard(
     State(state): State<Arc<AppState>>,
     mut request: Request,
@@ -42,20 +42,19 @@ pub(super) async fn guard(
 ) -> Response {
     let began = clock::instant();
     let refused = refuse(&request);
-    drop_identity(request.headers_mut());
     let verb = verb(&request);
     let method = request.method().clone();
     let indent = reply::wants_indent(request.uri(), request.headers());
 
     let until = Instant::from_std(began) + state.limits.deadline;
     let is_http1 = request.version() < Version::HTTP_2;
-    if !is_http1 {
-        // When the time is over the answer is still worth sending.
-        let _ = timeout_at(until, discard(request.body_mut())).await;
+    if !is_http1 && !request.body().is_end_stream() {
+        let body = std::mem::take(request.body_mut());
+        tokio::spawn(timeout_at(until, discard(body)));
     }
     let mut response = match refused {
         Some(status) => status.into_response(),
-        None => run(request, next, until).await,
+        None => run(&state, request, next, until).await,
     };
     Status::render(&mut response, &method, indent);
     if is_http1 && state.draining.load(Ordering::Relaxed) {
@@ -77,9 +76,15 @@ pub(super) async fn guard(
 }
 
 /// The answer, within the deadline, and also when the handler panics: that costs one request, not the connection.
-async fn run(request: Request, next: Next, until: Instant) -> Response {
+async fn run(state: &AppState, request: Request, next: Next, until: Instant) -> Response {
     let uri = request.uri().clone();
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answer = async {
+        match admit(state, request).await {
+            Ok(request) => next.run(request).await,
+            Err(status) => status.into_response(),
+        }
+    };
+    let answer = AssertUnwindSafe(answer).catch_unwind();
     match timeout_at(until, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
@@ -90,9 +95,10 @@ async fn run(request: Request, next: Next, until: Instant) -> Response {
     }
 }
 
-/// Reads a body that nobody wants to its end, or as much of it as is bearable. HTTP/2 resets a stream that is answered
-/// before its request has ended, and many a client then reports the reset and not the answer.
-async fn discard(body: &mut Body) {
+/// Reads a body that nobody wants to its end, or as much of it as is bearable, beside the answer: HTTP/2 resets a stream
+/// that is answered while its request goes on and is not read any more, and many a client then reports the reset and
+/// not the answer.
+async fn discard(mut body: Body) {
     let mut left = BODY_BYTES_DISCARDED;
     while let Some(Ok(frame)) = body.frame().await {
         let bytes = frame.data_ref().map_or(0, Bytes::len);
@@ -103,13 +109,18 @@ async fn discard(body: &mut Body) {
     }
 }
 
-/// Who the front proxy says the user is counts only behind the proxy's client certificate. Certificates are not
-/// verified yet, so these headers are anybody's, and no code behind this line may see them.
-fn drop_identity(headers: &mut HeaderMap) {
-    let is_identity = |name: &HeaderName| name.as_str().starts_with("x-remote-");
-    while let Some(name) = headers.keys().find(|name| is_identity(name)).cloned() {
-        headers.remove(name);
+/// The request of somebody who may make it, before it is routed: whether a path exists is nobody's to know who may not
+/// ask. Behind this line nothing says any more who asks, so nothing there can believe a header that anybody may send.
+async fn admit(state: &AppState, request: Request) -> Result<Request, Status> {
+    let (mut parts, body) = request.into_parts();
+    match &state.guard {
+        Some(guard) => {
+            guard.admit(&parts).await?;
+            guard.drop_identity(&mut parts.headers);
+        }
+        None => auth::drop_identity(&mut parts.headers),
     }
+    Ok(Request::from_parts(parts, body))
 }
 
 /// What is refused before it is routed. Other methods never reach a handler, whatever they carry.

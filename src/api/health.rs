@@ -33,6 +33,7 @@ const READY: Checks = &[
     ("ping", ping),
     ("snapshot", snapshot),
     ("windows", windows),
+    ("authorities", authorities),
     ("shutdown", shutdown),
 ];
 
@@ -139,6 +140,14 @@ fn windows(state: &AppState, _: Timestamp) -> Result<(), String> {
     }
     state.settled.store(true, Ordering::Relaxed);
     Ok(())
+}
+
+/// It is known whom to trust: until then the aggregation layer itself would be turned away.
+fn authorities(state: &AppState, _: Timestamp) -> Result<(), String> {
+    if state.guard.as_ref().is_none_or(|guard| guard.is_ready()) {
+        return Ok(());
+    }
+    Err("the cluster's authorities were not read yet".to_owned())
 }
 
 /// The program is not on its way out.

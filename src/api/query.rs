@@ -81,29 +81,29 @@ fn decode(value: &str) -> Result<Cow<'_, str>, Status> {
         return Ok(Cow::Borrowed(value));
     }
     let bad = || Status::bad_request("the query is not percent-encoded UTF-8".to_owned());
+    unescape(value, b' ').map(Cow::Owned).ok_or_else(bad)
+}
+
+/// Percent-encoded UTF-8 as text; `plus` is what `+` stands for: a space in a query, itself anywhere else.
+pub(super) fn unescape(value: &str, plus: u8) -> Option<String> {
     let mut decoded = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let [first, after @ ..] = rest {
         rest = after;
         match first {
-            b'+' => decoded.push(b' '),
+            b'+' => decoded.push(plus),
             b'%' => {
                 let [high, low, after @ ..] = rest else {
-                    return Err(bad());
+                    return None;
                 };
                 let digit = |b: &u8| char::from(*b).to_digit(16);
-                let (Some(high), Some(low)) = (digit(high), digit(low)) else {
-                    return Err(bad());
-                };
-                decoded.push((high * 16 + low) as u8);
+                decoded.push((digit(high)? * 16 + digit(low)?) as u8);
                 rest = after;
             }
             other => decoded.push(*other),
         }
     }
-    String::from_utf8(decoded)
-        .map(Cow::Owned)
-        .map_err(|_| bad())
+    String::from_utf8(decoded).ok()
 }
 
 #[cfg(test)]

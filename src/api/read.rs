@@ -1,4 +1,5 @@
-//! The one read there is: a metric of a namespace, as an `ExternalMetricValueList`.
+//! The one read there is: a metric of a namespace, as an `ExternalMetricValueList`. One that is not ours is the
+//! delegate's, if there is one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http_body_util::Full;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use tokio::sync::OwnedSemaphorePermit;
@@ -19,6 +22,7 @@ use crate::model::quantity;
 use crate::model::selector::Selector;
 use crate::model::time::Timestamp;
 
+use super::delegate::{self, Delegate, Passed};
 use super::query::Query;
 use super::status::Status;
 use super::{AppState, GROUP_VERSION, Limits, accept, nothing_at, reply};
@@ -66,16 +70,17 @@ pub(super) async fn read(
     request: Request,
 ) -> Response {
     let mut about = About::default();
-    let answer = answer(&state, path, &request, &mut about);
+    let (request, _) = request.into_parts();
+    let answer = answer(&state, path, &request, &mut about).await;
     let mut response = answer.unwrap_or_else(IntoResponse::into_response);
     response.extensions_mut().insert(about);
     response
 }
 
-fn answer(
+async fn answer(
     state: &AppState,
     path: Result<Path<(String, String)>, PathRejection>,
-    request: &Request,
+    request: &Parts,
     about: &mut About,
 ) -> Result<Response, Status> {
     let Ok(Path((namespace, metric))) = path else {
@@ -83,16 +88,56 @@ fn answer(
     };
     // The router takes an empty segment for a namespace.
     if namespace.is_empty() {
-        return Err(nothing_at(request.uri()));
+        return Err(nothing_at(&request.uri));
     }
     about.metric = Metric::from_name(&metric);
+    match &state.delegate {
+        Some(delegate) if about.metric.is_none() && !delegate::was_passed_on(&request.headers) => {
+            pass(delegate, &namespace, &metric, request).await
+        }
+        _ => own(state, &namespace, &metric, request, about),
+    }
+}
+
+/// The answer of the delegate, which takes none of the places of our own reads.
+async fn pass(
+    delegate: &Arc<Delegate>,
+    namespace: &str,
+    metric: &str,
+    request: &Parts,
+) -> Result<Response, Status> {
+    if !accept::takes_json(&request.headers) {
+        return Err(Status::not_acceptable());
+    }
+    // What no adapter may be asked, such as a watch, is refused here; the selector is the delegate's to judge.
+    let query = request.uri.query();
+    Query::parse(query.unwrap_or_default())?;
+    let Passed { answer, place } = delegate.read(namespace, metric, query).await?;
+    let body = InFlight {
+        body: Full::new(answer.body),
+        _permit: place,
+    };
+    let mut response = reply::json(answer.code, Body::new(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, answer.content_type);
+    Ok(response)
+}
+
+/// The answer from our own snapshot.
+fn own(
+    state: &AppState,
+    namespace: &str,
+    metric: &str,
+    request: &Parts,
+    about: &mut About,
+) -> Result<Response, Status> {
     let Ok(permit) = Arc::clone(&state.reads).try_acquire_owned() else {
         return Err(Status::too_many_reads());
     };
-    if !accept::takes_json(request.headers()) {
+    if !accept::takes_json(&request.headers) {
         return Err(Status::not_acceptable());
     }
-    let query = Query::parse(request.uri().query().unwrap_or_default())?;
+    let query = Query::parse(request.uri.query().unwrap_or_default())?;
     let selector = Selector::parse(&query.label_selector)
         .map_err(|error| Status::bad_request(error.to_string()))?;
 
@@ -102,12 +147,12 @@ fn answer(
         is_fresh(&snapshot, now, &state.limits).map_err(Status::unavailable)?;
     }
     let items = snapshot
-        .read(&namespace, &metric, &selector)
+        .read(namespace, metric, &selector)
         .map_err(refused)?;
-    let content = list(&metric, &namespace, &items)?;
+    let content = list(metric, namespace, &items)?;
     about.age = items.iter().map(|item| now.since(item.at)).max();
 
-    let indent = reply::wants_indent(request.uri(), request.headers());
+    let indent = reply::wants_indent(&request.uri, &request.headers);
     let body = InFlight {
         body: Full::new(reply::write(&content, indent).into()),
         _permit: permit,

@@ -29,6 +29,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::auth::Peer;
 use super::guard::HEADER_BYTES_MAX;
 use super::tls::ALPN_H2;
 
@@ -101,8 +102,8 @@ pub struct Drained {
 /// An address that others can reach.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "{0} is not a loopback address: clients are not authenticated yet, so whoever reaches the API could read every \
-     metric; listen on 127.0.0.1 or [::1]"
+    "{0} is not a loopback address: clients are not authenticated outside a cluster, so whoever reaches the API could \
+     read every metric; listen on 127.0.0.1 or [::1]"
 )]
 pub struct NotLoopback(pub SocketAddr);
 
@@ -240,11 +241,14 @@ impl Shared {
                 .fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
+        let session = stream.get_ref().1;
+        let is_h2 = session.alpn_protocol() == Some(ALPN_H2);
+        let peer = Arc::new(Peer::new(session.peer_certificates()));
         let busy = Arc::new(watch::Sender::new(0));
         let router = self.router.clone();
         let answers = Arc::clone(&busy);
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Arc::clone(&peer));
             let answering = Busy::new(&answers);
             let answer = router.clone().oneshot(request.map(Body::new));
             async move {

@@ -37,6 +37,16 @@ impl Status {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
     }
 
+    /// 401: somebody who is not who they say.
+    pub(super) fn unauthorized(message: String) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", message)
+    }
+
+    /// 403: somebody who may not.
+    pub(super) fn forbidden(message: String) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message)
+    }
+
     /// 405.
     pub(super) fn method_not_allowed(message: String) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
@@ -83,6 +93,11 @@ impl Status {
     /// 500: a defect of ours.
     pub(super) fn internal() -> Self {
         let message = "the adapter failed on this request; its log says more".to_owned();
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
+    }
+
+    /// 500: whether somebody may could not be found out, so they may not.
+    pub(super) fn unreviewed(message: String) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 

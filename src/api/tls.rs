@@ -1,4 +1,5 @@
-//! The serving certificate: from files that may be replaced at any time, or made at start.
+//! The serving certificate: from files that may be replaced at any time, handed over by whoever keeps it (the Secret
+//! that replicas share), or made at start.
 //!
 //! A new certificate is used by the handshakes after it; connections that exist are not touched. A pair that cannot be
 //! used (half written, a key of another certificate) changes nothing: the last good one stays.
@@ -21,6 +22,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::model::time::Timestamp;
 
+use super::auth::AnyCertificate;
 use super::reply::whole_seconds;
 
 mod self_signed;
@@ -88,6 +90,8 @@ struct Current {
 #[derive(Debug)]
 enum Origin {
     Files(Files),
+    /// Handed over as PEM, by somebody who also replaces it.
+    Given,
     /// Made at start; the authority that signed it, for clients to trust.
     Made {
         ca_pem: String,
@@ -122,12 +126,39 @@ impl ServingCert {
             seen: tokio::sync::Mutex::default(),
         };
         let pair = files.read().await?;
-        let current = files.load(&pair)?;
+        let current = pair.load(&files.cert, &files.key)?;
         *files.seen.lock().await = pair;
         Ok(Self {
             current: ArcSwap::from_pointee(current),
             origin: Origin::Files(files),
         })
+    }
+
+    /// The certificate chain and the key in `chain_pem` and `key_pem`, which errors call `tls.crt` and `tls.key`, as the
+    /// keys of a Secret are called. [`ServingCert::replace`] is how it changes.
+    ///
+    /// # Errors
+    /// PEM that holds something else, or a pair that does not belong together.
+    pub fn from_pem(chain_pem: &[u8], key_pem: &[u8]) -> Result<Self, TlsError> {
+        Ok(Self {
+            current: ArcSwap::from_pointee(Pair::given(chain_pem, key_pem)?),
+            origin: Origin::Given,
+        })
+    }
+
+    /// Shows another certificate in the handshakes from now on; connections that exist are not touched. Returns whether
+    /// it is another than before.
+    ///
+    /// # Errors
+    /// As [`ServingCert::from_pem`]; the pair in use stays.
+    pub fn replace(&self, chain_pem: &[u8], key_pem: &[u8]) -> Result<bool, TlsError> {
+        let next = Pair::given(chain_pem, key_pem)?;
+        // Two certificates that are equal have equal keys, since each names its own.
+        if self.current.load().key.cert == next.key.cert {
+            return Ok(false);
+        }
+        self.current.store(Arc::new(next));
+        Ok(true)
     }
 
     /// A certificate made now, for `localhost`, the loopback addresses and `names`, such as `taffrail.shop.svc`. It is
@@ -150,11 +181,11 @@ impl ServingCert {
         })
     }
 
-    /// The authority that a client must trust, in PEM; `None` for a certificate from files, whose authority is the
-    /// user's.
+    /// The authority that a client must trust, in PEM; `None` for a certificate that was not made here, whose authority
+    /// its owner knows.
     pub fn ca_pem(&self) -> Option<&str> {
         match &self.origin {
-            Origin::Files(_) => None,
+            Origin::Files(_) | Origin::Given => None,
             Origin::Made { ca_pem } => Some(ca_pem),
         }
     }
@@ -177,18 +208,23 @@ impl ServingCert {
         if *seen == pair {
             return Ok(false);
         }
-        self.current.store(Arc::new(files.load(&pair)?));
+        self.current
+            .store(Arc::new(pair.load(&files.cert, &files.key)?));
         *seen = pair;
         Ok(true)
     }
 
-    /// Keeps reading the files again, for ever; logs when they change, break, or are whole again.
-    pub async fn follow(&self, interval: Duration) {
+    /// Keeps reading the files again, for ever; logs when they change, break, or are whole again. `tell` hears of each
+    /// new pair (true) and of each read that failed (false).
+    pub async fn follow(&self, interval: Duration, tell: impl Fn(bool)) {
         let mut broken = false;
         loop {
             tokio::time::sleep(interval).await;
             match self.reload().await {
                 Ok(changed) => {
+                    if changed {
+                        tell(true);
+                    }
                     if changed || broken {
                         let not_after = whole_seconds(self.not_after()).map(display);
                         tracing::info!(not_after, "Serving certificate loaded");
@@ -196,6 +232,7 @@ impl ServingCert {
                     broken = false;
                 }
                 Err(error) => {
+                    tell(false);
                     if !broken {
                         tracing::warn!(%error, "Keeping the last good serving certificate");
                     }
@@ -205,13 +242,13 @@ impl ServingCert {
         }
     }
 
-    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, this certificate. No session is resumed: once clients have certificates,
-    /// a resumed session would keep an identity that was taken away.
+    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, this certificate. Clients are asked for a certificate and may come without;
+    /// [`super::auth`] judges it per request. No session is resumed: it would keep an identity that was taken away.
     pub fn server_config(self: &Arc<Self>) -> Arc<ServerConfig> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .expect("ring has cipher suites of both versions")
-            .with_no_client_auth()
+            .with_client_cert_verifier(Arc::new(AnyCertificate::new()))
             .with_cert_resolver(Arc::<Self>::clone(self));
         config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -235,37 +272,50 @@ impl Files {
             key: read_bounded(&self.key).await?,
         })
     }
+}
 
-    fn load(&self, pair: &Pair) -> Result<Current, TlsError> {
+// === impl Pair ===
+
+impl Pair {
+    fn given(chain_pem: &[u8], key_pem: &[u8]) -> Result<Current, TlsError> {
+        let pair = Self {
+            cert: chain_pem.to_vec(),
+            key: key_pem.to_vec(),
+        };
+        pair.load(Path::new("tls.crt"), Path::new("tls.key"))
+    }
+
+    /// The pair as rustls wants it. `cert` and `key` say in errors where it comes from.
+    fn load(&self, cert: &Path, key: &Path) -> Result<Current, TlsError> {
         let no = |path: &Path, what: &'static str, why: String| TlsError::Content {
             path: path.to_owned(),
             what,
             why,
         };
-        let no_cert = |why: String| no(&self.cert, "certificate", why);
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pair.cert)
+        let no_cert = |why: String| no(cert, "certificate", why);
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&self.cert)
             .collect::<Result<_, _>>()
             .map_err(|error| no_cert(error.to_string()))?;
         if chain.is_empty() {
             return Err(no_cert("it has no PEM section CERTIFICATE".to_owned()));
         }
         // The parser's own words are left out: they may quote what stands in the file.
-        let key = PrivateKeyDer::from_pem_slice(&pair.key).map_err(|_| {
+        let private = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| {
             no(
-                &self.key,
+                key,
                 "private key",
                 "it has no whole PEM section PRIVATE KEY".to_owned(),
             )
         })?;
-        let key = certified(chain, key).map_err(|error| TlsError::Mismatch {
-            cert: self.cert.clone(),
-            key: self.key.clone(),
+        let certified = certified(chain, private).map_err(|error| TlsError::Mismatch {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
             why: error.to_string(),
         })?;
-        let not_after = not_after(&key)
+        let not_after = not_after(&certified)
             .ok_or_else(|| no_cert("the first certificate is not X.509".to_owned()))?;
         Ok(Current {
-            key: Arc::new(key),
+            key: Arc::new(certified),
             not_after,
         })
     }
@@ -291,7 +341,7 @@ async fn read_bounded(path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 /// The provider is named everywhere: with two of them in a build, rustls would refuse to choose.
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 

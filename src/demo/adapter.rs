@@ -58,6 +58,7 @@ impl Adapter {
             snapshots: publish,
             metrics,
             secrets: crate::source::secret::SecretStore::default(),
+            reach: crate::source::reach::Reach::anywhere(),
         };
         tokio::spawn(crate::pipeline::run(wiring, stop));
         Ok(Self {

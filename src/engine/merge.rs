@@ -18,6 +18,15 @@ pub(super) struct Merger {
     sums: Vec<Sum>,
 }
 
+/// Whose latencies count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Judged {
+    /// Those of processes that have warmed up.
+    Warm,
+    /// All there are.
+    All,
+}
+
 #[derive(Debug)]
 struct Sum {
     layout: Layout,
@@ -31,16 +40,21 @@ impl Merger {
         &mut self,
         now: Timestamp,
         window: Duration,
+        judged: Judged,
         targets: impl Iterator<Item = &'t Target>,
     ) -> Merged {
         let (mut requests, mut busy_s, mut cpu_s) = (0.0, Some(0.0), Some(0.0));
+        let mut judged_requests = 0.0;
         self.sums.clear();
         for target in targets {
             let sums = &mut self.sums;
             target.rises(now, window, &mut self.scratch, |rise| {
                 requests += rise.requests;
                 busy_s = busy_s.zip(rise.busy_s).map(|(total, more)| total + more);
-                add(sums, rise.layout, rise.requests, rise.counts);
+                if judged == Judged::All || !rise.is_cold {
+                    judged_requests += rise.requests;
+                    add(sums, rise.layout, rise.requests, rise.counts);
+                }
             });
             let used_s = target.cpu_s(now, window, &mut self.scratch);
             cpu_s = cpu_s.zip(used_s).map(|(total, more)| total + more);
@@ -50,6 +64,7 @@ impl Merger {
         Merged {
             window,
             requests,
+            judged: judged_requests,
             busy_s,
             cpu_s,
             bounds,

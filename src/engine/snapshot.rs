@@ -84,6 +84,12 @@ pub struct Coverage {
     pub starting: u32,
     /// Should be known and are not.
     pub unknown: u32,
+    /// Never ready so far: nothing of them counts, and nothing of them is missing.
+    pub not_ready: u32,
+    /// Told to end and still answering: they count as the known ones do, and none is missing when it goes silent.
+    pub leaving: u32,
+    /// Of those that count, how many have just begun: their latencies count only where there are too few others.
+    pub cold: u32,
     /// Targets whose newest read failed, by reason.
     pub failures: BTreeMap<FailureReason, u32>,
 }
@@ -95,6 +101,8 @@ pub struct Merged {
     pub window: Duration,
     /// Requests answered, extended to the window's edges.
     pub requests: f64,
+    /// Those of them that are in `counts`: all but those of targets that are still cold.
+    pub judged: f64,
     /// Seconds spent on them, summed over requests; absent where a target does not say.
     pub busy_s: Option<f64>,
     /// CPU seconds used; absent where a target does not say.
@@ -221,7 +229,12 @@ impl State {
 impl Coverage {
     /// All targets.
     pub fn total(&self) -> u32 {
-        self.known + self.starting + self.unknown
+        self.known + self.starting + self.unknown + self.not_ready + self.leaving
+    }
+
+    /// Those that count.
+    pub(super) fn answering(&self) -> u32 {
+        self.known + self.leaving
     }
 
     /// The failures as `" (2 timeout, 1 refused)"`, or nothing.
@@ -250,7 +263,7 @@ impl ServiceView {
     pub fn window_for(&self, q: f64) -> Option<&Merged> {
         self.windows
             .iter()
-            .find(|merged| enough_requests(merged.requests, q))
+            .find(|merged| enough_requests(merged.judged, q))
             .or(self.windows.last())
     }
 

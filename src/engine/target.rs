@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::health::Failure;
+use crate::model::phase::Phase;
 use crate::model::reading::{Backlog, Reading, SeriesReading};
 use crate::model::time::Timestamp;
 
 use super::Ingested;
 use super::layout::{self, Layout, Layouts, is_sound};
+use super::life::Life;
+use super::series::Series;
 use super::window::{End, Keep, Track};
 
 /// The most series kept for one target. A histogram with twenty routes and ten codes has two hundred.
@@ -26,7 +29,9 @@ const LEADING: usize = 2;
 /// What is known of one target.
 #[derive(Debug)]
 pub(super) struct Target {
+    /// Since when it is waited for.
     first_seen: Timestamp,
+    life: Life,
     gone: bool,
     last_read: Option<Timestamp>,
     last_failure: Option<Failure>,
@@ -49,20 +54,11 @@ struct Cpu {
     track: Track,
 }
 
-/// A series' newest raw counters, to tell its next rise from a reset.
-#[derive(Debug)]
-struct Series {
-    layout: Layout,
-    count: f64,
-    sum: f64,
-    counts: Vec<f64>,
-    seen: Timestamp,
-}
-
-/// All series of one layout, added up.
+/// All series of one layout, added up; apart what they counted while the target was cold and while it was warm.
 #[derive(Debug)]
 struct Group {
     layout: Layout,
+    is_cold: bool,
     totals: Vec<f64>,
     track: Track,
 }
@@ -72,6 +68,8 @@ struct Group {
 pub(super) struct Rise<'t> {
     /// The layout of the buckets.
     pub(super) layout: &'t Layout,
+    /// Whether these requests were answered by a process that had just begun.
+    pub(super) is_cold: bool,
     /// Requests.
     pub(super) requests: f64,
     /// Seconds spent on them, where every series says.
@@ -89,14 +87,42 @@ pub(super) enum Standing {
     Starting,
     /// It should be known by now and is not.
     Unknown,
+    /// It has never been ready: nothing of it counts.
+    NotReady,
+    /// Told to end, and still answering.
+    Leaving,
+    /// It answers no more, as is expected of it: what it answered is in the window until it is too old.
+    Left,
+    /// As [`Standing::Left`], and nothing is left of it in the window.
+    Past,
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// Whether what it answered belongs to what the service answered.
+    pub(super) fn counts(self) -> bool {
+        matches!(self, Self::Known | Self::Leaving | Self::Left)
+    }
+
+    /// Whether its gauges are those of now.
+    pub(super) fn answers(self) -> bool {
+        matches!(self, Self::Known | Self::Leaving)
+    }
 }
 
 // === impl Target ===
 
 impl Target {
-    pub(super) fn new(now: Timestamp) -> Self {
+    /// A target that is first heard of at `now`, in `phase`.
+    pub(super) fn new(phase: Phase, now: Timestamp) -> Self {
+        Self::begun(Life::new(phase, now), now)
+    }
+
+    fn begun(life: Life, now: Timestamp) -> Self {
         Self {
             first_seen: now,
+            life,
             gone: false,
             last_read: None,
             last_failure: None,
@@ -107,6 +133,32 @@ impl Target {
             in_flight: VecDeque::new(),
             cpu: None,
             backlogs: Vec::new(),
+        }
+    }
+
+    /// Forgets what was read of it, but not where it is in its life.
+    pub(super) fn begin_anew(&mut self, now: Timestamp) {
+        *self = Self::begun(self.life.as_of(now), now);
+    }
+
+    /// Takes in where it is in its life. When it becomes ready, its newest read is where everything begins: what it
+    /// answered before, to probes or to warm up, was no load. A read older than `max_age` cannot tell that from what
+    /// came after, so then the next one is.
+    pub(super) fn enter(&mut self, phase: Phase, now: Timestamp, max_age: Duration) {
+        if !self.life.enter(phase, now) {
+            return;
+        }
+        let Some(last) = self.last_read.filter(|last| now - max_age <= *last) else {
+            self.begin_anew(now);
+            return;
+        };
+        self.first_seen = now;
+        self.groups.clear();
+        self.in_flight
+            .drain(..self.in_flight.len().saturating_sub(1));
+        if let Some(cpu) = &mut self.cpu {
+            cpu.total = 0.0;
+            cpu.track = begun_track(1, Some(last));
         }
     }
 
@@ -123,11 +175,12 @@ impl Target {
         let since = self.last_read.unwrap_or(self.first_seen);
         if at + keep.base < since {
             // A wall clock that stepped back would make every read late for as long as the step: begin anew instead.
-            *self = Self::new(at);
+            self.begin_anew(at);
         } else if at < since || self.last_read == Some(at) {
             outcome.out_of_order = 1;
             return outcome;
         }
+        self.life.warm_up(self.last_read.unwrap_or(at));
         self.lacks_sums = false;
         for series in &reading.series {
             self.ingest_series(at, reading, series, layouts, &mut outcome);
@@ -158,7 +211,12 @@ impl Target {
             outcome.refused += 1;
             return;
         }
-        let known = self.series.contains_key(&series.key);
+        let last = self.series.get(&series.key);
+        let known = last.is_some();
+        // The counters of a process never fall, so another one counts now.
+        if last.is_some_and(|last| last.fell_as_a_whole(series.count, counts)) {
+            self.life.restart(at);
+        }
         if !known && SERIES_MAX <= self.series.len() {
             outcome.over_limit += 1;
             return;
@@ -202,6 +260,7 @@ impl Target {
             *last = Series::unseen(&group.layout, at);
         }
         group.totals[REQUESTS] += series.count - last.count;
+        self.life.answer(series.count - last.count);
         group.totals[BUSY_SECONDS] += (sum - last.sum).max(0.0);
         outcome.inconsistent += u32::from(!last.add_rises(counts, &mut group.totals[LEADING..]));
         last.remember(series.count, sum, counts, at);
@@ -216,6 +275,7 @@ impl Target {
             return;
         };
         let old = Arc::clone(&last.layout);
+        let is_cold = self.life.is_cold();
         let is_known = self
             .groups
             .iter()
@@ -226,7 +286,7 @@ impl Target {
         let group = self
             .groups
             .iter_mut()
-            .find(|group| Arc::ptr_eq(&group.layout, &old));
+            .find(|group| group.is_cold == is_cold && Arc::ptr_eq(&group.layout, &old));
         let (Some(group), Some(layout)) = (group, layouts.intern(bounds)) else {
             return;
         };
@@ -253,58 +313,54 @@ impl Target {
     /// The group of a layout, made when it is new. A group that comes late starts at zero at the last read, so that
     /// what its series counted since then is an increase.
     fn group(&mut self, bounds: &[f64], layouts: &mut Layouts) -> Option<usize> {
+        let is_cold = self.life.is_cold();
+        let is_alike = |group: &&Group| group.is_cold == is_cold;
         if let Some(i) = self
             .groups
             .iter()
-            .position(|group| group.layout.as_ref() == bounds)
+            .position(|group| is_alike(&group) && group.layout.as_ref() == bounds)
         {
             return Some(i);
         }
-        if LAYOUTS_PER_TARGET_MAX <= self.groups.len() {
+        if LAYOUTS_PER_TARGET_MAX <= self.groups.iter().filter(is_alike).count() {
             self.groups.retain(|group| {
-                self.series
-                    .values()
-                    .any(|series| Arc::ptr_eq(&series.layout, &group.layout))
+                !is_alike(&group)
+                    || self
+                        .series
+                        .values()
+                        .any(|series| Arc::ptr_eq(&series.layout, &group.layout))
             });
         }
-        if LAYOUTS_PER_TARGET_MAX <= self.groups.len() {
+        if LAYOUTS_PER_TARGET_MAX <= self.groups.iter().filter(is_alike).count() {
             return None;
         }
         let layout = layouts.intern(bounds)?;
-        let totals = vec![0.0; LEADING + layout.len()];
-        let mut track = Track::new(totals.len());
-        if let Some(last) = self.last_read {
-            track.push(
-                last,
-                totals.iter().copied(),
-                Keep {
-                    base: Duration::MAX,
-                    widest: Duration::MAX,
-                },
-            );
-        }
-        self.groups.push(Group {
-            layout,
-            totals,
-            track,
-        });
+        self.groups.push(self.begun_group(layout));
         Some(self.groups.len() - 1)
     }
 
+    fn begun_group(&self, layout: Layout) -> Group {
+        let width = LEADING + layout.len();
+        Group {
+            layout,
+            is_cold: self.life.is_cold(),
+            totals: vec![0.0; width],
+            track: begun_track(width, self.last_read),
+        }
+    }
+
     fn push_totals(&mut self, at: Timestamp, keep: Keep) {
+        let is_cold = self.life.is_cold();
+        self.groups
+            .retain(|group| group.is_cold == is_cold || !group.track.is_flat());
         for group in &mut self.groups {
             group.track.push(at, group.totals.iter().copied(), keep);
         }
         // A page without any series yet is still a page: an app that has answered nothing has had no traffic.
         if self.groups.is_empty() {
-            let totals = vec![0.0; LEADING];
-            let mut track = Track::new(LEADING);
-            track.push(at, totals.iter().copied(), keep);
-            self.groups.push(Group {
-                layout: Arc::from([]),
-                totals,
-                track,
-            });
+            let mut group = self.begun_group(Arc::from([]));
+            group.track.push(at, group.totals.iter().copied(), keep);
+            self.groups.push(group);
         }
     }
 
@@ -351,9 +407,23 @@ impl Target {
         self.gone
     }
 
-    /// A target that left is of no use once its last read is older than the base window.
+    /// A target that left is of no use once its last read is older than the base window, or if it never counted.
     pub(super) fn is_spent(&self, now: Timestamp, keep: Keep) -> bool {
-        self.gone && self.last_read.is_none_or(|last| last <= now - keep.base)
+        self.gone && (!self.life.counts() || self.is_past(now, keep.base))
+    }
+
+    fn is_past(&self, now: Timestamp, window: Duration) -> bool {
+        self.last_read.is_none_or(|last| last <= now - window)
+    }
+
+    /// Whether it has been ready.
+    pub(super) fn counts(&self) -> bool {
+        self.life.counts()
+    }
+
+    /// Whether its newest latencies are those of a process that has just begun.
+    pub(super) fn is_cold(&self) -> bool {
+        self.life.is_cold()
     }
 
     pub(super) fn last_read(&self) -> Option<Timestamp> {
@@ -370,13 +440,22 @@ impl Target {
 
     /// How it stands at `now`; `max_age` is how old a read may be, and how long a new target may take.
     pub(super) fn standing(&self, now: Timestamp, window: Duration, max_age: Duration) -> Standing {
-        let fresh = self.last_read.is_some_and(|last| now - max_age <= last);
-        if fresh
+        if !self.life.counts() {
+            return Standing::NotReady;
+        }
+        let is_known = self.is_fresh(now, max_age)
             && self
                 .groups
                 .iter()
-                .any(|group| group.track.covers(now, window))
-        {
+                .any(|group| group.track.covers(now, window));
+        if self.gone || self.life.left().is_some() {
+            return match (is_known, self.is_past(now, window)) {
+                (true, _) if !self.gone && self.last_failure.is_none() => Standing::Leaving,
+                (_, false) => Standing::Left,
+                (_, true) => Standing::Past,
+            };
+        }
+        if is_known {
             return Standing::Known;
         }
         if now - max_age <= self.first_seen {
@@ -399,11 +478,17 @@ impl Target {
         scratch: &mut Vec<f64>,
         mut each: impl FnMut(Rise<'_>),
     ) {
-        let end = self.end();
         for group in &self.groups {
+            // While it was cold or warm, and is so no longer, its requests are counted elsewhere.
+            let end = if group.is_cold == self.life.is_cold() {
+                self.end()
+            } else {
+                End::Final
+            };
             if group.track.increases(now, window, end, scratch) {
                 each(Rise {
                     layout: &group.layout,
+                    is_cold: group.is_cold,
                     requests: scratch[REQUESTS],
                     busy_s: (!self.lacks_sums).then_some(scratch[BUSY_SECONDS]),
                     counts: &scratch[LEADING..],
@@ -425,10 +510,11 @@ impl Target {
     }
 
     fn end(&self) -> End {
-        if self.gone {
-            End::Final
-        } else {
-            End::Extrapolated
+        match self.life.left() {
+            _ if self.gone => End::Final,
+            Some(_) if self.last_failure.is_some() => End::Final,
+            Some(left) => End::Until(left),
+            None => End::Extrapolated,
         }
     }
 
@@ -448,47 +534,15 @@ impl Target {
     }
 }
 
-// === impl Series ===
-
-impl Series {
-    fn unseen(layout: &Layout, seen: Timestamp) -> Self {
-        Self {
-            layout: Arc::clone(layout),
-            count: 0.0,
-            sum: 0.0,
-            counts: vec![0.0; layout.len()],
-            seen,
-        }
-    }
-
-    fn remember(&mut self, count: f64, sum: f64, counts: &[f64], seen: Timestamp) {
-        (self.count, self.sum, self.seen) = (count, sum, seen);
-        self.counts.clear();
-        self.counts.extend_from_slice(counts);
-    }
-
-    /// Whether the buckets go on although the requests began anew: one process would have reset them together.
-    fn keeps_buckets(&self, counts: &[f64]) -> bool {
-        let (before, now) = (self.counts.last(), counts.last());
-        before
-            .zip(now)
-            .is_some_and(|(before, now)| 0.0 < *before && before <= now)
-    }
-
-    /// Adds what each bucket rose by to `totals`. A bucket cannot fall, nor rise by more than all requests did; one that
-    /// does was read at another instant or written wrongly, and is cut to what can be. False when one was.
-    fn add_rises(&self, counts: &[f64], totals: &mut [f64]) -> bool {
-        let rises = || {
-            counts
-                .iter()
-                .zip(&self.counts)
-                .map(|(now, before)| now - before)
+/// A track that begins at zero with the read before its first, where there was one.
+fn begun_track(width: usize, last_read: Option<Timestamp>) -> Track {
+    let mut track = Track::new(width);
+    if let Some(last) = last_read {
+        let keep = Keep {
+            base: Duration::MAX,
+            widest: Duration::MAX,
         };
-        let all = rises().next_back().unwrap_or(0.0).max(0.0);
-        totals
-            .iter_mut()
-            .zip(rises())
-            .for_each(|(total, rise)| *total += rise.clamp(0.0, all));
-        rises().all(|rise| 0.0 <= rise && rise <= all)
+        track.push(last, std::iter::repeat_n(0.0, width), keep);
     }
+    track
 }

@@ -1,13 +1,15 @@
 //! The engine as its owner sees it: reads in, a snapshot out. What is said of a service is here; how counters become
-//! increases is in [`counters`], which targets count in [`targets`].
+//! increases is in [`counters`], which targets count in [`targets`], and what of pods that come and go in [`phases`].
 
 mod counters;
+mod phases;
 mod targets;
 
 use std::time::Duration;
 
 use crate::model::health::{Failure, FailureReason};
 use crate::model::id::{ServiceId, TargetId};
+use crate::model::phase::Phase;
 use crate::model::reading::{Backlog, Batch, Reading, SeriesReading};
 use crate::model::selector::{Operator, Requirement, Selector};
 use crate::model::time::Timestamp;

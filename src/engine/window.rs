@@ -42,6 +42,8 @@ struct Edges {
 pub(super) enum End {
     /// The target lives: it goes on as it did.
     Extrapolated,
+    /// The target went on as it did until this instant, when it was told to end: after it, only what was read counts.
+    Until(Timestamp),
     /// The target is gone: it answered nothing after its last point.
     Final,
 }
@@ -103,6 +105,13 @@ impl Track {
             .drain(point * self.width..(point + 1) * self.width);
     }
 
+    /// Whether nothing rose from its oldest point to its newest.
+    pub(super) fn is_flat(&self) -> bool {
+        let newest = self.values.len().saturating_sub(self.width);
+        let oldest = self.values.iter().take(self.width);
+        oldest.eq(self.values.iter().skip(newest))
+    }
+
     /// Whether the window holds two points, which any increase needs.
     pub(super) fn covers(&self, now: Timestamp, window: Duration) -> bool {
         let (first, end) = self.within(now, window);
@@ -136,10 +145,10 @@ impl Track {
         let edges = Edges {
             sampled_s,
             start_s: reach(oldest.since(now - window).as_secs_f64(), spacing_s),
-            end_s: if end == End::Final {
-                0.0
-            } else {
-                reach(now.since(newest).as_secs_f64(), spacing_s)
+            end_s: match end {
+                End::Extrapolated => reach(now.since(newest).as_secs_f64(), spacing_s),
+                End::Until(last) => reach(last.min(now).since(newest).as_secs_f64(), spacing_s),
+                End::Final => 0.0,
             },
         };
         increases.clear();
@@ -276,6 +285,31 @@ mod tests {
         // The window is 10..40: it holds 15..30, 15 s sampled, 5 s at the start, none at the end.
         check(&points, 40, End::Final, Some(200.0));
         check(&points, 56, End::Final, None);
+    }
+
+    #[test]
+    fn a_target_that_was_told_to_end_goes_on_until_then_and_no_further() {
+        let points: Vec<_> = (1..=6).map(|i| (i * 5, 1000.0 + 50.0 * i as f64)).collect();
+        // The window is 4..34, so 25 s are sampled, 1 s is missing at the start, and 2 s are taken at the end.
+        check(
+            &points,
+            34,
+            End::Until(Timestamp::from_ms(32_000)),
+            Some(280.0),
+        );
+        check(
+            &points,
+            34,
+            End::Until(Timestamp::from_ms(29_000)),
+            Some(260.0),
+        );
+        // It is overdue, and yet it ages.
+        check(
+            &points,
+            40,
+            End::Until(Timestamp::from_ms(32_000)),
+            Some(220.0),
+        );
     }
 
     #[test]

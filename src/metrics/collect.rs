@@ -39,7 +39,7 @@ type Plain = (
 );
 
 /// The gauges with no label but namespace and service.
-const PLAIN: [Plain; 7] = [
+const PLAIN: [Plain; 8] = [
     (
         "taffrail_request_rate",
         "Requests per second, as served",
@@ -69,6 +69,11 @@ const PLAIN: [Plain; 7] = [
         "taffrail_metric_age_seconds",
         "Age of the oldest read behind the served values",
         |service, now| service.base().map(|_| now.since(service.at).as_secs_f64()),
+    ),
+    (
+        "taffrail_cold_targets",
+        "Targets whose processes have just begun, so that their latencies count only where there are too few others",
+        |service, _| Some(f64::from(service.coverage.cold)),
     ),
     (
         "taffrail_objective_bound_missing",
@@ -112,6 +117,8 @@ impl Collector for Services {
                     ("known", coverage.known),
                     ("starting", coverage.starting),
                     ("unknown", coverage.unknown),
+                    ("not_ready", coverage.not_ready),
+                    ("leaving", coverage.leaving),
                 ]
                 .map(|(standing, n)| (standing, f64::from(n)))
             },

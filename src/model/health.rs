@@ -9,6 +9,8 @@ pub enum FailureReason {
     Timeout,
     /// Nobody listens at the address, or it cannot be reached or resolved.
     Refused,
+    /// The address may not be read: it is of a kind that no target has, or the cluster's operator did not allow it.
+    Forbidden,
     /// The connection broke before the answer was whole.
     Disconnected,
     /// TLS failed: an unknown authority, a wrong name, an expired certificate.
@@ -29,9 +31,10 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// Every reason, in the order of this list.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Timeout,
         Self::Refused,
+        Self::Forbidden,
         Self::Disconnected,
         Self::Tls,
         Self::Unauthorized,
@@ -47,6 +50,7 @@ impl FailureReason {
         match self {
             Self::Timeout => "timeout",
             Self::Refused => "refused",
+            Self::Forbidden => "forbidden",
             Self::Disconnected => "disconnected",
             Self::Tls => "tls",
             Self::Unauthorized => "unauthorized",

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::api::delegate::{Delegate, DelegateArgs, DelegateEvent};
 use crate::api::server::{ConnectionLimits, require_loopback, serve as serve_api};
 use crate::api::tls::ServingCert;
 use crate::api::{AppState, RequestEvent, router};
@@ -69,6 +70,9 @@ pub struct ApiArgs {
         conflicts_with = "tls_cert_file"
     )]
     tls_ca_out: Option<PathBuf>,
+
+    #[command(flatten)]
+    delegate: DelegateArgs,
 }
 
 /// A running API.
@@ -92,6 +96,7 @@ impl ApiArgs {
             tls_key_file: None,
             tls_name: Vec::new(),
             tls_ca_out: None,
+            delegate: DelegateArgs::default(),
         }
     }
 }
@@ -112,6 +117,7 @@ pub async fn start_api(
         tls_key_file,
         tls_name,
         tls_ca_out,
+        delegate,
     } = args;
     require_loopback(listen).context("--listen")?;
     let certificate = match (tls_cert_file, tls_key_file) {
@@ -135,6 +141,10 @@ pub async fn start_api(
     let state = AppState::new(snapshots).observed_by(Arc::new(move |event: RequestEvent| {
         observe(&observer, event);
     }));
+    let state = match open_delegate(delegate, &metrics)? {
+        Some(delegate) => state.delegating_to(delegate),
+        None => state,
+    };
     let state = Arc::new(state);
     let (tls, app) = (certificate.server_config(), router(Arc::clone(&state)));
     tokio::spawn(follow_certificate(
@@ -165,6 +175,21 @@ pub async fn start_api(
         done,
         state,
     })
+}
+
+/// The other adapter behind the API, if there is one.
+fn open_delegate(
+    args: DelegateArgs,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Option<Arc<Delegate>>> {
+    let Some(spec) = args.resolve() else {
+        return Ok(None);
+    };
+    let metrics = Arc::clone(metrics);
+    let delegate = Delegate::open(spec)?.observed_by(Arc::new(move |event: DelegateEvent| {
+        metrics.delegated(event.result, event.took);
+    }));
+    Ok(Some(Arc::new(delegate)))
 }
 
 /// Writes a file that readers see whole or not at all.
@@ -200,7 +225,7 @@ async fn follow_certificate(
     };
     tokio::select! {
         () = stop.cancelled() => {}
-        () = certificate.follow(POLL) => {}
+        () = certificate.follow(POLL, |is_sound| metrics.certificate_reloaded(is_sound)) => {}
         () = tell => {}
     }
 }

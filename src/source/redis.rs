@@ -32,7 +32,6 @@ use super::schedule;
 use crate::clock;
 use crate::model::health::{Failure, FailureReason};
 use crate::model::reading::{Batch, Reading, Update};
-use crate::source::secret::SecretStore;
 
 pub use self::backlog::label_from_key;
 pub use self::pool::Pool;
@@ -110,7 +109,7 @@ async fn attempt(
         Some(slot) => slot,
         None => slot.insert(pool.slot(&spec.connection)?),
     };
-    timeout(spec.timeout, read(spec, slot, &pool.secrets))
+    timeout(spec.timeout, read(spec, slot, pool))
         .await
         .unwrap_or_else(|_| {
             Err(Failure::new(
@@ -122,11 +121,7 @@ async fn attempt(
 
 /// One read over the server's connection. It is taken out of its slot meanwhile, so whatever ends this early, the timeout
 /// included, closes it: no late reply can be taken for the answer to a later request.
-async fn read(
-    spec: &RedisSpec,
-    slot: &Slot,
-    secrets: &SecretStore,
-) -> Result<(Reading, Findings), Failure> {
+async fn read(spec: &RedisSpec, slot: &Slot, pool: &Pool) -> Result<(Reading, Findings), Failure> {
     let mut held = slot.lock().await;
     if let Some(mut link) = held.take().filter(Link::is_fit) {
         match read_over(spec, &mut link).await {
@@ -138,7 +133,7 @@ async fn read(
             }
         }
     }
-    let mut link = Link::open(&spec.connection, secrets).await?;
+    let mut link = Link::open(&spec.connection, pool).await?;
     let outcome = read_over(spec, &mut link).await;
     *held = worth_keeping(link, &outcome);
     outcome

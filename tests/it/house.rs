@@ -120,7 +120,10 @@ const FENCED: &[(&str, &[&str])] = &[
             "src/api/auth/",
         ],
     ),
-    ("serde_saphyr", &["src/config.rs", "src/config/"]),
+    (
+        "serde_saphyr",
+        &["src/config.rs", "src/config/", "src/cluster/crd.rs"],
+    ),
     ("clap_complete", &["src/cli.rs"]),
 ];
 

@@ -9,6 +9,7 @@ use taffrail::model::reading::{Backlog, Reading, SeriesReading, Update};
 use taffrail::source::redis::{
     self as source, BacklogRead, Connection, Measure, Pool, RedisSpec, ServerRead,
 };
+use taffrail::source::secret::SecretStore;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -31,7 +32,7 @@ struct Reader {
 
 impl Reader {
     fn start(spec: RedisSpec) -> Self {
-        Self::start_in(spec, Arc::new(Pool::default()))
+        Self::start_in(spec, Arc::new(Pool::new(SecretStore::default())))
     }
 
     fn start_in(spec: RedisSpec, pool: Arc<Pool>) -> Self {

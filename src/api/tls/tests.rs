@@ -75,7 +75,7 @@ async fn the_log_says_the_date_on_which_a_new_certificate_expires() {
         }
     };
     tokio::select! {
-        () = cert.follow(Duration::from_millis(1)) => {}
+        () = cert.follow(Duration::from_millis(1), |_| {}) => {}
         () = line => {}
         () = tokio::time::sleep(Duration::from_secs(10)) => {}
     }
@@ -145,4 +145,29 @@ fn a_certificate_made_at_start_names_the_service_and_loopback() {
     assert_eq!(cert.not_after().ms(), expected.as_millisecond());
     let ca = cert.ca_pem().expect("it was made");
     assert!(ca.starts_with("-----BEGIN CERTIFICATE-----"));
+}
+
+#[test]
+fn a_pair_that_is_handed_over_replaces_the_one_in_use_only_when_it_is_sound() {
+    let (chain, key) = pair();
+    let cert = ServingCert::from_pem(chain.as_bytes(), key.as_bytes()).expect("a sound pair");
+    assert_eq!(cert.ca_pem(), None);
+    let before = leaf(&cert);
+    let again = cert.replace(chain.as_bytes(), key.as_bytes());
+    assert!(!again.expect("a sound pair"), "it is the same");
+
+    let (other, other_key) = pair();
+    let error = cert
+        .replace(other.as_bytes(), key.as_bytes())
+        .expect_err("the key is of another certificate");
+    assert!(matches!(error, TlsError::Mismatch { .. }), "{error}");
+    let error = cert
+        .replace(b"", other_key.as_bytes())
+        .expect_err("there is no certificate");
+    assert!(error.to_string().contains("tls.crt"), "{error}");
+    assert_eq!(leaf(&cert), before);
+
+    let replaced = cert.replace(other.as_bytes(), other_key.as_bytes());
+    assert!(replaced.expect("a sound pair"));
+    assert_ne!(leaf(&cert), before);
 }

@@ -260,7 +260,8 @@ fn reason_of_failure(reason: FailureReason) -> &'static str {
         FailureReason::TooLarge => "TooLarge",
         FailureReason::Malformed => "Malformed",
         FailureReason::NotFound => "NotFound",
-        FailureReason::NotReady => "NotReady",
+        FailureReason::NotReady => "NotReadyYet",
+        FailureReason::Forbidden => "Forbidden",
     }
 }
 
@@ -283,6 +284,9 @@ fn advice(reason: FailureReason) -> &'static str {
         FailureReason::Malformed => "what they answer is no page of metrics; is the path right?",
         FailureReason::NotFound => "what is named in the spec is not there",
         FailureReason::NotReady => "they answer that they are not ready yet",
+        FailureReason::Forbidden => {
+            "the adapter does not connect to such addresses; ask whoever operates it to allow them"
+        }
     }
 }
 

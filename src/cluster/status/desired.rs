@@ -365,6 +365,7 @@ mod tests {
     fn a_quantile_of_a_wider_window_says_how_wide() {
         let mut view = mk_view();
         let mut wide = view.windows[0].clone();
+        view.windows[0].judged = 2.0;
         (view.windows[0].requests, view.windows[0].counts) = (2.0, vec![0.0, 2.0, 2.0]);
         wide.window = Duration::from_secs(60);
         view.windows.push(wide);

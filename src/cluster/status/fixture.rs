@@ -57,6 +57,7 @@ pub(super) fn mk_view() -> ServiceView {
         windows: vec![Merged {
             window: Duration::from_secs(30),
             requests,
+            judged: requests,
             busy_s: Some(4.12 * 30.0),
             cpu_s: None,
             bounds: vec![0.1, 0.3, f64::INFINITY].into(),

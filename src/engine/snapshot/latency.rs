@@ -54,7 +54,11 @@ pub(super) fn latency(services: &[&ServiceView], quantile: Quantile) -> Result<L
         .map(|merged| merged.window)
         .max()
         .unwrap_or_default();
-    if windows.iter().all(|merged| merged.requests <= 0.0) {
+    let answered = |merged: &Merged| match quantile {
+        Quantile::Of(_) => merged.judged,
+        Quantile::Mean => merged.requests,
+    };
+    if windows.iter().all(|merged| answered(merged) <= 0.0) {
         return Ok(Latency {
             seconds: 0.0,
             window,
@@ -82,7 +86,7 @@ fn mean(windows: &[&Merged]) -> Result<f64, String> {
 }
 
 fn of_buckets(windows: &[&Merged], q: f64) -> Result<f64, String> {
-    let with_requests = || windows.iter().filter(|merged| 0.0 < merged.requests);
+    let with_requests = || windows.iter().filter(|merged| 0.0 < merged.judged);
     if let [only] = windows {
         return histogram_quantile(q, &only.bounds, &only.counts)
             .ok_or_else(|| why_no_quantile(only, q));
@@ -129,7 +133,7 @@ pub(super) fn slow_share(service: &ServiceView) -> Result<f64, String> {
         .objective
         .ok_or("its RequestMetrics has no objective")?;
     let base = service.base().ok_or("nothing is known of its requests")?;
-    if base.requests <= 0.0 {
+    if base.judged <= 0.0 {
         return Ok(0.0);
     }
     let share = share_at_most(objective.latency.as_secs_f64(), &base.bounds, &base.counts);

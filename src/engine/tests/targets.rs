@@ -38,7 +38,7 @@ fn no_target_and_no_answer_are_absent_and_say_so() {
     let mut engine = mk_engine();
     check_absent(&engine.evaluate(at(0.0)), "no targets");
     let target = TargetId::new(&users(), "a");
-    engine.expect(&target, at(0.0));
+    engine.expect(&target, Phase::default(), at(0.0));
     engine.fail(
         &target,
         Failure::new(FailureReason::Refused, "10.1.2.3:80 refused"),
@@ -100,7 +100,8 @@ fn new_targets_do_not_make_the_rest_unknown() {
     let mut engine = mk_engine();
     run_target(&mut engine, "old", 0.0, 60.0, [1e6; 4], [50.0; 4]);
     for i in 0..9 {
-        engine.expect(&TargetId::new(&users(), &format!("new{i}")), at(58.0));
+        let new = TargetId::new(&users(), &format!("new{i}"));
+        engine.expect(&new, Phase::default(), at(58.0));
         engine.ingest(&mk_batch(&format!("new{i}"), 59.0, &[0.0; 4]));
     }
     let snapshot = engine.evaluate(at(60.0));
@@ -172,7 +173,7 @@ fn a_target_that_is_back_is_a_new_one_at_once() {
     let target = TargetId::new(&users(), "a");
     run_target(&mut engine, "a", 0.0, 20.0, [1e6; 4], [50.0; 4]);
     engine.forget(&target);
-    engine.expect(&target, at(21.0));
+    engine.expect(&target, Phase::default(), at(21.0));
     check_absent(&engine.evaluate(at(21.0)), "read twice");
     run_target(&mut engine, "a", 22.0, 52.0, [5e6; 4], [50.0; 4]);
     check(&engine.evaluate(at(52.0)), "request_rate", 10.0);

@@ -15,10 +15,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::fault;
+use super::pool::Pool;
 use super::request::Request;
 use super::spec::Connection;
 use crate::clock;
 use crate::model::health::{Failure, FailureReason};
+use crate::source::reach::Purpose;
 use crate::source::secret::SecretStore;
 use crate::source::tls::{self, TlsSpec};
 
@@ -52,17 +54,16 @@ struct Metered {
 }
 
 impl Link {
-    /// Connects, and says who we are.
+    /// Connects, if the server may be read, and says who we are.
     ///
     /// # Errors
-    /// `refused`, `tls`, `unauthorized`, or whatever the first answers give.
-    pub(super) async fn open(
-        connection: &Connection,
-        secrets: &SecretStore,
-    ) -> Result<Self, Failure> {
-        let tcp = TcpStream::connect((connection.host.as_str(), connection.port))
+    /// `forbidden`, `refused`, `tls`, `unauthorized`, or whatever the first answers give.
+    pub(super) async fn open(connection: &Connection, pool: &Pool) -> Result<Self, Failure> {
+        let Pool { secrets, reach, .. } = pool;
+        let tcp = reach
+            .connect(&connection.host, connection.port, Purpose::Redis)
             .await
-            .map_err(|error| fault::from_connect(&error))?;
+            .map_err(|error| error.into_failure(fault::from_connect))?;
         // Requests are whole pipelines; waiting for more to send would only delay them.
         tcp.set_nodelay(true)
             .map_err(|error| fault::from_connect(&error))?;

@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::link::Link;
 use super::spec::Connection;
 use crate::model::health::{Failure, FailureReason};
+use crate::source::reach::Reach;
 use crate::source::secret::SecretStore;
 
 /// Servers read at once. Each is a socket; the process must keep descriptors for its API and its scrapes.
 const CONNECTIONS_MAX: usize = 512;
 
 /// The connections of a process. A Sentinel or a Cluster would be one more kind of slot: an address that is asked for.
-#[derive(Default)]
 pub struct Pool {
     /// Values of Kubernetes Secrets.
     pub(super) secrets: SecretStore,
+    /// Who may be connected to.
+    pub(super) reach: Reach,
     slots: Mutex<HashMap<Connection, Weak<Slot>>>,
 }
 
@@ -29,8 +31,15 @@ impl Pool {
     pub fn new(secrets: SecretStore) -> Self {
         Self {
             secrets,
+            reach: Reach::anywhere(),
             slots: Mutex::default(),
         }
+    }
+
+    /// The same, connecting only to whom `reach` allows.
+    #[must_use]
+    pub fn within(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// The slot of a server. It lives as long as a target holds it.
@@ -67,7 +76,7 @@ mod tests {
 
     #[test]
     fn equal_connections_share_a_slot_until_the_last_target_goes() {
-        let pool = Pool::default();
+        let pool = Pool::new(SecretStore::default());
         let server = Connection::new("db", 6379);
         let first = pool.slot(&server).unwrap();
         let second = pool.slot(&server).unwrap();
@@ -81,7 +90,7 @@ mod tests {
 
     #[test]
     fn more_servers_than_the_bound_are_refused_until_one_goes() {
-        let pool = Pool::default();
+        let pool = Pool::new(SecretStore::default());
         let slot_of = |port: usize| pool.slot(&Connection::new("db", port as u16));
         let mut held: Vec<_> = (0..CONNECTIONS_MAX)
             .map(|port| slot_of(port).unwrap())

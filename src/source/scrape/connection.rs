@@ -12,13 +12,13 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::failure;
 use super::spec::ScrapeSpec;
 use crate::model::health::{Failure, FailureReason};
+use crate::source::reach::{Purpose, Reach};
 
 /// Bytes of hyper's read buffer, and so also of an answer's headers. Its default of 400 KiB stays at some 137 KiB for
 /// every kept-alive target after an 87 KB page; with this a target takes some 23 KiB, for the same CPU time.
@@ -33,19 +33,21 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the target; with TLS when there is a configuration for it.
+    /// Connects to the target, if it may be; with TLS when there is a configuration for it.
     ///
     /// # Errors
-    /// `refused`, `timeout`, `tls` or `disconnected`.
+    /// `forbidden`, `refused`, `timeout`, `tls` or `disconnected`.
     pub(super) async fn open(
         spec: &ScrapeSpec,
         tls: Option<&Arc<ClientConfig>>,
+        reach: &Reach,
     ) -> Result<Self, Failure> {
         let endpoint = &spec.endpoint;
         // A host that is an IP address, as a pod's is, needs no resolver.
-        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port))
+        let stream = reach
+            .connect(&endpoint.host, endpoint.port, Purpose::Page)
             .await
-            .map_err(|error| failure::not_connected(&error))?;
+            .map_err(|error| error.into_failure(failure::not_connected))?;
         // A request is one small write; there is nothing to gather it with. Failing to say so costs only time.
         let _ = stream.set_nodelay(true);
         let Some(tls) = tls else {

@@ -102,7 +102,7 @@ impl Fetcher {
         if self.spec.endpoint.scheme == Scheme::Https {
             self.tls = Some(self.shared.tls.get(&self.spec.tls)?);
         }
-        let mut fresh = Connection::open(&self.spec, self.tls.as_ref()).await?;
+        let mut fresh = Connection::open(&self.spec, self.tls.as_ref(), &self.shared.reach).await?;
         *progress = Progress::AwaitingAnswer;
         match fresh.send(self.request(headers)).await {
             Ok(answer) => Ok((fresh, answer)),

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::exposition::Format;
+use crate::source::reach::Reach;
 use crate::source::secret::SecretStore;
 use crate::source::tls::ClientConfigs;
 
@@ -31,6 +32,8 @@ const BUFFER_BYTES_KEPT: usize = 256 * 1024;
 pub struct Shared {
     /// TLS configurations.
     pub(super) tls: ClientConfigs,
+    /// Who may be connected to.
+    pub(super) reach: Reach,
     /// Values of Kubernetes Secrets.
     pub(super) secrets: SecretStore,
     slots: Semaphore,
@@ -55,6 +58,7 @@ impl Shared {
     pub fn new(secrets: SecretStore) -> Self {
         Self {
             tls: ClientConfigs::new(secrets.clone()),
+            reach: Reach::anywhere(),
             secrets,
             ..Self::with_room_for(PAGES_AT_ONCE)
         }
@@ -64,11 +68,18 @@ impl Shared {
     pub fn with_room_for(pages: usize) -> Self {
         Self {
             tls: ClientConfigs::default(),
+            reach: Reach::anywhere(),
             secrets: SecretStore::default(),
             slots: Semaphore::new(pages),
             large_slots: Semaphore::new(LARGE_PAGES_AT_ONCE.min(pages)),
             buffers: Mutex::default(),
         }
+    }
+
+    /// The same, connecting only to whom `reach` allows.
+    #[must_use]
+    pub fn within(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// Bytes held for the next pages while nothing is scraped.

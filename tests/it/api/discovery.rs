@@ -196,7 +196,7 @@ async fn assertion_12_probes_need_no_identity_and_get_text() {
     let verbose = api.get_with("/readyz?verbose", &[]).await.body;
     assert_eq!(
         verbose,
-        "[+]ping ok\n[+]snapshot ok\n[+]windows ok\n[+]shutdown ok\nreadyz check passed\n"
+        "[+]ping ok\n[+]snapshot ok\n[+]windows ok\n[+]authorities ok\n[+]shutdown ok\nreadyz check passed\n"
     );
     api.get("/readyz/nonsense").await.refused(404, "NotFound");
 }

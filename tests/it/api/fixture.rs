@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
+use taffrail::api::auth::Guard;
+use taffrail::api::delegate::Delegate;
 use taffrail::api::server::{ConnectionCounts, ConnectionLimits, Drained, serve};
 use taffrail::api::tls::ServingCert;
 use taffrail::api::{AppState, GROUP_VERSION_PATH, Limits, RequestEvent, router};
@@ -71,7 +73,41 @@ impl Api {
         connections: ConnectionLimits,
         cert: ServingCert,
     ) -> Self {
-        Self::serve(snapshot, limits, connections, cert, router).await
+        Self::serve(snapshot, limits, connections, cert, |state| state, router).await
+    }
+
+    /// Serves [`shop`] to whom `guard` lets in.
+    pub(crate) async fn guarded_by(guard: Arc<Guard>) -> Self {
+        let cert = ServingCert::self_signed(&[], clock::now()).expect("legal names");
+        let dress = |state: AppState| state.guarded_by(guard);
+        Self::serve(
+            shop(clock::now()),
+            Limits::default(),
+            ConnectionLimits::default(),
+            cert,
+            dress,
+            router,
+        )
+        .await
+    }
+
+    /// Serves the two services, and asks another adapter for the rest.
+    /// Requests may take as long as the delegate may, and more: a loaded machine is no finding.
+    pub(crate) async fn delegating_to(delegate: Delegate) -> Self {
+        let cert = ServingCert::self_signed(&[], clock::now()).expect("legal names");
+        let dress = |state: AppState| state.delegating_to(Arc::new(delegate));
+        Self::serve(
+            shop(clock::now()),
+            Limits {
+                deadline: Duration::from_secs(15),
+                ..Limits::default()
+            },
+            ConnectionLimits::default(),
+            cert,
+            dress,
+            router,
+        )
+        .await
     }
 
     /// Serves other paths than the API's.
@@ -82,6 +118,7 @@ impl Api {
             Limits::default(),
             connections,
             cert,
+            |state| state,
             |_| router,
         )
         .await
@@ -92,12 +129,13 @@ impl Api {
         limits: Limits,
         connections: ConnectionLimits,
         cert: ServingCert,
+        dress: impl FnOnce(AppState) -> AppState,
         router: impl FnOnce(Arc<AppState>) -> axum::Router,
     ) -> Self {
         let (snapshots, latest) = watch::channel(Arc::new(snapshot));
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
-        let state = AppState::new(latest).with_limits(limits);
+        let state = dress(AppState::new(latest).with_limits(limits));
         let state = Arc::new(state.observed_by(Arc::new(move |event| {
             seen.lock().expect("nobody panics with it").push(event);
         })));
@@ -151,9 +189,19 @@ impl Api {
     }
 
     pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.get_by(&self.client, path, headers).await
+    }
+
+    /// GET by somebody.
+    pub(crate) async fn get_by(
+        &self,
+        client: &reqwest::Client,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
         let request = headers
             .iter()
-            .fold(self.client.get(self.url(path)), |request, (name, value)| {
+            .fold(client.get(self.url(path)), |request, (name, value)| {
                 request.header(*name, *value)
             });
         Answer::of(request).await
@@ -276,6 +324,7 @@ pub(crate) fn service(namespace: &str, name: &str, rate: f64, at: Timestamp) -> 
         windows: vec![Merged {
             window: WINDOW,
             requests,
+            judged: requests,
             busy_s: Some(requests * 0.4125),
             cpu_s: None,
             bounds: [0.4, 0.425, f64::INFINITY].into(),

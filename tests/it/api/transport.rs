@@ -266,6 +266,27 @@ async fn headers_that_are_too_large_are_refused() {
 }
 
 #[tokio::test]
+async fn a_body_of_any_size_that_nobody_wants_is_answered_on_http_2() {
+    let api = Api::start().await;
+    let url = api.url(&format!(
+        "{GROUP_VERSION_PATH}/namespaces/shop/request_rate"
+    ));
+    for bytes in [1, 1024 * 1024, 4 * 1024 * 1024] {
+        let body = || vec![b'x'; bytes];
+        let posted = Answer::of(api.client.post(&url).body(body())).await;
+        posted.refused(405, "MethodNotAllowed");
+        let read = Answer::of(api.client.get(&url).body(body())).await;
+        read.refused(413, "RequestEntityTooLarge");
+        assert_eq!(Answer::of(api.client.get(&url)).await.code, 200);
+    }
+    assert_eq!(
+        api.counts.accepted.load(Ordering::Relaxed),
+        1,
+        "one connection"
+    );
+}
+
+#[tokio::test]
 async fn plain_http_is_no_way_in() {
     let api = Api::start().await;
     let mut plain = TcpStream::connect(api.address).await.expect("a connection");

@@ -129,6 +129,7 @@ impl Fleet {
             snapshots: publish,
             metrics: Arc::new(Metrics::new(snapshots.clone())),
             secrets: taffrail::source::secret::SecretStore::default(),
+            reach: taffrail::source::reach::Reach::anywhere(),
         };
         let stop = CancellationToken::new();
         tokio::spawn(pipeline::run(wiring, stop.clone()));

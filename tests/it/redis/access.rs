@@ -5,6 +5,7 @@ use std::sync::Arc;
 use taffrail::model::health::FailureReason;
 use taffrail::source::redis::{Measure, Pool, RedisSpec, ServerRead};
 use taffrail::source::secret::SecretRef;
+use taffrail::source::secret::SecretStore;
 use taffrail::source::tls::{Authorities, IdentityFiles, TlsSpec};
 
 use super::{Reader, backlog_spec, items, lag, read_once, server_spec};
@@ -184,7 +185,7 @@ async fn tls_is_spoken_with_an_own_authority_and_a_stranger_is_refused() {
 #[tokio::test]
 async fn targets_of_one_server_share_one_connection() {
     let server = RedisServer::start(&[]);
-    let pool = Arc::new(Pool::default());
+    let pool = Arc::new(Pool::new(SecretStore::default()));
     let mut readers: Vec<Reader> = (0..5)
         .map(|i| {
             let mut spec = backlog_spec(server.port, &[("jobs", Measure::Auto)]);

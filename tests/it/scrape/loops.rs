@@ -7,6 +7,7 @@ use http::HeaderName;
 use taffrail::clock;
 use taffrail::model::health::FailureReason;
 use taffrail::model::reading::Update;
+use taffrail::source::reach::Reach;
 use taffrail::source::scrape::{self, ScrapeSpec, Shared};
 use taffrail::source::secret::{SecretRef, SecretStore};
 use taffrail::source::{SourceSpec, Sources};
@@ -185,7 +186,7 @@ async fn the_running_loops_follow_what_is_desired() {
     let b = Rogue::answering(|_, _| rogue::page(PAGE)).await;
     let (sender, mut updates) = mpsc::channel(4);
     let listening = tokio::spawn(async move { while updates.recv().await.is_some() {} });
-    let mut sources = Sources::new(sender, SecretStore::default());
+    let mut sources = Sources::new(sender, SecretStore::default(), Reach::anywhere());
     let (spec_a, spec_b) = (named("a", a.port), named("b", b.port));
 
     let both = [spec_a.clone(), spec_b].map(SourceSpec::Scrape).to_vec();

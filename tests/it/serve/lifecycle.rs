@@ -144,6 +144,18 @@ async fn sigterm_fails_readiness_first_then_answers_what_it_has_and_ends() {
 }
 
 #[tokio::test]
+async fn the_api_answers_for_as_long_as_the_drain_delay_after_the_signal() {
+    let mut adapter = Adapter::serving_with("", &["--drain-delay", "2500ms"]).await;
+    let began = taffrail::clock::instant();
+    adapter.terminate();
+    while adapter.try_get("/livez").await.is_ok() {}
+    assert!(Duration::from_millis(2500) <= began.elapsed());
+    assert_eq!(adapter.ended().await.code(), Some(0), "{}", adapter.log());
+    let said = failed_start("", &["--drain-delay", "soon"]).await;
+    assert!(said.contains("--drain-delay"), "{said}");
+}
+
+#[tokio::test]
 async fn a_silent_connection_does_not_hold_up_the_end_and_a_second_signal_ends_it_at_once() {
     let mut adapter = Adapter::serving("").await;
     let _silent = std::net::TcpStream::connect(adapter.api).unwrap();

@@ -105,6 +105,9 @@ async fn every_promised_series_is_there_and_promtool_finds_no_fault() {
         r#"taffrail_metric_age_seconds{namespace="shop",service="users"}"#,
         r#"taffrail_service_state{namespace="shop",service="users",state="ok"} 1"#,
         r#"taffrail_targets{namespace="shop",service="users",standing="known"} 1"#,
+        r#"taffrail_targets{namespace="shop",service="users",standing="not_ready"} 0"#,
+        r#"taffrail_targets{namespace="shop",service="users",standing="leaving"} 0"#,
+        r#"taffrail_cold_targets{namespace="shop",service="users"} 0"#,
     ] {
         assert!(
             page.lines().any(|line| line.starts_with(series)),

@@ -1,0 +1,230 @@
+//! Runs the tests: names, filters and lists as `cargo test` has them, one test after another, since they share two cores,
+//! one API server and its restarts. A test that fails shows the ends of the logs written meanwhile.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use futures_util::FutureExt;
+use libtest_mimic::{Arguments, Failed, Trial};
+use taffrail::clock;
+use tokio::runtime::{Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::cluster::Cluster;
+use super::{process, sandbox};
+
+/// No test takes longer; one that does hangs.
+const TEST_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// Lines of each log that a failed test shows.
+const TAIL_LINES: usize = 15;
+
+/// The exit code of a run that was interrupted, as shells have it.
+const INTERRUPTED: i32 = 130;
+
+/// A test: a function of the cluster. It may also panic.
+pub(crate) type Test =
+    for<'a> fn(&'a Cluster) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
+
+/// The tests of one file, by name.
+pub(crate) struct Table {
+    /// The file's name, which comes before each test's.
+    pub(crate) file: &'static str,
+    /// Name and function of each.
+    pub(crate) tests: Vec<(&'static str, Test)>,
+}
+
+/// The table of a file's tests: `table!("file"; one_test, another)`.
+macro_rules! table {
+    ($file:literal; $($test:ident),+ $(,)?) => {
+        $crate::harness::Table {
+            file: $file,
+            tests: vec![$((stringify!($test), |cluster| Box::pin($test(cluster)))),+],
+        }
+    };
+}
+pub(crate) use table;
+
+/// The whole binary: lists tests, or runs them in namespaces of their own.
+pub(crate) fn main(tables: Vec<Table>) -> ExitCode {
+    let mut args = Arguments::from_args();
+    args.test_threads = Some(1);
+    match run(&args, tables) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Arguments, tables: Vec<Table>) -> anyhow::Result<ExitCode> {
+    if args.list || is_empty(args, &tables) {
+        return Ok(libtest_mimic::run(args, trials(tables, None)).exit_code());
+    }
+    let Some(bin_dir) = sandbox::bin_dir() else {
+        return sandbox::enter();
+    };
+    sandbox::prepare()?;
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        anyhow::bail!("there is a crypto provider already");
+    }
+    let runtime = Runtime::new().context("starting the runtime")?;
+    let dir = tempfile::Builder::new()
+        .prefix("taffrail-cluster-")
+        .tempdir()
+        .context("making a directory")?;
+    let interrupted = CancellationToken::new();
+    runtime.spawn(listen(interrupted.clone()));
+    let cluster = runtime.block_on(started(&bin_dir, dir.path(), &interrupted))?;
+    let cluster = Arc::new(cluster);
+    let end = end_when(interrupted, Arc::clone(&cluster), dir.path().to_owned());
+    let interruption = runtime.spawn(end);
+
+    let on = (runtime.handle().clone(), Arc::clone(&cluster));
+    let conclusion = libtest_mimic::run(args, trials(tables, Some(&on)));
+
+    interruption.abort();
+    let stop = clock::instant();
+    runtime.block_on(cluster.stop());
+    eprintln!("cluster: stopped in {:.1} s", stop.elapsed().as_secs_f64());
+    if conclusion.has_failed() {
+        eprintln!("cluster: its logs are in {}", dir.keep().display());
+    }
+    Ok(conclusion.exit_code())
+}
+
+/// Starts the cluster, unless it is interrupted meanwhile: dropping what is under way kills its processes.
+async fn started(
+    bin_dir: &Path,
+    dir: &Path,
+    interrupted: &CancellationToken,
+) -> anyhow::Result<Cluster> {
+    let start = clock::instant();
+    let cluster = tokio::select! {
+        cluster = Cluster::start(bin_dir, dir) => cluster?,
+        () = interrupted.cancelled() => anyhow::bail!("interrupted"),
+    };
+    let seconds = start.elapsed().as_secs_f64();
+    eprintln!("cluster: started in {seconds:.1} s");
+    Ok(cluster)
+}
+
+/// Once interrupted, stops the cluster and ends this process.
+async fn end_when(interrupted: CancellationToken, cluster: Arc<Cluster>, dir: PathBuf) {
+    interrupted.cancelled().await;
+    eprintln!("cluster: interrupted, stopping");
+    cluster.stop().await;
+    // What is left lies in the machine's temporary directory.
+    let _ = std::fs::remove_dir_all(dir);
+    std::process::exit(INTERRUPTED);
+}
+
+/// Interrupts at ctrl-c, at SIGTERM, and when the process that started us is gone.
+async fn listen(interrupted: CancellationToken) {
+    let parent = interrupted.clone();
+    sandbox::watch_parent(move || parent.cancel());
+    // The first process of a namespace ignores the signals that it has no handler for.
+    let (Ok(mut int), Ok(mut term)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        eprintln!("cluster: cannot listen for signals");
+        return;
+    };
+    tokio::select! {
+        _ = int.recv() => {}
+        _ = term.recv() => {}
+    }
+    interrupted.cancel();
+}
+
+/// No cluster is needed where no test is chosen: `cargo test name` runs every binary with the name of one test.
+fn is_empty(args: &Arguments, tables: &[Table]) -> bool {
+    let names = tables
+        .iter()
+        .flat_map(|table| table.tests.iter().map(move |(name, _)| (table.file, name)));
+    names
+        .map(|(file, name)| Trial::test(format!("{file}::{name}"), || Ok(())))
+        .all(|trial| args.is_filtered_out(&trial))
+}
+
+fn trials(tables: Vec<Table>, on: Option<&(Handle, Arc<Cluster>)>) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for table in tables {
+        for (name, test) in table.tests {
+            let on = on.cloned();
+            trials.push(Trial::test(
+                format!("{}::{name}", table.file),
+                move || match on {
+                    Some((runtime, cluster)) => runtime.block_on(run_one(test, &cluster)),
+                    None => Ok(()),
+                },
+            ));
+        }
+    }
+    trials
+}
+
+async fn run_one(test: Test, cluster: &Cluster) -> Result<(), Failed> {
+    let start = now();
+    let run = AssertUnwindSafe(tokio::time::timeout(TEST_TIME_MAX, test(cluster)));
+    let result = match run.catch_unwind().await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(anyhow::anyhow!("not done after {TEST_TIME_MAX:?}")),
+        Err(panic) => Err(anyhow::anyhow!("{}", message(&*panic))),
+    };
+    let logs = match &result {
+        Ok(()) => String::new(),
+        Err(_) => logs_since(start, &cluster.logs_dir()),
+    };
+    let tidied = cluster.tidy().await.context("after the test");
+    result
+        .and(tidied)
+        .map_err(|error| Failed::from(format!("{error:#}{logs}")))
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("the test panicked")
+}
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(clock::now().ms()).unwrap_or_default())
+}
+
+/// The ends of the logs written since a moment.
+fn logs_since(start: SystemTime, dir: &Path) -> String {
+    let mut written: Vec<_> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .filter(|entry| {
+            let changed = entry.metadata().and_then(|metadata| metadata.modified());
+            changed.is_ok_and(|changed| start <= changed)
+        })
+        .map(|entry| entry.path())
+        .collect();
+    written.sort();
+    written
+        .iter()
+        .map(|log| {
+            format!(
+                "\n--- {}\n{}",
+                log.display(),
+                process::tail(log, TAIL_LINES)
+            )
+        })
+        .collect()
+}

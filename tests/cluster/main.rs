@@ -1,0 +1,24 @@
+//! The tests against a real control plane: etcd, kube-apiserver, kube-controller-manager and kubectl, with pods that are
+//! real processes. All of it lives in namespaces of its own and ends with this process. The tests run one after another
+//! and share one cluster, so this binary has a main of its own that takes the arguments of `cargo test`.
+
+mod authentication;
+mod certificate;
+mod control_plane;
+mod discovery;
+mod harness;
+mod pods;
+mod status;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    harness::main(vec![
+        authentication::tests(),
+        certificate::tests(),
+        control_plane::tests(),
+        discovery::tests(),
+        pods::tests(),
+        status::tests(),
+    ])
+}
