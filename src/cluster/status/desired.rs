@@ -380,6 +380,7 @@ mod tests {
     fn a_quiet_service_shows_zero() {
         let mut view = mk_view();
         view.state = State::NoTraffic;
+        view.windows[0].judged = 0.0;
         (view.windows[0].requests, view.windows[0].counts) = (0.0, vec![0.0; 3]);
         let status = of(view);
         assert_eq!(status.latency.as_deref(), Some("0ms"));
