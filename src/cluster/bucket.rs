@@ -48,7 +48,7 @@ mod tests {
         assert_eq!(bucket.take(10, start), 4);
         assert_eq!(bucket.take(10, start), 0);
         assert_eq!(bucket.take(10, start + Duration::from_millis(500)), 1);
-        assert_eq!(bucket.take(10, start + Duration::from_hours(1)), 4);
+        assert_eq!(bucket.take(10, start + Duration::from_secs(3_600)), 4);
     }
 
     proptest! {

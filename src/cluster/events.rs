@@ -173,7 +173,9 @@ impl Notice {
             (false, _) => condition.reason.clone(),
         };
         let mut note = condition.message.clone();
-        note.truncate(note.floor_char_boundary(NOTE_BYTES_MAX));
+        let most = NOTE_BYTES_MAX.min(note.len());
+        let end = (0..=most).rev().find(|end| note.is_char_boundary(*end));
+        note.truncate(end.unwrap_or_default());
         Self {
             is_warning: !is_true,
             reason,

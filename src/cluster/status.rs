@@ -343,7 +343,7 @@ impl Pause {
             self.said = Some(kind);
             match kind {
                 "forbidden" => {
-                    warn!(%error, allow = advice, "The status of objects cannot be written")
+                    warn!(%error, allow = advice, "The status of objects cannot be written");
                 }
                 _ => warn!(%error, "The status of objects cannot be written; {advice}"),
             }

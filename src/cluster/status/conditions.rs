@@ -609,7 +609,7 @@ mod tests {
         let message = &full(&status, "PodsFound").message;
         assert!(message.starts_with("1 of 2 selected pods cannot be read: pod users-1 "));
         set(&mut finding, |pods| {
-            pods.problem = Some("may not list pods".to_owned())
+            pods.problem = Some("may not list pods".to_owned());
         });
         assert_eq!(
             condition(&of(&finding, None), READY),

@@ -82,7 +82,7 @@ pub(super) fn desired(
     let values = values(facts, previous);
     let shown = |metric: Metric| {
         let mut of_metric = values.iter().filter(|value| value.metric == metric.name());
-        of_metric.find_map(|value| number(value))
+        of_metric.find_map(number)
     };
     let before = previous.map_or(&[][..], |status| &status.conditions);
     RequestMetricsStatus {
@@ -213,20 +213,18 @@ fn reads_requests(facts: Facts<'_>, previous: Option<&RequestMetricsStatus>) -> 
 fn latency(facts: Facts<'_>) -> ServedValue {
     let objective = facts.view().and_then(|service| service.objective);
     let quantile = objective.map_or(QUANTILE_SHOWN, |objective| objective.quantile);
-    value(facts, Metric::RequestLatencyMs, Some(quantile.to_string()))
+    value(facts, Metric::RequestLatencyMs, Some(&quantile.to_string()))
 }
 
 /// One value, read as an HPA reads it.
-fn value(facts: Facts<'_>, metric: Metric, quantile: Option<String>) -> ServedValue {
-    let label = quantile
-        .as_deref()
-        .map(|quantile| ("quantile", Arc::from(quantile)));
+fn value(facts: Facts<'_>, metric: Metric, quantile: Option<&str>) -> ServedValue {
+    let label = quantile.map(|quantile| ("quantile", Arc::from(quantile)));
     let is = |key: &str, value: &str| Requirement {
         key: key.to_owned(),
         operator: Operator::In(vec![value.to_owned()]),
     };
     let of_service = is("service", &facts.id.name);
-    let of_quantile = quantile.as_deref().map(|quantile| is("quantile", quantile));
+    let of_quantile = quantile.map(|quantile| is("quantile", quantile));
     let selector = Selector::new([of_service].into_iter().chain(of_quantile).collect());
     let Some(service) = facts.view() else {
         return absent(metric, label, "it was not read yet");
