@@ -9,6 +9,7 @@ mod control_plane;
 mod discovery;
 mod harness;
 mod pods;
+mod status;
 
 use std::process::ExitCode;
 
@@ -20,5 +21,6 @@ fn main() -> ExitCode {
         control_plane::tests(),
         discovery::tests(),
         pods::tests(),
+        status::tests(),
     ])
 }
