@@ -8,6 +8,7 @@
 //! | [`crd`] | the `RequestMetrics` custom resource: schema, rules, status |
 //! | [`discover`] | watches of objects and pods to the services wanted |
 //! | [`secrets`] | Secrets that objects refer to, read again so that a rotated one needs no restart |
+//! | [`status`] | what `kubectl get requestmetrics` shows, and events on changes |
 //! | [`lease`] | which replica writes status |
 //! | [`certificate`] | the authority and certificate that replicas share in a Secret |
 //! | [`api_service`] | whom the APIService leads to, and its `caBundle` |
@@ -19,7 +20,10 @@ pub mod crd;
 pub mod discover;
 pub mod lease;
 pub mod secrets;
+pub mod status;
 
+mod bucket;
+mod events;
 mod jitter;
 mod pod;
 mod request;

@@ -55,6 +55,7 @@ pub struct Metrics {
     watch_restarts: Family<Resource, Counter>,
     watch_synced: Family<Resource, Gauge>,
     held: Family<Resource, Gauge>,
+    status_writes: Family<StatusWrite, Counter>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -128,6 +129,11 @@ struct Delegated {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct StatusWrite {
+    result: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Build {
     version: &'static str,
 }
@@ -185,6 +191,7 @@ impl Metrics {
             watch_restarts: Family::default(),
             watch_synced: Family::default(),
             held: Family::default(),
+            status_writes: Family::default(),
         };
         metrics.register(snapshots);
         metrics
@@ -297,6 +304,11 @@ impl Metrics {
             "taffrail_objects_held",
             "Objects of the cluster that are held, by resource",
             self.held.clone(),
+        );
+        r.register(
+            "taffrail_status_writes",
+            "Attempts to write the status of a RequestMetrics object",
+            self.status_writes.clone(),
         );
         r.register_collector(Box::new(collect::Services::new(snapshots)));
         r.register_collector(Box::new(process::Process));
@@ -459,6 +471,13 @@ impl Metrics {
                 .get_or_create(&Resource { resource })
                 .set(i64::try_from(held).unwrap_or(i64::MAX));
         }
+    }
+
+    /// The status of an object was written, or why not.
+    pub fn status_written(&self, result: &'static str) {
+        self.status_writes
+            .get_or_create(&StatusWrite { result })
+            .inc();
     }
 
     /// A service is gone, and its series with it.

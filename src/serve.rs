@@ -134,6 +134,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => {
             let wires = Wires {
                 desired,
+                snapshots: snapshots.clone(),
                 metrics: Arc::clone(&metrics),
                 stop: stop.clone(),
             };

@@ -15,7 +15,9 @@ use crate::cluster::certificate::{Place, SelfManaged};
 use crate::cluster::connect::{Cluster, connect};
 use crate::cluster::discover::{self, Findings};
 use crate::cluster::lease::Candidate;
+use crate::cluster::status;
 use crate::config::Service;
+use crate::engine::snapshot::Snapshot;
 use crate::metrics::Metrics;
 use crate::source::reach::{Bounds, Pattern, Reach};
 use crate::source::secret::SecretStore;
@@ -107,6 +109,8 @@ pub(super) struct Offer {
 pub(super) struct Wires {
     /// Where the services wanted go.
     pub(super) desired: watch::Sender<Arc<Vec<Service>>>,
+    /// The newest values, for status.
+    pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
     /// What happened is counted here.
     pub(super) metrics: Arc<Metrics>,
     /// Ends the tasks.
@@ -125,6 +129,7 @@ pub(super) async fn begin(
 ) -> anyhow::Result<Ground> {
     let Wires {
         desired,
+        snapshots,
         metrics,
         stop,
     } = wires;
@@ -177,21 +182,30 @@ pub(super) async fn begin(
     };
 
     let secrets = SecretStore::default();
-    let (findings, _found) = watch::channel(Arc::new(Findings::default()));
+    let (findings, found) = watch::channel(Arc::new(Findings::default()));
     let wiring = discover::Wiring {
         client: client.clone(),
         secrets: secrets.clone(),
         services: desired,
         findings,
-        metrics,
+        metrics: Arc::clone(&metrics),
         names_pods: offer.served.contains(&GroupVersion::CustomV1Beta2),
     };
     let discovering = discover::run(wiring, stop.clone());
     others.spawn(named("discovery", discovering));
 
     let replica = args.replica.unwrap_or_else(nameless_replica);
-    let (candidate, _leadership) = Candidate::new(client, &namespace, args.lease, replica);
-    others.spawn(named("the election", candidate.run(stop)));
+    let (candidate, leadership) =
+        Candidate::new(client.clone(), &namespace, args.lease, replica.clone());
+    others.spawn(named("the election", candidate.run(stop.clone())));
+    let telling = status::Wiring {
+        findings: found,
+        snapshots,
+        leadership,
+        metrics,
+        instance: replica,
+    };
+    others.spawn(named("writing status", status::run(client, telling, stop)));
 
     Ok(Ground {
         front: Front::Cluster { guard, certificate },

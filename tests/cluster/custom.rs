@@ -24,6 +24,8 @@ const SCALED: Duration = Duration::from_secs(100);
 
 pub(crate) fn tests() -> Table {
     table!("custom";
+        ;
+        alone:
         an_hpa_scales_on_a_metric_of_pods_once_custom_metrics_are_switched_on,
     )
 }

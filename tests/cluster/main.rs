@@ -10,6 +10,7 @@ mod custom;
 mod discovery;
 mod harness;
 mod pods;
+mod status;
 
 use std::process::ExitCode;
 
@@ -22,5 +23,6 @@ fn main() -> ExitCode {
         custom::tests(),
         discovery::tests(),
         pods::tests(),
+        status::tests(),
     ])
 }
