@@ -52,7 +52,7 @@ pub(super) struct Seen {
     pub(super) standing: Standing,
     /// The authorities trusted, PEM.
     pub(super) bundle: Vec<u8>,
-    resource_version: Option<String>,
+    pub(super) resource_version: Option<String>,
 }
 
 /// Follows the APIService, and says when it leads elsewhere.

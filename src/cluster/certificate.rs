@@ -338,18 +338,7 @@ impl SelfManaged {
     /// not be read may be ours.
     fn trusted_for(&mut self, shared: &Shared, seen: &[Option<Seen>]) -> Option<Duration> {
         let newest = &shared.authorities.first()?.der;
-        let trusts = |bundle: &[u8]| {
-            let mut trusted = CertificateDer::pem_slice_iter(bundle).flatten();
-            trusted.any(|trusted| trusted == *newest)
-        };
-        let is_elsewhere = |seen: &&Option<Seen>| {
-            let is_ours = |seen: &Seen| seen.standing == Standing::Ours;
-            seen.as_ref().is_some_and(|seen| !is_ours(seen))
-        };
-        let mut ours = seen.iter().filter(|seen| !is_elsewhere(seen)).peekable();
-        let is_trusted = ours.peek().is_some()
-            && ours.all(|seen| seen.as_ref().is_some_and(|seen| trusts(&seen.bundle)));
-        if !is_trusted {
+        if !is_trusted(newest, seen) {
             self.trusted = None;
             return None;
         }
@@ -426,6 +415,18 @@ impl std::fmt::Debug for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pair").finish_non_exhaustive()
     }
+}
+
+/// Whether every APIService of ours trusts an authority, and there is one. One that could not be read may be ours.
+fn is_trusted(authority: &CertificateDer<'_>, seen: &[Option<Seen>]) -> bool {
+    let trusts = |seen: &Seen| {
+        let mut trusted = CertificateDer::pem_slice_iter(&seen.bundle).flatten();
+        trusted.any(|trusted| trusted == *authority)
+    };
+    let is_ours = |seen: &&Seen| seen.standing == Standing::Ours;
+    seen.iter().all(Option::is_some)
+        && seen.iter().flatten().any(|seen| is_ours(&seen))
+        && seen.iter().flatten().filter(is_ours).all(trusts)
 }
 
 /// Does everything that is due, and says what it was. An authority that cannot issue what is needed (one that somebody

@@ -123,7 +123,7 @@ async fn scales(cluster: &Cluster, namespace: &str) -> anyhow::Result<()> {
     let deployments = Api::<Deployment>::namespaced(cluster.admin(), namespace);
     until("three replicas", SCALED, async || {
         let deployment = deployments.get("web").await?;
-        let replicas = deployment.spec.and_then(|spec| spec.replicas);
+        let replicas = deployment.spec.replicas;
         let described = kubectl
             .run(["-n", namespace, "describe", "hpa", "web"])
             .await?;
