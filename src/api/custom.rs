@@ -18,6 +18,7 @@ use crate::model::selector::{Operator, Requirement, Selector};
 
 use super::query::Query;
 use super::read::{About, Answer, from_snapshot, parse_selector};
+use super::reply::List;
 use super::status::Status;
 use super::{AppState, GroupVersion, reply};
 
@@ -37,15 +38,6 @@ enum Wanted {
     Pods(String),
     RequestMetrics(String),
     Namespace,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct List<'a> {
-    kind: &'static str,
-    api_version: &'static str,
-    metadata: reply::Empty,
-    items: Vec<Value<'a>>,
 }
 
 #[derive(Serialize)]
@@ -226,7 +218,7 @@ fn list<'a>(
     metric: &str,
     series: &Selector,
     items: &'a [PodItem],
-) -> Result<List<'a>, Status> {
+) -> Result<List<Value<'a>>, Status> {
     let name = Metric::from_name(metric).map_or("", Metric::name);
     let selector = label_selector(series);
     let value = |PodItem { name: of, item }: &'a PodItem| {
@@ -242,12 +234,7 @@ fn list<'a>(
     let Some(items) = items else {
         return Err(Status::no_quantity(metric, namespace));
     };
-    Ok(List {
-        kind: one.list_kind(),
-        api_version: one.name(),
-        metadata: reply::Empty {},
-        items,
-    })
+    Ok(List::new(one, items))
 }
 
 impl Wanted {

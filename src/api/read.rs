@@ -24,6 +24,7 @@ use crate::model::time::Timestamp;
 
 use super::delegate::{self, Delegate, Passed};
 use super::query::Query;
+use super::reply::List;
 use super::status::Status;
 use super::{AppState, GroupVersion, Limits, accept, reply};
 
@@ -38,15 +39,6 @@ pub(super) struct About {
 pub(super) struct Answer {
     pub(super) body: Vec<u8>,
     pub(super) oldest: Option<Timestamp>,
-}
-
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct List<'a> {
-    kind: &'static str,
-    api_version: &'static str,
-    metadata: reply::Empty,
-    items: Vec<Value<'a>>,
 }
 
 #[derive(serde::Serialize)]
@@ -192,7 +184,7 @@ pub(super) fn is_fresh(snapshot: &Snapshot, now: Timestamp, limits: &Limits) -> 
 
 /// The answer's content. One value that has no Quantity makes the whole answer absent: the HPA adds items up, and
 /// would take the rest for the sum.
-fn list<'a>(metric: &str, namespace: &str, items: &'a [Item]) -> Result<List<'a>, Status> {
+fn list<'a>(metric: &str, namespace: &str, items: &'a [Item]) -> Result<List<Value<'a>>, Status> {
     let metric_name = Metric::from_name(metric).map_or("", Metric::name);
     let values: Option<Vec<Value<'a>>> = items
         .iter()
@@ -201,12 +193,7 @@ fn list<'a>(metric: &str, namespace: &str, items: &'a [Item]) -> Result<List<'a>
     let Some(values) = values else {
         return Err(Status::no_quantity(metric, namespace));
     };
-    Ok(List {
-        kind: GroupVersion::External.list_kind(),
-        api_version: GroupVersion::External.name(),
-        metadata: reply::Empty {},
-        items: values,
-    })
+    Ok(List::new(GroupVersion::External, values))
 }
 
 // === impl Value ===

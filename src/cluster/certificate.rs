@@ -154,7 +154,7 @@ impl SelfManaged {
     /// For the adapter at `place`, to which the APIServices of `served` lead. Needs `get` and `update` on the Secret,
     /// `get` and `patch` on the APIServices.
     pub fn new(
-        client: Client,
+        client: &Client,
         place: Place,
         served: &[GroupVersion],
         metrics: Arc<Metrics>,

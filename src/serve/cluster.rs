@@ -173,8 +173,7 @@ pub(super) async fn begin(
             cluster_domain: args.cluster_domain,
             secret: args.certificate_secret,
         };
-        let mut managed =
-            SelfManaged::new(client.clone(), place, offer.served, Arc::clone(&metrics));
+        let mut managed = SelfManaged::new(&client, place, offer.served, Arc::clone(&metrics));
         let certificate = Arc::new(managed.start().await);
         let keep = managed.run(Arc::clone(&certificate), stop.clone());
         others.spawn(named("keeping the certificate", keep));

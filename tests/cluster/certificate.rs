@@ -244,7 +244,7 @@ async fn replica(
     .await?;
     Ok((
         SelfManaged::new(
-            client,
+            &client,
             place,
             GroupVersion::served(false),
             Arc::clone(&metrics),
