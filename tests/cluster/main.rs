@@ -8,7 +8,9 @@ mod certificate;
 mod control_plane;
 mod discovery;
 mod harness;
+mod objects;
 mod pods;
+mod service;
 mod status;
 
 use std::process::ExitCode;
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
         certificate::tests(),
         control_plane::tests(),
         discovery::tests(),
+        objects::tests(),
         pods::tests(),
         status::tests(),
     ])
