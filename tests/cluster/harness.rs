@@ -31,6 +31,7 @@ mod wait;
 pub(crate) use cluster::Cluster;
 pub(crate) use control_plane::HpaSettings;
 pub(crate) use load::{Load, ready};
+pub(crate) use process::Process;
 pub(crate) use runner::{Table, main, table};
 pub(crate) use sandbox::NODE_ADDRESS;
 pub(crate) use wait::until;

@@ -12,6 +12,7 @@ mod objects;
 mod pods;
 mod service;
 mod status;
+mod tenancy;
 
 use std::process::ExitCode;
 
@@ -25,5 +26,6 @@ fn main() -> ExitCode {
         objects::tests(),
         pods::tests(),
         status::tests(),
+        tenancy::tests(),
     ])
 }
