@@ -99,6 +99,8 @@ struct Discovery {
     templates: Templates,
     /// Watches begun.
     begun: u64,
+    /// Whether anything was published yet.
+    is_published: bool,
 }
 
 /// The pods of one namespace and their watch, which ends with it.
@@ -207,6 +209,7 @@ impl Discovery {
             unwatched: BTreeSet::new(),
             templates: Templates::default(),
             begun: 0,
+            is_published: false,
         }
     }
 
@@ -390,15 +393,17 @@ impl Discovery {
         join(&self.objects, &namespaces, |key| secrets.get(key).err())
     }
 
+    /// Publishes what is new. The first time also when nothing is wanted: that, too, is news to whoever waits to begin.
     fn publish(
-        &self,
+        &mut self,
         secrets: &SecretStore,
         services: &channel::Sender<Arc<Vec<Service>>>,
         findings: &channel::Sender<Arc<Findings>>,
     ) {
         let joined = self.join(secrets);
         note_problems(&findings.borrow(), &joined.findings);
-        services.send_if_modified(|before| replace(before, joined.services));
+        let is_first = !std::mem::replace(&mut self.is_published, true);
+        services.send_if_modified(|before| replace(before, joined.services) || is_first);
         findings.send_if_modified(|before| replace(before, joined.findings));
         self.count();
     }
