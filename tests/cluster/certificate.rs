@@ -32,10 +32,11 @@ const ROLE_TIME_MAX: Duration = Duration::from_secs(15);
 
 pub(crate) fn tests() -> Table {
     table!("certificate";
+        another_replica_writes_status_after_one_that_stops_or_dies;
+        alone:
         replicas_that_race_for_an_empty_secret_show_one_certificate_that_the_apiservice_trusts,
         an_apiservice_that_leads_to_another_adapter_is_left_alone,
         a_secret_that_lost_a_key_is_mended_and_nothing_else_in_it_is_touched,
-        another_replica_writes_status_after_one_that_stops_or_dies,
     )
 }
 
