@@ -5,11 +5,13 @@
 mod adapter;
 mod authentication;
 mod certificate;
+mod coexistence;
 mod control_plane;
 mod discovery;
 mod harness;
 mod objects;
 mod pods;
+mod rollouts;
 mod service;
 mod status;
 mod tenancy;
@@ -21,10 +23,12 @@ fn main() -> ExitCode {
         adapter::tests(),
         authentication::tests(),
         certificate::tests(),
+        coexistence::tests(),
         control_plane::tests(),
         discovery::tests(),
         objects::tests(),
         pods::tests(),
+        rollouts::tests(),
         status::tests(),
         tenancy::tests(),
     ])

@@ -19,8 +19,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use taffrail::clock;
 use taffrail::model::time::Timestamp;
@@ -100,7 +98,7 @@ pub(crate) async fn start(
     pki: &Pki,
     kubectl: &Kubectl,
 ) -> anyhow::Result<JoinSet<()>> {
-    let acceptor = acceptor(pki)?;
+    let acceptor = pki.cluster.sign(&pki::server(&[ADDRESS])?)?.acceptor()?;
     let listener = TcpListener::bind((ADDRESS, 443))
         .await
         .context("listening for metrics.k8s.io")?;
@@ -113,16 +111,6 @@ pub(crate) async fn start(
     tasks.spawn(sample(Arc::clone(&server)));
     tasks.spawn(serve(server, listener, acceptor));
     Ok(tasks)
-}
-
-fn acceptor(pki: &Pki) -> anyhow::Result<TlsAcceptor> {
-    let identity = pki.cluster.sign(&pki::server(&[ADDRESS])?)?;
-    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
-    let config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 async fn sample(server: Arc<Server>) {
