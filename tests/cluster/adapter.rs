@@ -89,11 +89,10 @@ pub(crate) async fn read_as(
     let items = list["items"].as_array().context("no items")?;
     let values = items.iter().map(|item| {
         let text = item["value"].as_str().context("a value is no text")?;
-        let quantity = text.parse::<f64>().or_else(|_| {
+        text.parse::<f64>().or_else(|_| {
             let milli = text.strip_suffix('m').context("another suffix")?;
             anyhow::Ok(milli.parse::<f64>()? / 1000.0)
-        });
-        quantity
+        })
     });
     Ok(Ok(values.sum::<anyhow::Result<f64>>()?))
 }
