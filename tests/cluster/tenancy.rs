@@ -194,7 +194,8 @@ async fn is_refused(
     words: &str,
 ) -> anyhow::Result<()> {
     let wanted = ["SourcesReachable", "False", "Forbidden"];
-    service::condition(cluster, namespace, name, wanted).await?;
+    let said = service::condition(cluster, namespace, name, wanted).await?;
+    ensure!(said.contains("--allow-redis"), "{name}: {said}");
     let selector = format!("service={name}");
     let read = adapter::read(cluster, namespace, "redis_backlog", &selector).await?;
     let said = read.err().with_context(|| format!("{name} is read"))?;
