@@ -219,13 +219,12 @@ async fn an_hpa_reads_another_adapters_metric_through_ours(
         passed_through(cluster, &namespace, other).await
     })
     .await;
-    let unbind = [
-        "delete",
-        "clusterrolebinding",
-        "taffrail-delegate",
-        "--ignore-not-found",
-    ];
-    kubectl.run(unbind).await?;
+    for left in [
+        ["clusterrolebinding/taffrail-delegate", "--ignore-not-found"],
+        ["configmap/delegate-ca", "--namespace=taffrail"],
+    ] {
+        kubectl.run(["delete"].iter().chain(&left)).await?;
+    }
     result
 }
 

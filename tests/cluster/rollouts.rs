@@ -249,7 +249,12 @@ async fn versions_good_and_bad_and_load_on_one_move_only_what_they_should(
         "rm/users",
         "--output=jsonpath={.status.targets.starting}",
     ];
-    assert_eq!(deployment(&starting).await?, "1");
+    until("the pod to be told of", SOON, async || {
+        let told = deployment(&starting).await?;
+        ensure!(told == "1", "{told} starting");
+        Ok(())
+    })
+    .await?;
     deployment(&["rollout", "undo", "deployment/users"]).await?;
     deployment(&rolled_out).await?;
     tokio::time::sleep(WINDOW).await;
