@@ -3,7 +3,7 @@
 //!
 //! Every replica reads the Secret each minute and serves what it finds; whichever sees first that something is due
 //! makes it, and the first to write wins, since a write is refused once the Secret has changed. What to do is decided
-//! in [`decide`] from the Secret and the time, and the time is the API server's: it is the one that judges
+//! in `decide` from the Secret and the time, and the time is the API server's: it is the one that judges
 //! certificates, so a replica whose clock is wrong neither replaces good ones nor makes bad ones. The Secret is never
 //! created here: the manifests create it empty, and rights on its one name are enough.
 

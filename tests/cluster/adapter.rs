@@ -11,6 +11,7 @@ use kube::Client;
 use kube::api::{Api, ListParams};
 use kube::core::Status;
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use crate::harness::{Cluster, Table, table, until};
 
@@ -24,6 +25,9 @@ const METRICS: &str = "/apis/external.metrics.k8s.io/v1beta1";
 /// every 30 s at the latest.
 const INSTALLED: Duration = Duration::from_secs(90);
 
+/// Held by the test that installs.
+static INSTALLING: Mutex<()> = Mutex::const_new(());
+
 pub(crate) fn tests() -> Table {
     table!("adapter";
         the_manifests_install_an_adapter_that_the_api_server_believes,
@@ -34,7 +38,12 @@ pub(crate) fn tests() -> Table {
 /// Installs the adapter, or finds it installed, and waits until the API server believes it.
 pub(crate) async fn installed(cluster: &Cluster) -> anyhow::Result<()> {
     let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/manifests");
-    cluster.kubectl().run(["apply", "-k", manifests]).await?;
+    // Two that create one object at a time are one too many for kubectl, also where the other is another test's.
+    let _turn = INSTALLING.lock().await;
+    until("the manifests to be taken", INSTALLED, async || {
+        cluster.kubectl().run(["apply", "-k", manifests]).await
+    })
+    .await?;
     let services = Api::<APIService>::all(cluster.admin());
     until("the adapter to be available", INSTALLED, async || {
         let service = services.get("v1beta1.external.metrics.k8s.io").await?;
