@@ -9,6 +9,7 @@ mod control_plane;
 mod discovery;
 mod harness;
 mod pods;
+mod scaling;
 mod status;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         control_plane::tests(),
         discovery::tests(),
         pods::tests(),
+        scaling::tests(),
         status::tests(),
     ])
 }
