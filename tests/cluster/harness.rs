@@ -10,6 +10,7 @@
 //! | `resource_metrics` | `metrics.k8s.io`, from the CPU and memory of those processes |
 //! | `sample` | the sample app as a Deployment and a Service |
 //! | `load` | users of a Service |
+//! | `redis` | a Redis server for any value of a metric |
 //! | `record` | everything that an object was |
 //! | `hpa` | what a HorizontalPodAutoscaler says of itself |
 //! | `pki` | the authorities, and a certificate for anybody |
@@ -26,6 +27,7 @@ mod load;
 pub(crate) mod pki;
 mod process;
 mod record;
+mod redis;
 mod resource_metrics;
 mod runner;
 pub(crate) mod sample;
@@ -36,6 +38,7 @@ pub(crate) use cluster::Cluster;
 pub(crate) use control_plane::HpaSettings;
 pub(crate) use load::{Load, ready};
 pub(crate) use record::Record;
+pub(crate) use redis::{ADDRESS as REDIS_ADDRESS, Redis};
 pub(crate) use runner::{Table, main, table};
 pub(crate) use sandbox::NODE_ADDRESS;
 pub(crate) use wait::until;

@@ -5,6 +5,7 @@
 mod adapter;
 mod authentication;
 mod certificate;
+mod conformance;
 mod control_plane;
 mod discovery;
 mod harness;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         adapter::tests(),
         authentication::tests(),
         certificate::tests(),
+        conformance::tests(),
         control_plane::tests(),
         discovery::tests(),
         pods::tests(),
