@@ -5,6 +5,8 @@
 //! A cluster keeps the highest recommendation for 5 minutes and looks every 15 s; here it is 5 s and 2 s. Where the
 //! checklist says "for longer than 5 minutes", these tests outlast the 5 s.
 
+mod slow;
+
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -14,7 +16,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use taffrail::clock;
 
+use self::slow::SlowAdapter;
 use crate::adapter;
 use crate::harness::{Cluster, REDIS_ADDRESS, Record, Redis, Table, hpa, sample, table, until};
 
@@ -27,6 +31,12 @@ const OUTLASTS_STABILIZATION: Duration = Duration::from_secs(10);
 /// Until the API server believes an adapter that is ready again.
 const BELIEVED_AGAIN: Duration = Duration::from_secs(30);
 
+/// How late the slow adapter of the last assertion answers.
+const LATE: Duration = Duration::from_secs(5);
+
+/// HPAs that read the slow adapter: four for each of the controller's five workers, so that some always wait.
+const NEIGHBOURS: usize = 20;
+
 /// A node that is not there: pods bound to it stay as the test says.
 const NOWHERE: &str = "nowhere";
 
@@ -38,6 +48,7 @@ pub(crate) fn tests() -> Table {
         assertion_72_a_zero_reaches_the_minimum_once_stabilization_is_over,
         assertion_73_a_name_in_upper_case_arrives_in_lower_case,
         assertion_74_a_killed_adapter_is_unavailable_and_soon_back_and_costs_no_replica,
+        assertion_75_an_adapter_that_answers_in_5_s_delays_hpas_that_do_not_read_it,
     )
 }
 
@@ -247,9 +258,9 @@ impl<'a> Bench<'a> {
 async fn allow_redis(cluster: &Cluster) -> anyhow::Result<()> {
     let target = ["deployment/taffrail", "--namespace", adapter::NAMESPACE];
     let allowed = format!("TAFFRAIL_ALLOW_REDIS={REDIS_ADDRESS}");
-    let set = ["set", "env", allowed.as_str()];
     let kubectl = cluster.kubectl();
-    kubectl.run(set.iter().chain(&target)).await?;
+    let set = ["set", "env"].iter().chain(&target);
+    kubectl.run(set.chain([&allowed.as_str()])).await?;
     let status = ["rollout", "status", "--timeout=90s"];
     kubectl.run(status.iter().chain(&target)).await?;
     Ok(())
@@ -479,4 +490,61 @@ async fn assertion_74_a_killed_adapter_is_unavailable_and_soon_back_and_costs_no
     bench.until_active("True", "ValidMetricFound").await?;
     assert_eq!(replicas.seen(), [3]);
     Ok(())
+}
+
+async fn assertion_75_an_adapter_that_answers_in_5_s_delays_hpas_that_do_not_read_it(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    let bench = Bench::of_jobs(cluster, "slow", "1", 1).await?;
+    let names: Vec<String> = (0..NEIGHBOURS)
+        .map(|nth| format!("neighbour-{nth}"))
+        .collect();
+    let deployments: Vec<Value> = names.iter().map(|name| deployment(name, 1)).collect();
+    bench.apply(&list(&deployments)).await?;
+    let autoscalers: Vec<Value> = names
+        .iter()
+        .map(|name| autoscaler(name, &[jobs_of("work")]))
+        .collect();
+    bench.apply(&list(&autoscalers)).await?;
+    until("neighbours that read", SOON, async || {
+        for name in &names {
+            let hpa = bench.hpa(name).await?;
+            hpa::external(&hpa).with_context(|| format!("{:?}", hpa.status))?;
+        }
+        Ok(())
+    })
+    .await?;
+
+    let with_ours = first_decision(&bench, "cpu-fast").await?;
+    let slow = SlowAdapter::start(cluster, &bench.namespace, LATE).await?;
+    until("every worker to wait", SOON, async || {
+        ensure!(NEIGHBOURS / 4 <= slow.reads(), "{} reads", slow.reads());
+        Ok(())
+    })
+    .await?;
+    let with_slow = first_decision(&bench, "cpu-slow").await?;
+    adapter::installed(cluster).await?;
+    assert!(
+        with_ours + LATE / 2 < with_slow,
+        "{with_ours:?}, {with_slow:?}"
+    );
+    Ok(())
+}
+
+/// How long a new HPA that reads CPU only waits for its turn: it raises the replicas to its minimum.
+async fn first_decision(bench: &Bench<'_>, name: &str) -> anyhow::Result<Duration> {
+    bench.apply(&deployment(name, 1)).await?;
+    bench.pods(name, 1, 1).await?;
+    let target = json!({"type": "Utilization", "averageUtilization": 70});
+    let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
+    let mut autoscaler = autoscaler(name, &[cpu]);
+    autoscaler["spec"]["minReplicas"] = 2.into();
+    let start = clock::instant();
+    bench.apply(&autoscaler).await?;
+    until("the minimum", SOON, async || {
+        let replicas = hpa::replicas(&bench.deployments().get(name).await?);
+        ensure!(replicas == 2, "{replicas}");
+        Ok(start.elapsed())
+    })
+    .await
 }

@@ -9,6 +9,7 @@
 //! | `kubelet` | the node: pods as processes on addresses of their own |
 //! | `resource_metrics` | `metrics.k8s.io`, from the CPU and memory of those processes |
 //! | `sample` | the sample app as a Deployment and a Service |
+//! | `https` | servers behind the aggregation layer |
 //! | `load` | users of a Service |
 //! | `redis` | a Redis server for any value of a metric |
 //! | `record` | everything that an object was |
@@ -21,6 +22,7 @@
 mod cluster;
 mod control_plane;
 pub(crate) mod hpa;
+pub(crate) mod https;
 mod kubectl;
 mod kubelet;
 mod load;

@@ -12,6 +12,7 @@ mod harness;
 mod pods;
 mod scaling;
 mod status;
+mod uninstall;
 
 use std::process::ExitCode;
 
@@ -26,5 +27,7 @@ fn main() -> ExitCode {
         pods::tests(),
         scaling::tests(),
         status::tests(),
+        // It takes away what the others share.
+        uninstall::tests(),
     ])
 }
