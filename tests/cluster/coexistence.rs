@@ -2,29 +2,22 @@
 //! can run here, so a small server of this test plays one. What it asks of whoever calls is real: the API server reviews
 //! the token and the right, as it does for any adapter that stands behind the aggregation layer.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use k8s_openapi::api::authentication::v1::TokenReview;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::Client;
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 use taffrail::clock;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use crate::adapter;
-use crate::harness::{Cluster, Table, pki, table, until};
+use crate::harness::{Cluster, Table, https, table, until};
 use crate::service::{self, SOON};
 
 /// Where the other adapter is: an address of its own, as a pod's would be.
@@ -44,70 +37,34 @@ pub(crate) fn tests() -> Table {
 }
 
 /// The other adapter, until it is dropped.
-struct Other {
-    ca_pem: String,
-    _tasks: JoinSet<()>,
-}
-
-impl Other {
-    async fn start(cluster: &Cluster) -> anyhow::Result<Self> {
-        let authority = pki::Authority::new("other-adapter")?;
-        let identity = authority.sign(&pki::server(&[ADDRESS])?)?;
-        let acceptor = identity.acceptor()?;
-        let listener = TcpListener::bind((ADDRESS, 443)).await?;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, acceptor, cluster.admin()));
-        Ok(Self {
-            ca_pem: authority.pem().to_owned(),
-            _tasks: tasks,
-        })
-    }
-}
-
-async fn serve(listener: TcpListener, acceptor: TlsAcceptor, api_server: Client) {
-    // Dropped with this, so that nothing answers any more.
-    let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        let (acceptor, api_server) = (acceptor.clone(), api_server.clone());
-        connections.spawn(async move {
-            let Ok(stream) = acceptor.accept(stream).await else {
-                return;
-            };
-            let service = service_fn(|request: Request<Incoming>| {
-                let api_server = api_server.clone();
-                async move { Ok::<_, Infallible>(answer(&api_server, &request).await) }
-            });
-            // Whoever goes away in the middle of a request is no concern of this server.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
-    }
+async fn other(cluster: &Cluster) -> anyhow::Result<JoinSet<()>> {
+    let api_server = cluster.admin();
+    let answer = move |request: Request<Incoming>| {
+        let api_server = api_server.clone();
+        async move { answer(&api_server, &request).await }
+    };
+    https::serve(cluster.pki(), ADDRESS, &[ADDRESS], answer).await
 }
 
 /// Its one value, to whom the cluster's rules allow it.
-async fn answer(api_server: &Client, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(api_server: &Client, request: &Request<Incoming>) -> (StatusCode, Value) {
     let path = request.uri().path();
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    let (code, body) = match parts[..] {
-        [
-            "apis",
-            "external.metrics.k8s.io",
-            "v1beta1",
-            "namespaces",
-            namespace,
-            METRIC,
-        ] => match allowed(api_server, request.headers(), namespace).await {
-            Ok(()) => (StatusCode::OK, value()),
-            Err(error) => (StatusCode::FORBIDDEN, status(403, &format!("{error:#}"))),
-        },
-        _ => (StatusCode::NOT_FOUND, status(404, "no such metric")),
+    let [
+        "apis",
+        "external.metrics.k8s.io",
+        "v1beta1",
+        "namespaces",
+        namespace,
+        METRIC,
+    ] = parts[..]
+    else {
+        return (StatusCode::NOT_FOUND, status(404, "no such metric"));
     };
-    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
-    *response.status_mut() = code;
-    let json = http::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
-    response
+    match allowed(api_server, request.headers(), namespace).await {
+        Ok(()) => (StatusCode::OK, value()),
+        Err(error) => (StatusCode::FORBIDDEN, status(403, &format!("{error:#}"))),
+    }
 }
 
 fn value() -> Value {
@@ -202,10 +159,10 @@ fn hpa() -> Value {
 async fn an_hpa_reads_another_adapters_metric_through_ours(
     cluster: &Cluster,
 ) -> anyhow::Result<()> {
-    let other = Other::start(cluster).await?;
+    let other = other(cluster).await?;
     let map = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "delegate-ca"},
-        "data": {"ca.crt": other.ca_pem},
+        "data": {"ca.crt": cluster.pki().cluster.pem()},
     });
     let kubectl = cluster.kubectl();
     adapter::installed(cluster).await?;
@@ -228,7 +185,11 @@ async fn an_hpa_reads_another_adapters_metric_through_ours(
     result
 }
 
-async fn passed_through(cluster: &Cluster, namespace: &str, other: Other) -> anyhow::Result<()> {
+async fn passed_through(
+    cluster: &Cluster,
+    namespace: &str,
+    other: JoinSet<()>,
+) -> anyhow::Result<()> {
     until("the other adapter's value", SOON, async || {
         let read = adapter::read(cluster, namespace, METRIC, "").await?;
         ensure!(read == Ok(f64::from(VALUE)), "{read:?}");

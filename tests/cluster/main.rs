@@ -6,15 +6,18 @@ mod adapter;
 mod authentication;
 mod certificate;
 mod coexistence;
+mod conformance;
 mod control_plane;
 mod discovery;
 mod harness;
 mod objects;
 mod pods;
 mod rollouts;
+mod scaling;
 mod service;
 mod status;
 mod tenancy;
+mod uninstall;
 
 use std::process::ExitCode;
 
@@ -24,12 +27,16 @@ fn main() -> ExitCode {
         authentication::tests(),
         certificate::tests(),
         coexistence::tests(),
+        conformance::tests(),
         control_plane::tests(),
         discovery::tests(),
         objects::tests(),
         pods::tests(),
         rollouts::tests(),
+        scaling::tests(),
         status::tests(),
         tenancy::tests(),
+        // It takes away what the others share.
+        uninstall::tests(),
     ])
 }

@@ -12,14 +12,10 @@ use kube::api::Api;
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use taffrail::clock;
-use tokio::process::Command;
 
 use crate::adapter;
-use crate::harness::{Cluster, NODE_ADDRESS, Process, Table, sample, table, until};
+use crate::harness::{Cluster, NODE_ADDRESS, REDIS_ADDRESS, Redis, Table, sample, table, until};
 use crate::service::{self, SOON};
-
-/// Where this test's Redis server is: an address of its own, as a pod's would be.
-const REDIS: &str = "10.200.0.9";
 
 /// A Secret is read again every 30 s, a fifth more or less, and its news is a scrape and a status later.
 const ROTATED: Duration = Duration::from_secs(75);
@@ -90,25 +86,6 @@ async fn an_object_reads_pods_of_its_own_namespace_and_network_only(
     Ok(())
 }
 
-/// A real Redis server on [`REDIS`], with a list of three.
-async fn redis(cluster: &Cluster) -> anyhow::Result<Process> {
-    let mut command = Command::new("redis-server");
-    command.args(["--bind", REDIS, "--port", "6379", "--save", ""]);
-    command.args(["--protected-mode", "no"]);
-    let log = cluster.logs_dir().join("redis-server.log");
-    let process = Process::start("redis-server", command, &log)?;
-    until("the Redis server", SOON, async || {
-        let url = format!("redis://{REDIS}:6379/");
-        let client = redis::Client::open(url)?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
-        let push = redis::cmd("RPUSH").arg("jobs").arg(&[1, 2, 3]).to_owned();
-        push.exec_async(&mut connection).await?;
-        Ok(())
-    })
-    .await?;
-    Ok(process)
-}
-
 fn backlog(name: &str, address: &str) -> Value {
     json!({
         "apiVersion": "taffrail.dev/v1alpha1",
@@ -124,10 +101,10 @@ fn backlog(name: &str, address: &str) -> Value {
 
 /// Objects by name, the address each names, and what is said of it where it may not be read.
 const ADDRESSES: [(&str, &str, Option<&str>); 7] = [
-    ("listed", "10.200.0.9", None),
+    ("listed", REDIS_ADDRESS, None),
     (
         "other-port",
-        "10.200.0.9:6380",
+        "10.200.0.3:6380",
         Some("ask the cluster's operator to list it with --allow-redis"),
     ),
     (
@@ -161,8 +138,9 @@ const ADDRESSES: [(&str, &str, Option<&str>); 7] = [
 async fn only_the_redis_servers_that_the_operator_lists_are_read(
     cluster: &Cluster,
 ) -> anyhow::Result<()> {
-    let redis = redis(cluster).await?;
-    let listed = format!("{REDIS}:6379,169.254.0.0/16,127.0.0.0/8,{NODE_ADDRESS}:6443");
+    let redis = Redis::start(&cluster.logs_dir()).await?;
+    redis.set("jobs", "3")?;
+    let listed = format!("{REDIS_ADDRESS}:6379,169.254.0.0/16,127.0.0.0/8,{NODE_ADDRESS}:6443");
     let patch = json!({"spec": {"template": {"spec": {"containers": [{
         "name": "taffrail",
         "env": [{"name": "TAFFRAIL_ALLOW_REDIS", "value": listed}],

@@ -1,16 +1,11 @@
 //! The cluster's authorities, and certificates for anybody, good or bad: a test may ask for a name, a time or an authority
 //! that must not be believed. Keys and certificates are PEM; nothing here touches a file.
 
-use std::sync::Arc;
-
 use anyhow::Context;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::TlsAcceptor;
 
 /// The name that the API server's proxy presents itself with.
 pub(crate) const FRONT_PROXY: &str = "front-proxy-client";
@@ -87,18 +82,6 @@ pub(crate) struct Identity {
     pub(crate) certificate: String,
     /// PKCS #8.
     pub(crate) key: String,
-}
-
-impl Identity {
-    /// What a server presents it with; its clients need show nothing.
-    pub(crate) fn acceptor(&self) -> anyhow::Result<TlsAcceptor> {
-        let certificate = CertificateDer::from_pem_slice(self.certificate.as_bytes())?;
-        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())?;
-        let config = rustls::ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)?;
-        Ok(TlsAcceptor::from(Arc::new(config)))
-    }
 }
 
 /// What a client of the API server presents: its user is the common name, its group the organization (one at most, since
