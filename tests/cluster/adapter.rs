@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use http::Request;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use kube::Client;
 use kube::api::{Api, ListParams};
+use kube::core::Status;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -75,13 +78,23 @@ pub(crate) async fn read(
     metric: &str,
     selector: &str,
 ) -> anyhow::Result<Result<f64, String>> {
+    let answer = read_as(&cluster.admin(), namespace, metric, selector).await?;
+    Ok(answer.map_err(|refused| refused.message))
+}
+
+/// As [`read`], as somebody else, with all that is said of a refusal.
+pub(crate) async fn read_as(
+    client: &Client,
+    namespace: &str,
+    metric: &str,
+    selector: &str,
+) -> anyhow::Result<Result<f64, Box<Status>>> {
     let encoded: String = form(selector);
     let path = format!("{METRICS}/namespaces/{namespace}/{metric}?labelSelector={encoded}");
-    let answer = cluster.kubectl().try_run(["get", "--raw", &path]).await?;
-    if !answer.success {
-        return Ok(Err(answer.stderr));
-    }
-    let list: Value = serde_json::from_str(&answer.stdout)?;
+    let list: Value = match client.request(Request::get(path).body(Vec::new())?).await {
+        Err(kube::Error::Api(refused)) => return Ok(Err(refused)),
+        answer => answer?,
+    };
     let items = list["items"].as_array().context("no items")?;
     let values = items.iter().map(|item| {
         let text = item["value"].as_str().context("a value is no text")?;
@@ -91,6 +104,52 @@ pub(crate) async fn read(
         })
     });
     Ok(Ok(values.sum::<anyhow::Result<f64>>()?))
+}
+
+/// Runs `test` with an adapter whose Deployment is changed by `patch`, as an operator would change it, and changes it
+/// back, whatever comes of the test.
+pub(crate) async fn changed(
+    cluster: &Cluster,
+    patch: &Value,
+    test: impl AsyncFnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    installed(cluster).await?;
+    let patch = patch.to_string();
+    let kubectl = cluster.kubectl();
+    let change = [
+        "patch",
+        "deployment/taffrail",
+        "--namespace=taffrail",
+        "--patch",
+        &patch,
+    ];
+    kubectl.run(change).await?;
+    let result = match rolled_out(cluster).await {
+        Ok(()) => test().await,
+        Err(error) => Err(error),
+    };
+    let undo = [
+        "rollout",
+        "undo",
+        "deployment/taffrail",
+        "--namespace=taffrail",
+    ];
+    kubectl.run(undo).await?;
+    // The test's own failure is the better story.
+    result.and(rolled_out(cluster).await)
+}
+
+/// Waits until only replicas of the Deployment's newest version run.
+pub(crate) async fn rolled_out(cluster: &Cluster) -> anyhow::Result<()> {
+    let status = [
+        "rollout",
+        "status",
+        "deployment/taffrail",
+        "--namespace=taffrail",
+        "--timeout=90s",
+    ];
+    cluster.kubectl().run(status).await?;
+    Ok(())
 }
 
 /// The text as a value in a query.
