@@ -9,7 +9,11 @@
 //! | `kubelet` | the node: pods as processes on addresses of their own |
 //! | `resource_metrics` | `metrics.k8s.io`, from the CPU and memory of those processes |
 //! | `sample` | the sample app as a Deployment and a Service |
+//! | `https` | servers behind the aggregation layer |
 //! | `load` | users of a Service |
+//! | `redis` | a Redis server for any value of a metric |
+//! | `record` | everything that an object was |
+//! | `hpa` | what a HorizontalPodAutoscaler says of itself |
 //! | `pki` | the authorities, and a certificate for anybody |
 //! | `kubectl` | kubectl, as anybody |
 //! | `process` | one process with its log |
@@ -17,11 +21,15 @@
 
 mod cluster;
 mod control_plane;
+pub(crate) mod hpa;
+pub(crate) mod https;
 mod kubectl;
 mod kubelet;
 mod load;
 pub(crate) mod pki;
 mod process;
+mod record;
+mod redis;
 mod resource_metrics;
 mod runner;
 pub(crate) mod sample;
@@ -31,6 +39,8 @@ mod wait;
 pub(crate) use cluster::Cluster;
 pub(crate) use control_plane::HpaSettings;
 pub(crate) use load::{Load, ready};
+pub(crate) use record::Record;
+pub(crate) use redis::{ADDRESS as REDIS_ADDRESS, Redis};
 pub(crate) use runner::{Table, main, table};
 pub(crate) use sandbox::NODE_ADDRESS;
 pub(crate) use wait::until;

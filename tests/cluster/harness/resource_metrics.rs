@@ -3,34 +3,25 @@
 //! server itself, so nothing is parsed here.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri};
-use http_body_util::Full;
+use http::{Request, StatusCode, Uri};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use taffrail::clock;
 use taffrail::model::time::Timestamp;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
+use super::https;
 use super::kubectl::Kubectl;
 use super::kubelet::{ContainerName, Node};
-use super::pki::{self, Pki};
+use super::pki::Pki;
 
 /// Where it listens: an address of its own, as a pod's would be.
 const ADDRESS: &str = "10.200.0.2";
@@ -100,29 +91,18 @@ pub(crate) async fn start(
     pki: &Pki,
     kubectl: &Kubectl,
 ) -> anyhow::Result<JoinSet<()>> {
-    let acceptor = acceptor(pki)?;
-    let listener = TcpListener::bind((ADDRESS, 443))
-        .await
-        .context("listening for metrics.k8s.io")?;
-    kubectl.apply("kube-system", OBJECTS).await?;
     let server = Arc::new(Server {
         node: Arc::clone(node),
         samples: Mutex::default(),
     });
-    let mut tasks = JoinSet::new();
-    tasks.spawn(sample(Arc::clone(&server)));
-    tasks.spawn(serve(server, listener, acceptor));
+    let asked = Arc::clone(&server);
+    let mut tasks = https::serve(pki, ADDRESS, &[ADDRESS], move |request| {
+        answer(Arc::clone(&asked), request)
+    })
+    .await?;
+    kubectl.apply("kube-system", OBJECTS).await?;
+    tasks.spawn(sample(server));
     Ok(tasks)
-}
-
-fn acceptor(pki: &Pki) -> anyhow::Result<TlsAcceptor> {
-    let identity = pki.cluster.sign(&pki::server(&[ADDRESS])?)?;
-    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
-    let config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 async fn sample(server: Arc<Server>) {
@@ -159,46 +139,15 @@ fn read(id: u32) -> Option<Sample> {
     })
 }
 
-async fn serve(server: Arc<Server>, listener: TcpListener, acceptor: TlsAcceptor) {
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        while connections.try_join_next().is_some() {}
-        let (server, acceptor) = (Arc::clone(&server), acceptor.clone());
-        connections.spawn(async move {
-            let Ok(stream) = acceptor.accept(stream).await else {
-                return;
-            };
-            let service = service_fn(|request| answer(Arc::clone(&server), request));
-            // A connection that breaks concerns its client only.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
-    }
-}
-
-async fn answer(
-    server: Arc<Server>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, body) = match server.answer(request.uri()).await {
+async fn answer(server: Arc<Server>, request: Request<Incoming>) -> (StatusCode, Value) {
+    match server.answer(request.uri()).await {
         Ok(Some(body)) => (StatusCode::OK, body),
         Ok(None) => (StatusCode::NOT_FOUND, failure(404, "not found")),
         Err(error) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             failure(500, &format!("{error:#}")),
         ),
-    };
-    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static("application/json"),
-    );
-    Ok(response)
+    }
 }
 
 impl Server {

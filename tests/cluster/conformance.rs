@@ -1,0 +1,550 @@
+//! What the unmodified HPA controller makes of what the adapter serves: the last assertions of the checklist of the
+//! external metrics contract, by number. The metric is a backlog, a number in a real Redis, so that a test gives it any
+//! value; the pods are objects without processes, so that a test says how many of them are ready.
+//!
+//! A cluster keeps the highest recommendation for 5 minutes and looks every 15 s; here it is 5 s and 2 s. Where the
+//! checklist says "for longer than 5 minutes", these tests outlast the 5 s.
+
+mod slow;
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use taffrail::clock;
+
+use self::slow::SlowAdapter;
+use crate::adapter;
+use crate::harness::{Cluster, REDIS_ADDRESS, Record, Redis, Table, hpa, sample, table, until};
+
+/// Enough for anything that takes no more than a few looks of a controller, on a slow machine.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Longer than the highest recommendation is kept, by more than two looks at each HPA.
+const OUTLASTS_STABILIZATION: Duration = Duration::from_secs(10);
+
+/// Until the API server believes an adapter that is ready again.
+const BELIEVED_AGAIN: Duration = Duration::from_secs(30);
+
+/// How late the slow adapter of the last assertion answers.
+const LATE: Duration = Duration::from_secs(5);
+
+/// HPAs that read the slow adapter: four for each of the controller's five workers, so that some always wait.
+const NEIGHBOURS: usize = 20;
+
+/// A node that is not there: pods bound to it stay as the test says.
+const NOWHERE: &str = "nowhere";
+
+pub(crate) fn tests() -> Table {
+    table!("conformance";; alone:
+        assertion_69_the_controller_decides_as_the_worked_examples_say,
+        assertion_70_a_removed_metric_freezes_the_replicas_and_says_why,
+        assertion_71_a_broken_metric_stops_scaling_in_and_not_out,
+        assertion_72_a_zero_reaches_the_minimum_once_stabilization_is_over,
+        assertion_73_a_name_in_upper_case_arrives_in_lower_case,
+        assertion_74_a_killed_adapter_is_unavailable_and_soon_back_and_costs_no_replica,
+        assertion_75_an_adapter_that_answers_in_5_s_delays_hpas_that_do_not_read_it,
+    )
+}
+
+/// How an HPA compares.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    /// With the value itself.
+    Value(&'static str),
+    /// With the value divided by the pods.
+    Average(&'static str),
+}
+
+/// A worked example of the contract's section 3.10.
+struct Example {
+    number: u32,
+    /// Pods wanted and there.
+    replicas: u32,
+    ready: usize,
+    /// What the items of the metric are.
+    items: &'static [&'static str],
+    target: Target,
+    /// What is to be wanted next, after limits.
+    desired: i32,
+}
+
+/// The examples of the checklist; limits are 1 and 20, and at most twice the pods at once.
+const EXAMPLES: [Example; 16] = {
+    const fn by_value(number: u32, items: &'static [&'static str], desired: i32) -> Example {
+        Example {
+            number,
+            replicas: 4,
+            ready: 4,
+            items,
+            target: Target::Value("500m"),
+            desired,
+        }
+    }
+    const fn by_average(number: u32, items: &'static [&'static str], desired: i32) -> Example {
+        let target = Target::Average("100");
+        Example {
+            target,
+            ..by_value(number, items, desired)
+        }
+    }
+    [
+        by_value(1, &["0.5"], 4),
+        by_value(2, &["0.55"], 4),
+        by_value(3, &["0.551"], 5),
+        by_value(4, &["0.45"], 4),
+        by_value(5, &["0.449"], 4),
+        by_value(6, &["0.75"], 6),
+        Example {
+            replicas: 10,
+            ready: 5,
+            ..by_value(7, &["0.75"], 8)
+        },
+        // None is proposed, which the minimum makes one.
+        Example {
+            replicas: 10,
+            ready: 0,
+            ..by_value(8, &["0.9"], 1)
+        },
+        // Sixteen are proposed, which is more than twice as many.
+        by_value(9, &["2"], 8),
+        by_average(23, &["400"], 4),
+        by_average(24, &["440"], 4),
+        by_average(25, &["440.001"], 5),
+        by_average(26, &["360"], 4),
+        by_average(27, &["359.999"], 4),
+        by_average(28, &["250"], 3),
+        by_average(29, &["100", "150", "250"], 5),
+    ]
+};
+
+impl Example {
+    /// Of its Deployment and HPA.
+    fn name(&self) -> String {
+        format!("example-{}", self.number)
+    }
+
+    /// The keys of its items.
+    fn keys(&self) -> Vec<String> {
+        (0..self.items.len())
+            .map(|item| format!("example-{}-{item}", self.number))
+            .collect()
+    }
+}
+
+/// A namespace with a Redis whose numbers are metrics.
+struct Bench<'a> {
+    cluster: &'a Cluster,
+    namespace: String,
+    redis: Redis,
+}
+
+impl<'a> Bench<'a> {
+    /// One in which each of `keys` is a backlog of the service `work`.
+    async fn start(cluster: &'a Cluster, purpose: &str, keys: &[String]) -> anyhow::Result<Self> {
+        adapter::installed(cluster).await?;
+        allow_redis(cluster).await?;
+        let bench = Self {
+            cluster,
+            namespace: cluster.namespace(purpose).await?,
+            redis: Redis::start(&cluster.logs_dir()).await?,
+        };
+        let backlog: Vec<Value> = keys
+            .iter()
+            .map(|key| json!({"key": key, "measure": "number"}))
+            .collect();
+        bench
+            .apply(&json!({
+                "apiVersion": "taffrail.dev/v1alpha1",
+                "kind": "RequestMetrics",
+                "metadata": {"name": "work"},
+                "spec": {
+                    "source": {"redis": {"address": REDIS_ADDRESS, "backlog": backlog}},
+                    "window": "2s",
+                    "interval": "1s",
+                },
+            }))
+            .await?;
+        Ok(bench)
+    }
+
+    /// One with a single backlog `jobs`, and a Deployment `work` of so many ready pods.
+    async fn of_jobs(
+        cluster: &'a Cluster,
+        purpose: &str,
+        jobs: &str,
+        replicas: u32,
+    ) -> anyhow::Result<Self> {
+        let bench = Self::start(cluster, purpose, &["jobs".to_owned()]).await?;
+        bench.redis.set("jobs", jobs)?;
+        bench.apply(&deployment("work", replicas)).await?;
+        bench.pods("work", replicas, replicas as usize).await?;
+        Ok(bench)
+    }
+
+    async fn apply(&self, object: &Value) -> anyhow::Result<()> {
+        let kubectl = self.cluster.kubectl();
+        kubectl.apply(&self.namespace, &object.to_string()).await?;
+        Ok(())
+    }
+
+    /// Waits until the Deployment has its pods, and makes so many of them ready.
+    async fn pods(&self, name: &str, replicas: u32, ready: usize) -> anyhow::Result<()> {
+        let deployments = self.deployments();
+        until("pods", SOON, async || {
+            let status = deployments.get(name).await?.status;
+            let there = status.and_then(|status| status.replicas).unwrap_or(0);
+            ensure!(u32::try_from(there)? == replicas, "{there} are there");
+            Ok(())
+        })
+        .await?;
+        let pods = Api::<Pod>::namespaced(self.cluster.admin(), &self.namespace);
+        let of_deployment = ListParams::default().labels(&format!("app={name}"));
+        for pod in pods.list(&of_deployment).await?.items.iter().take(ready) {
+            let status = json!({"status": {
+                "phase": "Running",
+                "conditions": [{"type": "Ready", "status": "True"}],
+            }});
+            let patch = Patch::Strategic(status);
+            pods.patch_status(&pod.name_any(), &PatchParams::default(), &patch)
+                .await?;
+        }
+        Ok(())
+    }
+
+    fn deployments(&self) -> Api<Deployment> {
+        Api::namespaced(self.cluster.admin(), &self.namespace)
+    }
+
+    async fn hpa(&self, name: &str) -> anyhow::Result<HorizontalPodAutoscaler> {
+        let hpas = Api::namespaced(self.cluster.admin(), &self.namespace);
+        Ok(hpas.get(name).await?)
+    }
+
+    /// All numbers of replicas from here on.
+    async fn replicas(&self) -> anyhow::Result<Record<i32>> {
+        Record::start(self.deployments(), "work", hpa::replicas).await
+    }
+
+    async fn until_replicas(&self, wanted: i32) -> anyhow::Result<()> {
+        until("replicas", SOON, async || {
+            let replicas = hpa::replicas(&self.deployments().get("work").await?);
+            ensure!(replicas == wanted, "{replicas} instead of {wanted}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until ScalingActive is so, for this reason, and gives its message.
+    async fn until_active(&self, status: &str, reason: &str) -> anyhow::Result<String> {
+        until(reason, SOON, async || {
+            let hpa = self.hpa("work").await?;
+            let active = hpa::condition(&hpa, "ScalingActive").context("no condition yet")?;
+            let seen = (active.status.as_str(), active.reason.as_deref());
+            ensure!(seen == (status, Some(reason)), "{active:?}");
+            Ok(active.message.clone().unwrap_or_default())
+        })
+        .await
+    }
+}
+
+/// Lets objects read the tests' Redis. Applying the manifests again keeps a variable that they do not name, so this
+/// stays until the adapter is uninstalled.
+async fn allow_redis(cluster: &Cluster) -> anyhow::Result<()> {
+    let target = ["deployment/taffrail", "--namespace", adapter::NAMESPACE];
+    let allowed = format!("TAFFRAIL_ALLOW_REDIS={REDIS_ADDRESS}");
+    let kubectl = cluster.kubectl();
+    let set = ["set", "env"].iter().chain(&target);
+    kubectl.run(set.chain([&allowed.as_str()])).await?;
+    let status = ["rollout", "status", "--timeout=90s"];
+    kubectl.run(status.iter().chain(&target)).await?;
+    Ok(())
+}
+
+/// A Deployment whose pods have no processes.
+fn deployment(name: &str, replicas: u32) -> Value {
+    let mut deployment = sample::deployment(name, replicas, &[]);
+    let pod = &mut deployment["spec"]["template"]["spec"];
+    pod["nodeName"] = NOWHERE.into();
+    // Nobody is there who could wait for them to end.
+    pod["terminationGracePeriodSeconds"] = 0.into();
+    deployment
+}
+
+/// An HPA of the Deployment of the same name.
+fn autoscaler(name: &str, metrics: &[Value]) -> Value {
+    json!({
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+            "minReplicas": 1,
+            "maxReplicas": 20,
+            "metrics": metrics,
+        },
+    })
+}
+
+/// The sum of some backlogs of `service`.
+fn backlog(service: &str, keys: &[String], target: Target) -> Value {
+    let target = match target {
+        Target::Value(value) => json!({"type": "Value", "value": value}),
+        Target::Average(value) => json!({"type": "AverageValue", "averageValue": value}),
+    };
+    let selector = json!({
+        "matchLabels": {"service": service},
+        "matchExpressions": [{"key": "key", "operator": "In", "values": keys}],
+    });
+    json!({"type": "External", "external": {
+        "metric": {"name": "redis_backlog", "selector": selector},
+        "target": target,
+    }})
+}
+
+/// One pod for each job.
+fn jobs_of(service: &str) -> Value {
+    backlog(service, &["jobs".to_owned()], Target::Average("1"))
+}
+
+async fn assertion_69_the_controller_decides_as_the_worked_examples_say(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    let keys: Vec<String> = EXAMPLES.iter().flat_map(Example::keys).collect();
+    let bench = Bench::start(cluster, "examples", &keys).await?;
+    for example in &EXAMPLES {
+        for (key, value) in example.keys().iter().zip(example.items) {
+            bench.redis.set(key, value)?;
+        }
+    }
+    let deployments: Vec<Value> = EXAMPLES
+        .iter()
+        .map(|example| deployment(&example.name(), example.replicas))
+        .collect();
+    bench.apply(&list(&deployments)).await?;
+    for example in &EXAMPLES {
+        let (replicas, ready) = (example.replicas, example.ready);
+        bench.pods(&example.name(), replicas, ready).await?;
+    }
+    // No stabilization, so that the first decision counts; and what is limited once stays so for the test. Pods that
+    // are added stay unready, and with them every example wants the same again.
+    let behavior = json!({
+        "scaleUp": {"policies": [{"type": "Percent", "value": 100, "periodSeconds": 1800}]},
+        "scaleDown": {"stabilizationWindowSeconds": 0},
+    });
+    let autoscalers: Vec<Value> = EXAMPLES
+        .iter()
+        .map(|example| {
+            let metric = backlog("work", &example.keys(), example.target);
+            let mut autoscaler = autoscaler(&example.name(), &[metric]);
+            autoscaler["spec"]["behavior"] = behavior.clone();
+            autoscaler
+        })
+        .collect();
+    bench.apply(&list(&autoscalers)).await?;
+
+    let mut decided = Vec::new();
+    for example in &EXAMPLES {
+        let desired = until("a decision", SOON, async || {
+            let hpa = bench.hpa(&example.name()).await?;
+            // The value and what follows from it are written together.
+            hpa::external(&hpa).with_context(|| format!("{:?}", hpa.status))?;
+            Ok(hpa.status.map(|status| status.desired_replicas))
+        });
+        decided.push((example.number, desired.await?.context("no status")?));
+    }
+    let table: Vec<(u32, i32)> = EXAMPLES
+        .iter()
+        .map(|example| (example.number, example.desired))
+        .collect();
+    assert_eq!(decided, table);
+    Ok(())
+}
+
+fn list(items: &[Value]) -> Value {
+    json!({"apiVersion": "v1", "kind": "List", "items": items})
+}
+
+async fn assertion_70_a_removed_metric_freezes_the_replicas_and_says_why(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    let bench = Bench::of_jobs(cluster, "removed", "3", 3).await?;
+    bench.apply(&autoscaler("work", &[jobs_of("work")])).await?;
+    bench.until_active("True", "ValidMetricFound").await?;
+    let replicas = bench.replicas().await?;
+
+    let delete = ["delete", "requestmetrics/work", "--namespace"];
+    let delete = delete.into_iter().chain([bench.namespace.as_str()]);
+    cluster.kubectl().run(delete).await?;
+    let message = bench.until_active("False", "FailedGetExternalMetric");
+    let message = message.await?;
+    assert!(message.contains("no RequestMetrics"), "{message}");
+    tokio::time::sleep(OUTLASTS_STABILIZATION).await;
+    bench
+        .until_active("False", "FailedGetExternalMetric")
+        .await?;
+    assert_eq!(replicas.seen(), [3]);
+    Ok(())
+}
+
+async fn assertion_71_a_broken_metric_stops_scaling_in_and_not_out(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    let bench = Bench::of_jobs(cluster, "broken", "4", 2).await?;
+    let metrics = [jobs_of("nobody"), jobs_of("work")];
+    bench.apply(&autoscaler("work", &metrics)).await?;
+    bench.until_replicas(4).await?;
+    // The broken one says that it is, and yet this one scales.
+    bench.until_active("True", "ValidMetricFound").await?;
+
+    let replicas = bench.replicas().await?;
+    bench.redis.set("jobs", "1")?;
+    bench
+        .until_active("False", "FailedGetExternalMetric")
+        .await?;
+    tokio::time::sleep(OUTLASTS_STABILIZATION).await;
+    bench
+        .until_active("False", "FailedGetExternalMetric")
+        .await?;
+    assert_eq!(replicas.seen(), [4]);
+    Ok(())
+}
+
+async fn assertion_72_a_zero_reaches_the_minimum_once_stabilization_is_over(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    let bench = Bench::of_jobs(cluster, "zero", "3", 3).await?;
+    bench.apply(&autoscaler("work", &[jobs_of("work")])).await?;
+    bench.until_active("True", "ValidMetricFound").await?;
+    let hpas = Api::<HorizontalPodAutoscaler>::namespaced(cluster.admin(), &bench.namespace);
+    let able = Record::start(hpas, "work", |hpa| {
+        let able = hpa::condition(hpa, "AbleToScale");
+        let reason = able.and_then(|able| able.reason.clone());
+        reason.unwrap_or_default()
+    })
+    .await?;
+    let replicas = bench.replicas().await?;
+
+    bench.redis.set("jobs", "0")?;
+    bench.until_replicas(1).await?;
+    assert_eq!(replicas.seen(), [3, 1]);
+    let able = able.seen();
+    assert!(able.contains(&"ScaleDownStabilized".to_owned()), "{able:?}");
+    Ok(())
+}
+
+async fn assertion_73_a_name_in_upper_case_arrives_in_lower_case(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    let bench = Bench::of_jobs(cluster, "case", "2", 1).await?;
+    let mut metric = jobs_of("work");
+    metric["external"]["metric"]["name"] = "Redis_Backlog".into();
+    // The adapter itself knows no such name, so whoever gets a value has asked in lower case.
+    let selector = "service=work,key=jobs";
+    let read = adapter::read(cluster, &bench.namespace, "Redis_Backlog", selector).await?;
+    let refused = read.expect_err("a name in upper case");
+    assert!(refused.contains("Redis_Backlog"), "{refused}");
+    bench.apply(&autoscaler("work", &[metric])).await?;
+    bench.until_replicas(2).await
+}
+
+async fn assertion_74_a_killed_adapter_is_unavailable_and_soon_back_and_costs_no_replica(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    let bench = Bench::of_jobs(cluster, "killed", "3", 3).await?;
+    bench.apply(&autoscaler("work", &[jobs_of("work")])).await?;
+    bench.until_active("True", "ValidMetricFound").await?;
+    let replicas = bench.replicas().await?;
+    let kubectl = cluster.kubectl();
+    let target = ["deployment/taffrail", "--namespace", adapter::NAMESPACE];
+    let wait = |status: &str, within: Duration| {
+        let condition = format!("--for=condition=Available={status}");
+        let timeout = format!("--timeout={}s", within.as_secs());
+        let service = "apiservice/v1beta1.external.metrics.k8s.io".to_owned();
+        kubectl.run(["wait".to_owned(), condition, timeout, service])
+    };
+
+    // None is started again, so that it is to be seen.
+    kubectl
+        .run(["scale", "--replicas=0"].iter().chain(&target))
+        .await?;
+    let pods = ["delete", "pods", "--all", "--grace-period=0", "--force"];
+    kubectl.run(pods.iter().chain(&target[1..])).await?;
+    wait("False", SOON).await?;
+    bench
+        .until_active("False", "FailedGetExternalMetric")
+        .await?;
+    tokio::time::sleep(OUTLASTS_STABILIZATION).await;
+
+    kubectl
+        .run(["scale", "--replicas=2"].iter().chain(&target))
+        .await?;
+    let status = ["rollout", "status", "--timeout=90s"];
+    kubectl.run(status.iter().chain(&target)).await?;
+    wait("True", BELIEVED_AGAIN).await?;
+    bench.until_active("True", "ValidMetricFound").await?;
+    assert_eq!(replicas.seen(), [3]);
+    Ok(())
+}
+
+async fn assertion_75_an_adapter_that_answers_in_5_s_delays_hpas_that_do_not_read_it(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    let bench = Bench::of_jobs(cluster, "slow", "1", 1).await?;
+    let names: Vec<String> = (0..NEIGHBOURS)
+        .map(|nth| format!("neighbour-{nth}"))
+        .collect();
+    let deployments: Vec<Value> = names.iter().map(|name| deployment(name, 1)).collect();
+    bench.apply(&list(&deployments)).await?;
+    let autoscalers: Vec<Value> = names
+        .iter()
+        .map(|name| autoscaler(name, &[jobs_of("work")]))
+        .collect();
+    bench.apply(&list(&autoscalers)).await?;
+    until("neighbours that read", SOON, async || {
+        for name in &names {
+            let hpa = bench.hpa(name).await?;
+            hpa::external(&hpa).with_context(|| format!("{:?}", hpa.status))?;
+        }
+        Ok(())
+    })
+    .await?;
+
+    let with_ours = first_decision(&bench, "cpu-fast").await?;
+    let slow = SlowAdapter::start(cluster, &bench.namespace, LATE).await?;
+    until("every worker to wait", SOON, async || {
+        ensure!(NEIGHBOURS / 4 <= slow.reads(), "{} reads", slow.reads());
+        Ok(())
+    })
+    .await?;
+    let with_slow = first_decision(&bench, "cpu-slow").await?;
+    adapter::installed(cluster).await?;
+    assert!(
+        with_ours + LATE / 2 < with_slow,
+        "{with_ours:?}, {with_slow:?}"
+    );
+    Ok(())
+}
+
+/// How long a new HPA that reads CPU only waits for its turn: it raises the replicas to its minimum.
+async fn first_decision(bench: &Bench<'_>, name: &str) -> anyhow::Result<Duration> {
+    bench.apply(&deployment(name, 1)).await?;
+    bench.pods(name, 1, 1).await?;
+    let target = json!({"type": "Utilization", "averageUtilization": 70});
+    let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
+    let mut autoscaler = autoscaler(name, &[cpu]);
+    autoscaler["spec"]["minReplicas"] = 2.into();
+    let start = clock::instant();
+    bench.apply(&autoscaler).await?;
+    until("the minimum", SOON, async || {
+        let replicas = hpa::replicas(&bench.deployments().get(name).await?);
+        ensure!(replicas == 2, "{replicas}");
+        Ok(start.elapsed())
+    })
+    .await
+}
