@@ -1,5 +1,5 @@
 //! The API's own description, in OpenAPI 2.0 and 3.0, as Kubernetes' aggregator collects it: what can be read is in
-//! [`reads`], of what form the answers are in [`schemas`].
+//! [`mod@reads`], of what form the answers are in [`mod@schemas`].
 //!
 //! Types of Kubernetes itself (times, quantities, list metadata) are written out in place: were they named as
 //! Kubernetes names them, the aggregator would have to merge our definition with its own.

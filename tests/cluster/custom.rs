@@ -19,6 +19,9 @@ const API_SERVICES: [&str; 2] = [
     "v1beta1.custom.metrics.k8s.io",
 ];
 
+/// Its roles, and their bindings.
+const ROLES: [&str; 2] = ["taffrail-custom-metrics", "taffrail-custom-metrics-reader"];
+
 /// Two reads of a pod, syncs of the HPA, and a slow machine.
 const SCALED: Duration = Duration::from_secs(100);
 
@@ -40,11 +43,7 @@ async fn an_hpa_scales_on_a_metric_of_pods_once_custom_metrics_are_switched_on(
         scales(cluster, &namespace).await
     };
     let scaled = scaled.await;
-    // An APIService that nobody serves would keep every namespace of the other tests from being deleted.
-    let mut delete = vec!["delete", "apiservice", "--ignore-not-found"];
-    delete.extend(API_SERVICES);
-    cluster.kubectl().run(delete).await?;
-    adapter::installed(cluster).await?;
+    switch_off(cluster).await?;
     scaled
 }
 
@@ -59,9 +58,40 @@ async fn switch_on(cluster: &Cluster) -> anyhow::Result<()> {
     std::fs::write(&kustomization, uncommented)?;
     let manifests = manifests.to_str().context("a path that is no text")?;
     cluster.kubectl().run(["apply", "-k", manifests]).await?;
+    rolled_out(cluster).await?;
     for name in API_SERVICES {
         adapter::available(cluster, name).await?;
     }
+    Ok(())
+}
+
+/// Deletes what the component added, its APIServices first: while nobody serves them, no namespace can be deleted.
+async fn switch_off(cluster: &Cluster) -> anyhow::Result<()> {
+    let kubectl = cluster.kubectl();
+    let delete = async |kind: &str, names: [&str; 2]| {
+        let [one, other] = names;
+        let delete = ["delete", kind, "--ignore-not-found", one, other];
+        kubectl.run(delete).await
+    };
+    delete("apiservice", API_SERVICES).await?;
+    for kind in ["clusterrolebinding", "clusterrole"] {
+        delete(kind, ROLES).await?;
+    }
+    adapter::installed(cluster).await?;
+    rolled_out(cluster).await
+}
+
+/// Waits until no replica with the former arguments is left to answer.
+async fn rolled_out(cluster: &Cluster) -> anyhow::Result<()> {
+    let wait = [
+        "-n",
+        adapter::NAMESPACE,
+        "rollout",
+        "status",
+        "deployment/taffrail",
+        "--timeout=90s",
+    ];
+    cluster.kubectl().run(wait).await?;
     Ok(())
 }
 
