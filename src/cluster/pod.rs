@@ -10,9 +10,7 @@ use std::time::Duration;
 use crate::model::phase::Phase;
 use crate::model::time::Timestamp;
 
-pub(super) use self::wire::timestamp;
-
-pub(super) use self::wire::WirePod;
+pub(super) use self::wire::{WirePod, timestamp};
 
 mod wire;
 
