@@ -1,9 +1,9 @@
 //! The aggregated API: discovery, reads, health, over TLS.
 //!
 //! Every answer comes from memory: documents that are written once at start, and the latest [`Snapshot`]; only a metric
-//! that is not ours may be read from a [`delegate`]. Nothing here waits for a source, so discovery, which is how Kubernetes judges the adapter's health, answers even when every
-//! source is down. No answer ever carries `Retry-After`: the HPA controller would sleep that long in one of the five
-//! workers that all HPAs of a cluster share.
+//! that is not ours may be read from a [`delegate`]. Nothing here waits for a source, so discovery, which is how
+//! Kubernetes judges the adapter's health, answers even when every source is down. No answer ever carries
+//! `Retry-After`: the HPA controller would sleep that long in one of the five workers that all HPAs of a cluster share.
 //!
 //! | room | what is in it |
 //! |---|---|

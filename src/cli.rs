@@ -29,7 +29,9 @@ enum Command {
     Serve(Box<serve::Args>),
     Demo(demo::Args),
     Replay(replay::Args),
-    /// Print the definition of RequestMetrics objects, for a cluster: taffrail crd | kubectl apply --server-side -f -
+    /// Print the definition of RequestMetrics objects
+    ///
+    /// YAML for a cluster, the same as in deploy/manifests: taffrail crd | kubectl apply --server-side -f -
     Crd,
     /// Print a shell's completion script, such as: taffrail completions bash > /etc/bash_completion.d/taffrail
     Completions {

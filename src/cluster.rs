@@ -7,11 +7,13 @@
 //! | [`connect`] | a client, and whose address it is |
 //! | [`crd`] | the `RequestMetrics` custom resource: schema, rules, status |
 //! | [`discover`] | watches of objects and pods to the services wanted |
+//! | `pod` | a pod, as little of it as counts: which to read, where, and in which phase it is |
 //! | [`secrets`] | Secrets that objects refer to, read again so that a rotated one needs no restart |
-//! | [`status`] | what `kubectl get requestmetrics` shows, and events on changes |
+//! | [`status`], `events` | what `kubectl get requestmetrics` shows, and what changed |
 //! | [`lease`] | which replica writes status |
 //! | [`certificate`] | the authority and certificate that replicas share in a Secret |
 //! | [`api_service`] | whom the APIService leads to, and its `caBundle` |
+//! | `request`, `bucket`, `jitter` | how the API server is spared: deadlines, writes a second, waits that differ |
 
 pub mod api_service;
 pub mod certificate;

@@ -5,14 +5,16 @@
 //! # The line
 //!
 //! ```text
-//! scrape --> window --> signal --> snapshot --> serve
-//! (pods,     \______ engine: pure ______/  (Arc)   (external.metrics.k8s.io over TLS)
-//!  Redis)
+//! discover --> scrape --> window --> signal --> snapshot --> serve
+//! (objects     (pods,     \______ engine: pure ______/  (Arc)   (external.metrics.k8s.io over TLS)
+//!  and pods,    Redis)
+//!  or a file)
 //! ```
 //!
-//! A source reads its target and sends an [`Update`](model::reading::Update); the [`pipeline`] owns the one
-//! [`Engine`](engine::Engine), feeds it, and once a second publishes an immutable
-//! [`Snapshot`](engine::snapshot::Snapshot); every request of the API is answered from the latest one.
+//! What is wanted comes from [`cluster::discover`], or from a file by way of [`config`]. A source reads its target and
+//! sends an [`Update`](model::reading::Update); the [`pipeline`] owns the one [`Engine`](engine::Engine), feeds it, and
+//! once a second publishes an immutable [`Snapshot`](engine::snapshot::Snapshot); every request of the API is answered
+//! from the latest one.
 //!
 //! # The rooms
 //!
@@ -23,7 +25,7 @@
 //! | [`engine`] | windows, quantiles, value states; ingest, forget, evaluate | pure |
 //! | [`hpa`] | the HorizontalPodAutoscaler's arithmetic, as Kubernetes does it | pure |
 //! | [`source`] | loops that read targets: [`source::scrape`] for pods, [`source::redis`] for Redis | edge |
-//! | [`api`] | the aggregated API: discovery, reads, TLS | edge |
+//! | [`api`] | the aggregated API: who may ask, discovery, reads, TLS, and a delegate for what is not ours | edge |
 //! | [`config`] | `RequestMetrics` and HPA documents to resolved specs | edge |
 //! | [`cluster`] | the Kubernetes API: `RequestMetrics` objects, pods, secrets, status, the serving certificate | edge |
 //! | [`metrics`] | what Taffrail says of itself, on a second port | edge |

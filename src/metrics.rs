@@ -44,18 +44,18 @@ pub struct Metrics {
     bad_lines: Family<Service, Counter>,
     series: Family<Outcome, Counter>,
     unauthenticated: Family<Unauthenticated, Counter>,
-    reviews: Family<Review, Counter>,
-    delegate_requests: Family<Delegated, Counter>,
+    reviews: Family<Verdict, Counter>,
+    delegate_requests: Family<Verdict, Counter>,
     delegate_seconds: Histogram,
-    reloads: Family<Reload, Counter>,
+    reloads: Family<Verdict, Counter>,
     reload_success_at: Gauge<f64, AtomicU64>,
     certificate_not_after: Gauge<f64, AtomicU64>,
-    certificate_reloads: Family<Reload, Counter>,
+    certificate_reloads: Family<Verdict, Counter>,
     apiservice_ours: Family<ApiService, Gauge>,
     watch_restarts: Family<Resource, Counter>,
     watch_synced: Family<Resource, Gauge>,
     held: Family<Resource, Gauge>,
-    status_writes: Family<StatusWrite, Counter>,
+    status_writes: Family<Verdict, Counter>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -104,7 +104,7 @@ struct Unauthenticated {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct Review {
+struct Verdict {
     result: &'static str,
 }
 
@@ -116,21 +116,6 @@ struct ApiService {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Resource {
     resource: &'static str,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct Reload {
-    result: &'static str,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct Delegated {
-    result: &'static str,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct StatusWrite {
-    result: &'static str,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -198,6 +183,20 @@ impl Metrics {
     }
 
     fn register(&mut self, snapshots: watch::Receiver<Arc<Snapshot>>) {
+        self.register_api();
+        self.register_reads();
+        self.register_files();
+        self.register_cluster();
+        let r = &mut self.registry;
+        r.register_collector(Box::new(collect::Services::new(snapshots)));
+        r.register_collector(Box::new(process::Process));
+        let build = Build {
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        r.register("taffrail_build", "What is running", Info::new(build));
+    }
+
+    fn register_api(&mut self) {
         let r = &mut self.registry;
         r.register(
             "apiserver_request",
@@ -223,26 +222,6 @@ impl Metrics {
             self.freshness.clone(),
         );
         r.register(
-            "taffrail_read_duration_seconds",
-            "Time to read a target once",
-            self.read_seconds.clone(),
-        );
-        r.register(
-            "taffrail_read_errors",
-            "Failed reads of targets",
-            self.read_errors.clone(),
-        );
-        r.register(
-            "taffrail_bad_lines",
-            "Lines of wanted families that could not be read",
-            self.bad_lines.clone(),
-        );
-        r.register(
-            "taffrail_series",
-            "Series read, by what became of them",
-            self.series.clone(),
-        );
-        r.register(
             "taffrail_authentication_failures",
             "Requests whose user could not be made out",
             self.unauthenticated.clone(),
@@ -262,6 +241,34 @@ impl Metrics {
             "Time the delegate took",
             self.delegate_seconds.clone(),
         );
+    }
+
+    fn register_reads(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "taffrail_read_duration_seconds",
+            "Time to read a target once",
+            self.read_seconds.clone(),
+        );
+        r.register(
+            "taffrail_read_errors",
+            "Failed reads of targets",
+            self.read_errors.clone(),
+        );
+        r.register(
+            "taffrail_bad_lines",
+            "Lines of wanted families that could not be read",
+            self.bad_lines.clone(),
+        );
+        r.register(
+            "taffrail_series",
+            "Series read, by what became of them",
+            self.series.clone(),
+        );
+    }
+
+    fn register_files(&mut self) {
+        let r = &mut self.registry;
         r.register(
             "taffrail_config_reloads",
             "Loads of the configuration file",
@@ -285,6 +292,10 @@ impl Metrics {
             "Reads of the serving certificate that brought another one, or failed",
             self.certificate_reloads.clone(),
         );
+    }
+
+    fn register_cluster(&mut self) {
+        let r = &mut self.registry;
         r.register(
             "taffrail_apiservice_ours",
             "1 while the APIService is known to lead to this adapter",
@@ -310,12 +321,6 @@ impl Metrics {
             "Attempts to write the status of a RequestMetrics object",
             self.status_writes.clone(),
         );
-        r.register_collector(Box::new(collect::Services::new(snapshots)));
-        r.register_collector(Box::new(process::Process));
-        let build = Build {
-            version: env!("CARGO_PKG_VERSION"),
-        };
-        r.register("taffrail_build", "What is running", Info::new(build));
     }
 
     /// A target was read.
@@ -398,13 +403,13 @@ impl Metrics {
 
     /// The API server was asked whether a user may; `result` is `allowed`, `denied` or `failed`.
     pub fn reviewed(&self, result: &'static str) {
-        self.reviews.get_or_create(&Review { result }).inc();
+        self.reviews.get_or_create(&Verdict { result }).inc();
     }
 
     /// A metric that is not ours was asked for. `took` is absent when the delegate was not asked.
     pub fn delegated(&self, result: &'static str, took: Option<Duration>) {
         self.delegate_requests
-            .get_or_create(&Delegated { result })
+            .get_or_create(&Verdict { result })
             .inc();
         if let Some(took) = took {
             self.delegate_seconds.observe(took.as_secs_f64());
@@ -419,11 +424,7 @@ impl Metrics {
 
     /// The configuration file was read, or could not be.
     pub fn reloaded(&self, is_clean: bool, at: Timestamp) {
-        self.reloads
-            .get_or_create(&Reload {
-                result: if is_clean { "success" } else { "failure" },
-            })
-            .inc();
+        self.reloads.get_or_create(&Verdict::of(is_clean)).inc();
         if is_clean {
             self.reload_success_at.set(at.seconds());
         }
@@ -437,9 +438,7 @@ impl Metrics {
     /// Another serving certificate was read, or one could not be read or used.
     pub fn certificate_reloaded(&self, is_sound: bool) {
         self.certificate_reloads
-            .get_or_create(&Reload {
-                result: if is_sound { "success" } else { "failure" },
-            })
+            .get_or_create(&Verdict::of(is_sound))
             .inc();
     }
 
@@ -475,9 +474,7 @@ impl Metrics {
 
     /// The status of an object was written, or why not.
     pub fn status_written(&self, result: &'static str) {
-        self.status_writes
-            .get_or_create(&StatusWrite { result })
-            .inc();
+        self.status_writes.get_or_create(&Verdict { result }).inc();
     }
 
     /// A service is gone, and its series with it.
@@ -504,6 +501,13 @@ impl Metrics {
         // Writing to a string fails only when an encoder does, and ours do not.
         encode(&mut text, &self.registry).unwrap_or_default();
         text
+    }
+}
+
+impl Verdict {
+    fn of(is_success: bool) -> Self {
+        let result = if is_success { "success" } else { "failure" };
+        Self { result }
     }
 }
 

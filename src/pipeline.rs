@@ -189,7 +189,8 @@ impl Heart {
     }
 
     /// Says once for each service that its slow share and its quantile near the objective are estimates, or that its
-    /// quantile cannot exceed the objective, and which bucket bound would mend that. A service of which nothing is known now is neither worse nor mended.
+    /// quantile cannot exceed the objective, and which bucket bound would mend that. A service of which nothing is
+    /// known now is neither worse nor mended.
     fn note_missing_bounds(&mut self, snapshot: &Snapshot) {
         let mut incomplete = Vec::new();
         for service in snapshot.services() {

@@ -10,6 +10,7 @@ mod files;
 mod log;
 mod own_port;
 mod signals;
+mod tasks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -34,10 +35,14 @@ pub use self::api::{ApiArgs, Front, RunningApi, start_api};
 use self::cluster::{ClusterArgs, Offer, Wires};
 use self::log::{LogFormat, start_log};
 use self::signals::Signals;
+use self::tasks::Tasks;
 
 /// How often the files of configuration and certificate are looked at: soon enough for a person who waits for it, and
-/// three small reads cost nothing.
+/// three small reads cost nothing. A mounted Secret changes by a symbolic link, which watches of files miss.
 const POLL: Duration = Duration::from_secs(2);
+
+/// How long the last words of the tasks may take at the end: one gives the Lease back, which is two small requests.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// What a second signal, from someone who does not want to wait for the drain, ends with.
 const EXIT_CUT_SHORT: u8 = 130;
@@ -55,12 +60,6 @@ pub struct Args {
     /// RequestMetrics documents, YAML, in place of a cluster; read again whenever the file changes
     #[arg(long, env = "TAFFRAIL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-
-    #[command(flatten)]
-    api: ApiArgs,
-
-    #[command(flatten, next_help_heading = "In a cluster")]
-    cluster: ClusterArgs,
 
     /// Address of our own metrics, /metrics, and of /healthz and /readyz without TLS
     #[arg(
@@ -95,6 +94,12 @@ pub struct Args {
     /// How it is logged
     #[arg(long, env = "TAFFRAIL_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
+
+    #[command(flatten, next_help_heading = "The API")]
+    api: ApiArgs,
+
+    #[command(flatten, next_help_heading = "In a cluster")]
+    cluster: ClusterArgs,
 }
 
 /// What the adapter stands on: a file of this machine, or a cluster.
@@ -104,100 +109,37 @@ struct Ground {
     reach: Reach,
 }
 
-/// Tasks that do not end unless told to, each with what it is.
-type Others = JoinSet<&'static str>;
+/// What runs until it is told to end: one part after the other, each by a word of its own.
+struct Adapter {
+    api: RunningApi,
+    stop_api: CancellationToken,
+    pipeline: JoinHandle<()>,
+    stop_pipeline: CancellationToken,
+    tasks: Tasks,
+}
 
 /// Runs the adapter until a signal.
 ///
 /// # Errors
 /// When it cannot start: a configuration that cannot be read or holds nothing right, no cluster, a certificate, an
-/// address.
+/// address. When a part of it ends by itself.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args {
-        config,
-        api,
-        cluster,
-        metrics_listen,
-        drain_delay,
-        log,
-        log_format,
-    } = args;
-    start_log(&log, log_format)?;
+    start_log(&args.log, args.log_format)?;
+    let drain_delay = args.drain_delay;
     let mut signals = Signals::listen().context("listening for SIGTERM and SIGINT")?;
-    let stop = CancellationToken::new();
-    let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
-    let metrics = Arc::new(Metrics::new(snapshots.clone()));
-    let (desired, wanted) = watch::channel(Arc::new(Vec::new()));
-    let mut others = Others::new();
-    let ground = match &config {
-        Some(path) => files::begin(path, desired, &metrics, &mut others)?,
-        None => {
-            let wires = Wires {
-                desired,
-                snapshots: snapshots.clone(),
-                metrics: Arc::clone(&metrics),
-                stop: stop.clone(),
-            };
-            let offer = Offer {
-                has_certificate: api.has_certificate(),
-                served: api.served(),
-            };
-            // A cluster that does not answer is waited for, by whoever is not told to stop.
-            tokio::select! {
-                ground = cluster::begin(cluster, offer, wires, &mut others) => ground?,
-                () = signals.next() => return Ok(ExitCode::SUCCESS),
-            }
-        }
+    // A cluster that does not answer is waited for, by whoever is not told to stop.
+    let mut adapter = tokio::select! {
+        adapter = Adapter::start(args) => adapter?,
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    let Ground {
-        front,
-        secrets,
-        reach,
-    } = ground;
-    let stop_api = CancellationToken::new();
-    let metrics_of_api = Arc::clone(&metrics);
-    let mut api = start_api(api, front, snapshots, metrics_of_api, stop_api.clone()).await?;
-
-    let stop_pipeline = CancellationToken::new();
-    let wiring = Wiring {
-        desired: wanted,
-        snapshots: publish,
-        metrics: Arc::clone(&metrics),
-        secrets,
-        reach,
-    };
-    let mut heart = tokio::spawn(when_wanted(wiring, stop_pipeline.clone()));
-    let own = TcpListener::bind(metrics_listen).await.with_context(|| {
-        format!(
-            "listening on --metrics-listen {metrics_listen}; choose another address, or port 0 for any free one"
-        )
-    })?;
-    let own_address = own
-        .local_addr()
-        .context("the address of --metrics-listen")?;
-    let own_port = own_port::serve(own, metrics, Arc::clone(&api.state));
-    others.spawn(named("serving our own metrics", own_port));
-    info!(api = %api.address, metrics = %own_address, is_in_cluster = config.is_none(), "Serving");
-
     // No part ends unless told to: one that does has a bug, and a restart is better than stale answers.
     tokio::select! {
         () = signals.next() => {}
-        ended = &mut heart => anyhow::bail!("the pipeline ended by itself: {ended:?}"),
-        ended = &mut api.done => anyhow::bail!("the API ended by itself: {ended:?}"),
-        Some(ended) = others.join_next() => anyhow::bail!("a task ended by itself: {ended:?}"),
+        ended = adapter.ended() => anyhow::bail!("{ended}"),
     }
     info!("Draining");
-    let drained = async {
-        api.state.drain();
-        tokio::time::sleep(drain_delay).await;
-        stop_api.cancel();
-        api.done.await.context("the API's end")?;
-        stop.cancel();
-        stop_pipeline.cancel();
-        heart.await.context("the pipeline's end")
-    };
     tokio::select! {
-        drained = drained => drained?,
+        drained = adapter.drain(drain_delay) => drained?,
         () = signals.next() => {
             warn!("A second signal: stopped without waiting for the drain");
             return Ok(ExitCode::from(EXIT_CUT_SHORT));
@@ -207,6 +149,92 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+// === impl Adapter ===
+
+impl Adapter {
+    async fn start(args: Args) -> anyhow::Result<Self> {
+        let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+        let metrics = Arc::new(Metrics::new(snapshots.clone()));
+        let (desired, wanted) = watch::channel(Arc::new(Vec::new()));
+        let mut tasks = Tasks::default();
+        let is_in_cluster = args.config.is_none();
+        let ground = match &args.config {
+            Some(path) => files::begin(path, desired, &metrics, &mut tasks)?,
+            None => {
+                let wires = Wires {
+                    desired,
+                    snapshots: snapshots.clone(),
+                    metrics: Arc::clone(&metrics),
+                };
+                let offer = Offer {
+                    has_certificate: args.api.has_certificate(),
+                    served: args.api.served(),
+                };
+                cluster::begin(args.cluster, offer, wires, &mut tasks).await?
+            }
+        };
+        let stop_api = CancellationToken::new();
+        let metrics_of_api = Arc::clone(&metrics);
+        let api = start_api(
+            args.api,
+            ground.front,
+            snapshots,
+            metrics_of_api,
+            stop_api.clone(),
+        )
+        .await?;
+
+        let stop_pipeline = CancellationToken::new();
+        let wiring = Wiring {
+            desired: wanted,
+            snapshots: publish,
+            metrics: Arc::clone(&metrics),
+            secrets: ground.secrets,
+            reach: ground.reach,
+        };
+        let pipeline = tokio::spawn(when_wanted(wiring, stop_pipeline.clone()));
+        let listen = args.metrics_listen;
+        let own = TcpListener::bind(listen).await.with_context(|| {
+            format!(
+                "listening on --metrics-listen {listen}; choose another address, or port 0 for any free one"
+            )
+        })?;
+        let own_address = own
+            .local_addr()
+            .context("the address of --metrics-listen")?;
+        let own_port = own_port::serve(own, metrics, Arc::clone(&api.state));
+        tasks.spawn("serving our own metrics", own_port);
+        info!(api = %api.address, metrics = %own_address, is_in_cluster, "Serving");
+        Ok(Self {
+            api,
+            stop_api,
+            pipeline,
+            stop_pipeline,
+            tasks,
+        })
+    }
+
+    /// Which part has ended by itself, once one has.
+    async fn ended(&mut self) -> String {
+        tokio::select! {
+            ended = &mut self.pipeline => format!("the pipeline ended by itself: {ended:?}"),
+            ended = &mut self.api.done => format!("the API ended by itself: {ended:?}"),
+            ended = self.tasks.ended() => format!("a task ended by itself: {ended}"),
+        }
+    }
+
+    /// Ends it in the order in which nobody misses anything.
+    async fn drain(self, delay: Duration) -> anyhow::Result<()> {
+        self.api.state.drain();
+        tokio::time::sleep(delay).await;
+        self.stop_api.cancel();
+        self.api.done.await.context("the API's end")?;
+        self.tasks.end_within(LAST_WORDS).await;
+        self.stop_pipeline.cancel();
+        self.pipeline.await.context("the pipeline's end")
+    }
+}
+
 /// Runs the pipeline once something is wanted, be it nothing at all: before, there is nothing to be said of any service,
 /// and a replica that says so in place of one that knows would be worse than none.
 async fn when_wanted(mut wiring: Wiring, stop: CancellationToken) {
@@ -214,10 +242,4 @@ async fn when_wanted(mut wiring: Wiring, stop: CancellationToken) {
         _ = wiring.desired.changed() => pipeline::run(wiring, stop).await,
         () = stop.cancelled() => {}
     }
-}
-
-/// A task that says what it was when it ends.
-async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
-    task.await;
-    name
 }

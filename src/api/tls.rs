@@ -31,10 +31,6 @@ mod self_signed;
 pub(super) const ALPN_H2: &[u8] = b"h2";
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 
-/// How often certificate files are read again. Kubernetes' own servers promise a minute; a mounted Secret changes by
-/// a symbolic link that file watches miss, and reading two small files costs nothing.
-pub const RELOAD_INTERVAL: Duration = Duration::from_secs(30);
-
 /// The largest file that is taken for a certificate or a key. Chains are a few kilobytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 

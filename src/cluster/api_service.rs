@@ -5,6 +5,7 @@
 //! never created or changed here but for `spec.caBundle`. It is read every minute rather than watched: a `get` of one
 //! object needs no right beyond that object's name, and nothing here is in a hurry.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -12,7 +13,6 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::ByteString;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::{Api, Patch, PatchParams};
-use std::sync::Arc;
 use tracing::{info, warn};
 
 use crate::api::GroupVersion;

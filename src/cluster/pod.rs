@@ -11,9 +11,7 @@ use crate::model::phase::Phase;
 use crate::model::pod;
 use crate::model::time::Timestamp;
 
-pub(super) use self::wire::timestamp;
-
-pub(super) use self::wire::WirePod;
+pub(super) use self::wire::{WirePod, timestamp};
 
 mod wire;
 

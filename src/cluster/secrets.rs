@@ -11,10 +11,11 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use secrecy::SecretString;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::jitter;
+use super::request::{RequestError, within_deadline};
 use crate::clock;
 use crate::source::secret::{SecretKey, SecretStore, Unreadable};
 
@@ -23,9 +24,6 @@ const REFRESH: Duration = Duration::from_secs(30);
 
 /// Between any two readings: twenty a second, of which an API server takes no notice.
 const PACE: Duration = Duration::from_millis(50);
-
-/// The deadline of one reading.
-const GET_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Secrets read. With more the pace would stretch the refresh beyond a minute.
 const SECRETS_MAX: usize = 1_000;
@@ -135,14 +133,10 @@ async fn refresh(
     store: &SecretStore,
 ) -> bool {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let got = match timeout(GET_TIMEOUT, api.get_opt(name)).await {
-        Ok(Ok(Some(secret))) => Ok(secret.data.unwrap_or_default()),
-        Ok(Ok(None)) => Err(Unreadable::NoSecret),
-        Ok(Err(error)) => Err(unreadable(&error)),
-        Err(_) => Err(Unreadable::NotReached(format!(
-            "no answer within {} s",
-            GET_TIMEOUT.as_secs()
-        ))),
+    let got = match within_deadline(api.get_opt(name)).await {
+        Ok(Some(secret)) => Ok(secret.data.unwrap_or_default()),
+        Ok(None) => Err(Unreadable::NoSecret),
+        Err(error) => Err(unreadable(&error)),
     };
     take(keys, got, store)
 }
@@ -189,13 +183,14 @@ fn text(value: Option<ByteString>) -> Result<SecretString, Unreadable> {
 }
 
 /// Why the API server gave none, in words that hold nothing it said.
-fn unreadable(error: &kube::Error) -> Unreadable {
+fn unreadable(error: &RequestError) -> Unreadable {
     match error {
-        kube::Error::Api(status) => match status.code {
+        RequestError::Refused { code, .. } => match code {
             401 | 403 => Unreadable::Forbidden,
             404 => Unreadable::NoSecret,
             code => Unreadable::NotReached(format!("the API server answers {code}")),
         },
+        RequestError::Late => Unreadable::NotReached(error.to_string()),
         _ => Unreadable::NotReached("the API server cannot be reached".to_owned()),
     }
 }

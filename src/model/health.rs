@@ -45,7 +45,7 @@ impl FailureReason {
         Self::NotReady,
     ];
 
-    /// The label value, as in `taffrail_scrape_errors_total{reason="timeout"}`.
+    /// The label value, as in `taffrail_read_errors_total{reason="timeout"}`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",

@@ -35,7 +35,8 @@ pub struct ApiArgs {
     )]
     listen: SocketAddr,
 
-    /// Certificate chain, PEM; read again when it changes. Without it a self-signed one is made at each start
+    /// Certificate chain, PEM; read again when it changes. Without it: in a cluster one that the replicas make, share and
+    /// renew by themselves; with --config a self-signed one, made at each start
     #[arg(
         long,
         env = "TAFFRAIL_TLS_CERT_FILE",
@@ -53,7 +54,7 @@ pub struct ApiArgs {
     )]
     tls_key_file: Option<PathBuf>,
 
-    /// A further name of the self-signed certificate, such as taffrail.monitoring.svc; several with commas
+    /// With --config: a further name of the self-signed certificate, such as taffrail.monitoring.svc; several with commas
     #[arg(
         long,
         env = "TAFFRAIL_TLS_NAME",
@@ -63,7 +64,7 @@ pub struct ApiArgs {
     )]
     tls_name: Vec<String>,
 
-    /// Where the authority of the self-signed certificate is written, PEM, for clients to trust
+    /// With --config: where the authority of the self-signed certificate is written, PEM, for clients to trust
     #[arg(
         long,
         env = "TAFFRAIL_TLS_CA_OUT",
@@ -77,7 +78,7 @@ pub struct ApiArgs {
     #[arg(long, env = "TAFFRAIL_CUSTOM_METRICS")]
     custom_metrics: bool,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Beside another adapter")]
     delegate: DelegateArgs,
 }
 

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::api::GroupVersion;
 use crate::api::auth::{AuthEvent, Guard};
+use crate::api::tls::ServingCert;
 use crate::clock;
 use crate::cluster::api_service::Follower;
 use crate::cluster::certificate::{Place, SelfManaged};
@@ -23,7 +23,7 @@ use crate::source::reach::{Bounds, Pattern, Reach};
 use crate::source::secret::SecretStore;
 
 use super::api::Front;
-use super::{Ground, Others, named};
+use super::{Ground, Tasks};
 
 /// Which cluster, and our place in it. All of it goes without --config.
 #[derive(clap::Args, Clone, Debug)]
@@ -113,11 +113,9 @@ pub(super) struct Wires {
     pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
     /// What happened is counted here.
     pub(super) metrics: Arc<Metrics>,
-    /// Ends the tasks.
-    pub(super) stop: CancellationToken,
 }
 
-/// Connects to the cluster, and begins among `others` what keeps in step with it.
+/// Connects to the cluster, and begins among `tasks` what keeps in step with it.
 ///
 /// # Errors
 /// When there is no cluster, or its credentials cannot be used.
@@ -125,59 +123,43 @@ pub(super) async fn begin(
     args: ClusterArgs,
     offer: Offer,
     wires: Wires,
-    others: &mut Others,
+    tasks: &mut Tasks,
 ) -> anyhow::Result<Ground> {
     let Wires {
         desired,
         snapshots,
         metrics,
-        stop,
     } = wires;
+    let mut cluster = connect(args.kubeconfig.as_deref()).await?;
+    if let Some(namespace) = args.namespace {
+        cluster.namespace = namespace;
+    }
     let Cluster {
-        client,
-        namespace,
-        api_server,
-    } = connect(args.kubeconfig.as_deref()).await?;
-    let namespace = args.namespace.unwrap_or(namespace);
+        client, namespace, ..
+    } = &cluster;
     info!(%namespace, service = args.service_name, "Connected to the cluster");
 
-    let observer = Arc::clone(&metrics);
-    let guard = Arc::new(Guard::new(
-        client.clone(),
-        Arc::new(move |event| match event {
-            AuthEvent::Unauthenticated { reason } => observer.unauthenticated(reason),
-            AuthEvent::Reviewed { result } => observer.reviewed(result),
-        }),
-    ));
-    let follow = Arc::clone(&guard);
-    others.spawn(named("following the cluster's authorities", async move {
-        follow.follow().await;
-    }));
-
+    let guard = begin_guard(&cluster, &metrics, tasks);
+    let place = Place {
+        namespace: namespace.clone(),
+        service: args.service_name,
+        cluster_domain: args.cluster_domain,
+        secret: args.certificate_secret,
+    };
     let certificate = if offer.has_certificate {
         for one in offer.served {
             let follower = Follower::new(
                 client.clone(),
                 *one,
-                &namespace,
-                &args.service_name,
+                &place.namespace,
+                &place.service,
                 Arc::clone(&metrics),
             );
-            others.spawn(named("following an APIService", follower.follow()));
+            tasks.spawn("following an APIService", follower.follow());
         }
         None
     } else {
-        let place = Place {
-            namespace: namespace.clone(),
-            service: args.service_name,
-            cluster_domain: args.cluster_domain,
-            secret: args.certificate_secret,
-        };
-        let mut managed = SelfManaged::new(&client, place, offer.served, Arc::clone(&metrics));
-        let certificate = Arc::new(managed.start().await);
-        let keep = managed.run(Arc::clone(&certificate), stop.clone());
-        others.spawn(named("keeping the certificate", keep));
-        Some(certificate)
+        Some(begin_certificate(&cluster, place, offer.served, &metrics, tasks).await)
     };
 
     let secrets = SecretStore::default();
@@ -190,31 +172,63 @@ pub(super) async fn begin(
         metrics: Arc::clone(&metrics),
         names_pods: offer.served.contains(&GroupVersion::CustomV1Beta2),
     };
-    let discovering = discover::run(wiring, stop.clone());
-    others.spawn(named("discovery", discovering));
+    tasks.spawn_with_last_words("discovery", discover::run(wiring, tasks.stop()));
 
     let replica = args.replica.unwrap_or_else(nameless_replica);
     let (candidate, leadership) =
-        Candidate::new(client.clone(), &namespace, args.lease, replica.clone());
-    others.spawn(named("the election", candidate.run(stop.clone())));
-    let telling = status::Wiring {
+        Candidate::new(client.clone(), namespace, args.lease, replica.clone());
+    tasks.spawn_with_last_words("the election", candidate.run(tasks.stop()));
+    let wiring = status::Wiring {
         findings: found,
         snapshots,
         leadership,
         metrics,
         instance: replica,
     };
-    others.spawn(named("writing status", status::run(client, telling, stop)));
+    tasks.spawn_with_last_words(
+        "writing status",
+        status::run(client.clone(), wiring, tasks.stop()),
+    );
 
     Ok(Ground {
         front: Front::Cluster { guard, certificate },
         secrets,
         reach: Reach::within(Bounds {
             allows_loopback: args.allow_loopback,
-            api_server,
+            api_server: cluster.api_server,
             redis: args.allow_redis,
         }),
     })
+}
+
+/// Whoever knows who asks, kept in step with the cluster's authorities.
+fn begin_guard(cluster: &Cluster, metrics: &Arc<Metrics>, tasks: &mut Tasks) -> Arc<Guard> {
+    let observer = Arc::clone(metrics);
+    let observe = move |event| match event {
+        AuthEvent::Unauthenticated { reason } => observer.unauthenticated(reason),
+        AuthEvent::Reviewed { result } => observer.reviewed(result),
+    };
+    let guard = Arc::new(Guard::new(cluster.client.clone(), Arc::new(observe)));
+    let follow = Arc::clone(&guard);
+    tasks.spawn("following the cluster's authorities", async move {
+        follow.follow().await;
+    });
+    guard
+}
+
+/// The certificate that replicas share, kept fresh.
+async fn begin_certificate(
+    cluster: &Cluster,
+    place: Place,
+    served: &'static [GroupVersion],
+    metrics: &Arc<Metrics>,
+    tasks: &mut Tasks,
+) -> Arc<ServingCert> {
+    let mut managed = SelfManaged::new(&cluster.client, place, served, Arc::clone(metrics));
+    let certificate = Arc::new(managed.start().await);
+    let keep = managed.run(Arc::clone(&certificate), tasks.stop());
+    tasks.spawn_with_last_words("keeping the certificate", keep);
+    certificate
 }
 
 /// A name that no other replica has: outside of a pod there is none to go by.

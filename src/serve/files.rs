@@ -15,9 +15,9 @@ use crate::source::reach::Reach;
 use crate::source::secret::SecretStore;
 
 use super::api::Front;
-use super::{Ground, Others, POLL, named};
+use super::{Ground, POLL, Tasks};
 
-/// Reads the file, wants what it says, and goes on looking at it among `others`.
+/// Reads the file, wants what it says, and goes on looking at it among `tasks`.
 ///
 /// # Errors
 /// When it cannot be read, or nothing in it is right.
@@ -25,14 +25,14 @@ pub(super) fn begin(
     path: &Path,
     desired: watch::Sender<Arc<Vec<Service>>>,
     metrics: &Arc<Metrics>,
-    others: &mut Others,
+    tasks: &mut Tasks,
 ) -> anyhow::Result<Ground> {
     let mut file = ConfigFile::new(path);
     let first = read_first(&mut file)?;
     note_reload(metrics, path, &first);
     desired.send_replace(Arc::new(first.services));
     let follow = follow_config(file, desired, Arc::clone(metrics));
-    others.spawn(named("following the configuration", follow));
+    tasks.spawn("following the configuration", follow);
     Ok(Ground {
         front: Front::Machine,
         secrets: SecretStore::default(),

@@ -1,6 +1,6 @@
 //! The client's side of TLS: whom to trust and who we are. Certificates are always verified unless the one field that
-//! says otherwise is set. Files and Secrets are looked at again for every new connection, so a rotated authority or client
-//! certificate needs no restart. Serving certificates are another matter, and live in [`crate::api`].
+//! says otherwise is set. Files and Secrets are looked at again for every new connection, so a rotated authority or
+//! client certificate needs no restart. Serving certificates are another matter, and live in [`crate::api`].
 
 use std::collections::HashMap;
 use std::fmt;
@@ -96,8 +96,8 @@ impl ClientConfigs {
         }
     }
 
-    /// The configuration for `spec`, read anew when its files or its Secret have changed. Keep it for as long as connections are
-    /// made with it.
+    /// The configuration for `spec`, read anew when its files or its Secret have changed. Keep it for as long as
+    /// connections are made with it.
     ///
     /// # Errors
     /// `tls`, naming the file or the Secret, when one cannot be read or holds no certificate; `unauthorized` for a

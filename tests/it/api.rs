@@ -2,7 +2,7 @@
 //!
 //! In [`authentication`] (9, 14, 44 to 57) a [`control_plane`] of the test's own answers reviews, for it can count them,
 //! fail and be late; the real one is asked in `tests/cluster`. 60 to 68 are those of [`custom`] metrics; 69
-//! to 75 need a cluster.
+//! to 75 are about the HPA controller, which runs in `tests/cluster`.
 
 mod authentication;
 mod control_plane;

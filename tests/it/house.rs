@@ -108,7 +108,6 @@ const FENCED: &[(&str, &[&str])] = &[
             "src/cluster/",
             "src/api/auth.rs",
             "src/api/auth/",
-            "src/serve.rs",
         ],
     ),
     (

@@ -144,12 +144,11 @@ impl Loss {
     /// How long to wait after so many failures in a row: half of it certain, half by `share` (from 0 to 1), so that many
     /// watches do not come back as one.
     fn wait(&self, failures: u32, share: f64) -> Duration {
-        let whole = match self {
-            Self::Forbidden | Self::Unknown => {
-                REFUSED_RETRY.min(RETRY_MIN * 2u32.saturating_pow(failures))
-            }
-            Self::Away(_) => RETRY_MAX.min(RETRY_MIN * 2u32.saturating_pow(failures.min(16))),
+        let longest = match self {
+            Self::Forbidden | Self::Unknown => REFUSED_RETRY,
+            Self::Away(_) => RETRY_MAX,
         };
+        let whole = longest.min(RETRY_MIN * 2u32.saturating_pow(failures));
         whole.mul_f64((1.0 + share) / 2.0)
     }
 }

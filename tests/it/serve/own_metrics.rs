@@ -2,9 +2,12 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use taffrail::clock;
+use taffrail::metrics::Metrics;
+use tokio::sync::watch;
 
 use super::{address, document, is_rate_of, read_of, steady_target};
 use crate::fixtures::adapter::{Adapter, eventually};
@@ -116,6 +119,45 @@ async fn every_promised_series_is_there_and_promtool_finds_no_fault() {
     }
     // What nobody knows has no value.
     assert!(!page.contains(r#"taffrail_request_rate{namespace="shop",service="invoices"}"#));
+    let objections = promtool(&as_plain_text(&page));
+    assert_eq!(objections, "", "\n{page}");
+}
+
+#[test]
+fn what_only_a_cluster_or_a_delegate_brings_is_counted_without_fault() {
+    let (_publish, snapshots) = watch::channel(Arc::default());
+    let metrics = Metrics::new(snapshots);
+    metrics.unauthenticated("token_not_reviewed");
+    metrics.reviewed("denied");
+    metrics.delegated("ok", Some(Duration::from_millis(2)));
+    metrics.delegated("left_alone", None);
+    metrics.certificate_reloaded(true);
+    metrics.apiservice_is_ours(true);
+    metrics.watch_restarted("pods");
+    metrics.watch_synced("pods", true);
+    metrics.discovered(2, 30);
+    metrics.status_written("written");
+
+    let page = metrics.text();
+    for series in [
+        r#"taffrail_authentication_failures_total{reason="token_not_reviewed"} 1"#,
+        r#"taffrail_authorization_reviews_total{result="denied"} 1"#,
+        r#"taffrail_delegate_requests_total{result="ok"} 1"#,
+        r#"taffrail_delegate_requests_total{result="left_alone"} 1"#,
+        "taffrail_delegate_request_duration_seconds_count 1",
+        r#"taffrail_certificate_reloads_total{result="success"} 1"#,
+        "taffrail_apiservice_ours 1",
+        r#"taffrail_watch_restarts_total{resource="pods"} 1"#,
+        r#"taffrail_watch_synced{resource="pods"} 1"#,
+        r#"taffrail_objects_held{resource="requestmetrics"} 2"#,
+        r#"taffrail_objects_held{resource="pods"} 30"#,
+        r#"taffrail_status_writes_total{result="written"} 1"#,
+    ] {
+        assert!(
+            page.lines().any(|line| line == series),
+            "no {series} in\n{page}"
+        );
+    }
     let objections = promtool(&as_plain_text(&page));
     assert_eq!(objections, "", "\n{page}");
 }
