@@ -22,6 +22,11 @@ use crate::source::secret::SecretKey;
 /// Targets of one object: as many as a document of a file may have. The oldest pods count.
 pub(super) const TARGETS_MAX: usize = 1_000;
 
+/// Targets of all objects of a namespace: ten full ones. Each object that selects a pod reads it for itself, so a
+/// thousand objects that select the same thousand pods would be a million connections, and the end of the adapter for
+/// everybody else.
+pub(super) const NAMESPACE_TARGETS_MAX: usize = 10_000;
+
 /// What is known of a namespace's pods.
 #[derive(Debug, Default)]
 pub(super) struct Known<'p> {
@@ -52,6 +57,7 @@ pub(super) fn join(
             ..Findings::default()
         },
     };
+    let mut read: HashMap<&str, usize> = HashMap::new();
     for (id, held) in &objects.held {
         let (service, pods) = match &held.in_force {
             None => (None, None),
@@ -59,7 +65,10 @@ pub(super) fn join(
                 None => (Some(object.service.clone()), None),
                 Some(selection) => {
                     let known = namespaces.get(&id.namespace);
-                    let (service, found) = select(&object.service, selection, known, &owners);
+                    let read = read.entry(&id.namespace).or_default();
+                    let room = TARGETS_MAX.min(NAMESPACE_TARGETS_MAX - *read);
+                    let (service, found) = select(&object.service, selection, known, &owners, room);
+                    *read += service.sources.len();
                     (Some(service), Some(found))
                 }
             },
@@ -108,12 +117,13 @@ fn owners<'p>(namespaces: &BTreeMap<Arc<str>, Known<'p>>) -> HashMap<IpAddr, &'p
     owners
 }
 
-/// The service with a source and a phase for each pod that is a target.
+/// The service with a source and a phase for each pod that is a target, of which there is `room` for so many.
 fn select(
     service: &Service,
     selection: &PodSelection,
     known: Option<&Known<'_>>,
     owners: &HashMap<IpAddr, &Pod>,
+    room: usize,
 ) -> (Service, PodsFound) {
     let mut service = service.clone();
     let Some(known) = known else {
@@ -139,7 +149,7 @@ fn select(
     found.matched = matched.len();
     let mut left_out: Vec<(LeftOut, &Pod)> = Vec::new();
     for pod in matched {
-        let target = if service.sources.len() < TARGETS_MAX {
+        let target = if service.sources.len() < room {
             target(&service.spec.id, selection, pod, owners)
         } else {
             Err(LeftOut::TooMany)
