@@ -35,9 +35,9 @@ mod reply;
 mod status;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -108,6 +108,8 @@ pub struct AppState {
     delegate: Option<Arc<Delegate>>,
     /// Set once when every service had a chance to be known; see [`health`].
     settled: AtomicBool,
+    /// When somebody first asked whether they are, and there was a snapshot.
+    settling_since: OnceLock<Instant>,
     draining: AtomicBool,
 }
 
@@ -127,6 +129,7 @@ impl AppState {
             guard: None,
             delegate: None,
             settled: AtomicBool::new(false),
+            settling_since: OnceLock::new(),
             draining: AtomicBool::new(false),
         }
     }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
@@ -23,6 +23,12 @@ use super::{AppState, query, read, reply};
 /// How long no snapshot may be made before the program counts as hung and is restarted. Sixty times the usual
 /// second: a paused machine must not be taken for it.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
+
+/// How long after its first snapshot a replica waits for services to be known before it is ready all the same. Four
+/// syncs of the HPA: enough for intervals of up to half a minute. Without a bound one object that is read every five
+/// minutes, or one that is new each time somebody looks, would keep every replica that starts from answering for all
+/// others.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
 type Check = fn(&AppState, Timestamp) -> Result<(), String>;
 type Checks = &'static [(&'static str, Check)];
@@ -121,9 +127,13 @@ fn snapshot(state: &AppState, now: Timestamp) -> Result<(), String> {
     read::is_fresh(&state.snapshot(), now, &state.limits)
 }
 
-/// Every service has had time to be known. After a restart an old replica keeps answering meanwhile. Once passed it
-/// stays so: a service that is added later must not take the others' answers away.
+/// Every service has had time to be known, as far as that is bearable. After a restart an old replica keeps answering
+/// meanwhile. Once passed it stays so: a service that is added later must not take the others' answers away.
 fn windows(state: &AppState, _: Timestamp) -> Result<(), String> {
+    is_settled(state, clock::instant())
+}
+
+fn is_settled(state: &AppState, now: Instant) -> Result<(), String> {
     if state.settled.load(Ordering::Relaxed) {
         return Ok(());
     }
@@ -131,11 +141,12 @@ fn windows(state: &AppState, _: Timestamp) -> Result<(), String> {
     if snapshot.at() == Timestamp::default() {
         return Err("no snapshot was made yet".to_owned());
     }
+    let since = *state.settling_since.get_or_init(|| now);
     let starting = snapshot
         .services()
         .filter(|service| service.coverage.known == 0 && 0 < service.coverage.starting)
         .count();
-    if 0 < starting {
+    if 0 < starting && now.saturating_duration_since(since) < SETTLED_WITHIN {
         return Err(format!("{starting} services have no whole window yet"));
     }
     state.settled.store(true, Ordering::Relaxed);
@@ -156,4 +167,45 @@ fn shutdown(state: &AppState, _: Timestamp) -> Result<(), String> {
         return Err("shutting down".to_owned());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::engine::snapshot::{Coverage, ServiceView, Snapshot, State};
+    use crate::model::id::ServiceId;
+
+    /// A service that has just begun, and will not be read a second time for minutes.
+    fn slow(now: Timestamp) -> Snapshot {
+        let view = ServiceView {
+            id: ServiceId::new("shop", "slow"),
+            objective: None,
+            at: now,
+            state: State::Unknown("it was not read twice".to_owned()),
+            coverage: Coverage {
+                starting: 1,
+                ..Coverage::default()
+            },
+            windows: Vec::new(),
+            in_flight: None,
+            pods: Vec::new(),
+            backlogs: Vec::new(),
+        };
+        Snapshot::new(now, vec![view])
+    }
+
+    #[test]
+    fn one_slow_service_keeps_a_replica_from_answering_for_a_minute_and_no_longer() {
+        let (_publish, snapshots) = watch::channel(Arc::new(slow(clock::now())));
+        let state = AppState::new(snapshots);
+        let start = clock::instant();
+        let settled = |after| is_settled(&state, start + after);
+        let why = settled(Duration::ZERO).unwrap_err();
+        assert!(why.contains("1 services"), "{why}");
+        assert!(settled(SETTLED_WITHIN - Duration::from_millis(1)).is_err());
+        assert_eq!(settled(SETTLED_WITHIN), Ok(()));
+        assert_eq!(settled(Duration::ZERO), Ok(()), "it stays so");
+    }
 }

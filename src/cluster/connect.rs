@@ -15,6 +15,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests are small.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The API server ends each watch after this, and it is begun anew where it was: a connection that died without a word
+/// is noticed five seconds later. 500 watches make eight requests a second of it.
+pub const WATCH_SECONDS: u32 = 60;
+
+/// How long an answer may say nothing: a quiet watch, its end, and time to spare. A list, or a request for a watch, that
+/// goes out on a connection whose other end is gone would else hang until TCP gives it up, a quarter of an hour later.
+const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
+
 /// How long to wait for the name of the API server.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -71,10 +79,7 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Cluster, ConnectError>
         Some(path) => from_file(path).await?,
         None => Config::incluster().map_err(ConnectError::NoCluster)?,
     };
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.write_timeout = Some(WRITE_TIMEOUT);
-    // No read timeout: a quiet watch says nothing for a minute. Each request has a deadline, and each watch an end.
-    config.read_timeout = None;
+    set_timeouts(&mut config);
     let api_server = addresses(&config).await?;
     let namespace = config.default_namespace.clone();
     let client =
@@ -84,6 +89,14 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Cluster, ConnectError>
         namespace,
         api_server,
     })
+}
+
+fn set_timeouts(config: &mut Config) {
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.write_timeout = Some(WRITE_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    // What a connection was idle before a request is not the fault of its answer.
+    config.reset_reader_on_write = true;
 }
 
 async fn from_file(path: &Path) -> Result<Config, ConnectError> {
@@ -151,6 +164,35 @@ users: [{name: u, user: {token: hush}}]
         assert_eq!(cluster.namespace, "monitoring");
         assert_eq!(cluster.api_server, ["127.0.0.1:6443".parse().unwrap()]);
         assert!(!format!("{cluster:?}").contains("hush"));
+    }
+
+    /// Accepts connections, reads what comes, and never says a word.
+    async fn mute() -> std::net::SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                held.push(stream);
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_request_to_a_server_that_is_gone_without_a_word_ends() {
+        let url = format!("http://{}", mute().await);
+        let mut config = Config::new(url.parse().unwrap());
+        set_timeouts(&mut config);
+        let silent = config.read_timeout.unwrap();
+        assert!(
+            Duration::from_secs(WATCH_SECONDS.into()) < silent,
+            "a quiet watch lives"
+        );
+        config.read_timeout = Some(silent / 300);
+        let client = kube::Client::try_from(config).unwrap();
+        let asked = tokio::time::timeout(Duration::from_secs(20), client.apiserver_version());
+        assert!(asked.await.expect("it ends by itself").is_err());
     }
 
     #[tokio::test]

@@ -37,6 +37,7 @@ use self::pods::{PODS_MAX, Pods};
 use self::watch::{Loss, News, follow};
 use super::pod::{Templates, WirePod};
 use super::secrets;
+use crate::clock;
 use crate::config::Service;
 use crate::metrics::Metrics;
 use crate::source::secret::{SecretKey, SecretStore};
@@ -48,6 +49,10 @@ pub use self::findings::{
 /// Changes are gathered for this long: a rollout changes pods many times a second, and a join looks at all of them. A
 /// new pod is read within a second all the same.
 const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// What a join took, times this, is the least between two: with as many objects and pods as may be held one takes
+/// seconds, and who changes a pod all the time must not keep a processor busy with them.
+const REST_SHARE: u32 = 4;
 
 /// The first set waits no longer for a namespace whose list is slow: the others are complete.
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
@@ -144,6 +149,7 @@ async fn discover(wiring: Wiring) {
         })));
     let mut discovery = Discovery::new(client, messages, metrics, names_pods);
     let mut is_first = true;
+    let mut rest = DEBOUNCE;
     let mut due: Option<Pin<Box<Sleep>>> = Some(Box::pin(sleep(FIRST_WITHIN)));
     loop {
         let is_change = tokio::select! {
@@ -152,9 +158,11 @@ async fn discover(wiring: Wiring) {
             () = passed(&mut due) => {
                 due = None;
                 // Without the objects there is nothing to publish, however long it takes.
-                is_first = is_first && !discovery.are_objects_synced;
+                is_first = is_first && !discovery.are_objects_known();
                 if !is_first {
+                    let began = clock::instant();
                     discovery.publish(&secrets, &services, &findings);
+                    rest = DEBOUNCE.max(REST_SHARE * began.elapsed());
                 }
                 false
             }
@@ -167,7 +175,7 @@ async fn discover(wiring: Wiring) {
             due = None;
             discovery.publish(&secrets, &services, &findings);
         } else if is_change && !is_first && due.is_none() {
-            due = Some(Box::pin(sleep(DEBOUNCE)));
+            due = Some(Box::pin(sleep(rest)));
         } else if is_first && due.is_none() {
             due = Some(Box::pin(sleep(FIRST_WITHIN)));
         }
@@ -363,6 +371,12 @@ impl Discovery {
         }
     }
 
+    /// Whether it can be said what is wanted: the objects were listed once, or the cluster does not know the resource, so
+    /// that there are none. Then what the adapter is asked beside them is answered all the same.
+    fn are_objects_known(&self) -> bool {
+        self.are_objects_synced || self.objects_lost == Some(Loss::Unknown)
+    }
+
     /// Whether all that is wanted was listed, or cannot be.
     fn is_complete(&self) -> bool {
         let is_known = |namespace: &Namespace| namespace.pods.is_synced || namespace.lost.is_some();
@@ -450,6 +464,12 @@ fn pods_lost(namespace: &str, loss: &Loss) -> String {
 
 /// Logs objects that went wrong, and those that were mended.
 fn note_problems(before: &Findings, now: &Findings) {
+    if now.is_full && !before.is_full {
+        warn!(
+            objects = now.objects.len(),
+            "More RequestMetrics than are held: of the namespaces that have most, the youngest are left out"
+        );
+    }
     for (id, finding) in &now.objects {
         let known = before
             .objects

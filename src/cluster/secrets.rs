@@ -25,7 +25,8 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// Between any two readings: twenty a second, of which an API server takes no notice.
 const PACE: Duration = Duration::from_millis(50);
 
-/// Secrets read. With more the pace would stretch the refresh beyond a minute.
+/// Secrets read. With more the pace would stretch the refresh beyond a minute. Where more are wanted, namespaces take
+/// turns, so that one that wants thousands takes none from another.
 const SECRETS_MAX: usize = 1_000;
 
 /// Namespace and name.
@@ -90,7 +91,7 @@ impl Schedule {
             by_secret.entry(name).or_default().insert(key.clone());
         }
         let before = std::mem::take(&mut self.wanted);
-        for (name, keys) in by_secret.into_iter().take(SECRETS_MAX) {
+        for (name, keys) in by_turns(by_secret).take(SECRETS_MAX) {
             let due = before
                 .get(&name)
                 .filter(|before| keys.is_subset(&before.keys))
@@ -123,6 +124,26 @@ impl Schedule {
             None => BTreeSet::new(),
         }
     }
+}
+
+/// The first of each namespace, then the second of each, and so on.
+fn by_turns(
+    by_secret: BTreeMap<Name, BTreeSet<SecretKey>>,
+) -> impl Iterator<Item = (Name, BTreeSet<SecretKey>)> {
+    let mut last = None;
+    let mut turn = 0;
+    let mut turns: Vec<_> = by_secret
+        .into_iter()
+        .map(|wanted| {
+            let namespace = Some(wanted.0.0.clone());
+            turn = if namespace == last { turn + 1 } else { 0 };
+            last = namespace;
+            (turn, wanted)
+        })
+        .collect();
+    // Stable, so by name within a turn.
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.into_iter().map(|(_, wanted)| wanted)
 }
 
 /// Reads a Secret. Returns whether a key of it was found or lost.
@@ -286,5 +307,23 @@ mod tests {
         schedule.want(&keys, clock::instant());
         let left_out: Vec<_> = schedule.left_out(&keys).collect();
         assert_eq!(left_out, [keys.last().unwrap()]);
+    }
+
+    #[test]
+    fn a_namespace_that_wants_too_many_secrets_takes_none_from_another() {
+        let greedy = (0..2 * SECRETS_MAX).map(|n| SecretKey {
+            namespace: "a".to_owned(),
+            ..key(&format!("s{n:05}"), "x")
+        });
+        let keys: BTreeSet<_> = greedy.chain([key("token", "token")]).collect();
+        let mut schedule = Schedule::default();
+        schedule.want(&keys, clock::instant());
+        assert_eq!(schedule.wanted.len(), SECRETS_MAX);
+        assert!(schedule.left_out(&keys).all(|key| key.namespace == "a"));
+        assert!(
+            schedule
+                .wanted
+                .contains_key(&("shop".into(), "token".into()))
+        );
     }
 }

@@ -59,8 +59,9 @@ pub struct IdentityFiles {
     pub key_file: PathBuf,
 }
 
-/// Ready client configurations for HTTP, one for all targets with the same [`TlsSpec`]: a set of authorities takes some
-/// hundred kilobytes, too much for each of thousands of targets. A configuration lives as long as someone uses it.
+/// Ready client configurations for HTTP, one for all targets with the same [`TlsSpec`] but for its server name, which a
+/// configuration does not hold: a set of authorities takes some hundred kilobytes, too much for each of thousands of
+/// targets. A configuration lives as long as someone uses it.
 #[derive(Debug, Default)]
 pub struct ClientConfigs {
     secrets: SecretStore,
@@ -103,22 +104,26 @@ impl ClientConfigs {
     /// `tls`, naming the file or the Secret, when one cannot be read or holds no certificate; `unauthorized` for a
     /// Secret that has no value.
     pub fn get(&self, spec: &TlsSpec) -> Result<Arc<ClientConfig>, Failure> {
-        let stamps = stamps(spec, &self.secrets);
+        let spec = TlsSpec {
+            server_name: None,
+            ..spec.clone()
+        };
+        let stamps = stamps(&spec, &self.secrets);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = known.get(spec)
+        if let Some(found) = known.get(&spec)
             && found.stamps == stamps
             && let Some(config) = found.config.upgrade()
         {
             return Ok(config);
         }
         // Built under the lock, so that a thousand targets that start together read the files once.
-        let mut config = build(spec, &self.secrets)?;
+        let mut config = build(&spec, &self.secrets)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let config = Arc::new(config);
         known.retain(|_, other| 0 < other.config.strong_count());
         let config_ref = Arc::downgrade(&config);
         known.insert(
-            spec.clone(),
+            spec,
             Known {
                 stamps,
                 config: config_ref,
@@ -304,7 +309,13 @@ mod tests {
         };
         let configs = ClientConfigs::default();
         let first = configs.get(&spec).unwrap();
-        assert!(Arc::ptr_eq(&first, &configs.get(&spec).unwrap()));
+        let by_another_name = TlsSpec {
+            server_name: Some("users.shop.svc".to_owned()),
+            ..spec.clone()
+        };
+        for spec in [&spec, &by_another_name] {
+            assert!(Arc::ptr_eq(&first, &configs.get(spec).unwrap()));
+        }
         std::fs::write(file.path(), authority() + &authority()).unwrap();
         assert!(!Arc::ptr_eq(&first, &configs.get(&spec).unwrap()));
     }
@@ -337,13 +348,12 @@ mod tests {
 
     #[test]
     fn a_configuration_nobody_uses_is_let_go() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), authority()).unwrap();
         let configs = ClientConfigs::default();
-        for server_name in ["a", "b", "c"] {
+        for _ in 0..3 {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), authority()).unwrap();
             let spec = TlsSpec {
                 ca: Some(Authorities::File(file.path().to_owned())),
-                server_name: Some(server_name.to_owned()),
                 ..TlsSpec::default()
             };
             drop(configs.get(&spec).unwrap());

@@ -8,13 +8,17 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 
 use super::trust::Trust;
 
 const NAMESPACE: &str = "kube-system";
 pub(super) const NAME: &str = "extension-apiserver-authentication";
+
+/// The API server ends the watch after this, and it is begun anew. Less than a client waits for an answer.
+const WATCH_SECONDS: u32 = 60;
 
 /// What follows the ConfigMap between two looks at it.
 #[derive(Default)]
@@ -29,12 +33,23 @@ struct Follower {
 /// Keeps `trust` as the cluster has it.
 pub(super) async fn follow(client: Client, trust: &ArcSwapOption<Trust>) {
     let api = Api::<ConfigMap>::namespaced(client, NAMESPACE);
-    let mut changes = pin!(watcher::watch_object(api, NAME).default_backoff());
+    let only = watcher::Config::default()
+        .fields(&format!("metadata.name={NAME}"))
+        .timeout(WATCH_SECONDS);
+    let mut events = pin!(watcher(api, only).default_backoff());
     let mut follower = Follower::default();
-    while let Some(change) = changes.next().await {
-        match change {
-            Ok(Some(config_map)) => follower.read(config_map.data.unwrap_or_default(), trust),
-            Ok(None) => follower.complain("it does not exist".to_owned()),
+    let mut is_there = false;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => is_there = false,
+            Ok(Event::InitApply(config_map) | Event::Apply(config_map)) => {
+                is_there = true;
+                follower.read(config_map.data.unwrap_or_default(), trust);
+            }
+            Ok(Event::InitDone) if is_there => {}
+            Ok(Event::InitDone | Event::Delete(_)) => {
+                follower.complain("it does not exist".to_owned());
+            }
             Err(error) => follower.complain(explained(&error)),
         }
     }

@@ -81,7 +81,7 @@ pub enum LeftOut {
     HostNetwork,
     /// None of its containers names the port.
     NoPort,
-    /// More are selected than one object may have.
+    /// More are selected than one object, or all of a namespace, may have.
     TooMany,
     /// Its address is another pod's by now.
     AddressTaken,
@@ -105,7 +105,7 @@ impl fmt::Display for LeftOut {
                 "uses its node's network (hostNetwork), where it cannot be told from others; it is not read"
             }
             Self::NoPort => "has no container that names the port; correct spec.source.pods.port or the pod",
-            Self::TooMany => "is beyond the number of pods one object may have; split the service",
+            Self::TooMany => "is beyond the number of pods one object, or all of a namespace, may have; split it",
             Self::AddressTaken => "has lost its address to another pod",
             Self::NoAddress => "has no address yet",
             Self::Over => "has ended",

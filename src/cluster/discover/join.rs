@@ -22,6 +22,11 @@ use crate::source::secret::SecretKey;
 /// Targets of one object: as many as a document of a file may have. The oldest pods count.
 pub(super) const TARGETS_MAX: usize = 1_000;
 
+/// Targets of all objects of a namespace: ten full ones. Each object that selects a pod reads it for itself, so a
+/// thousand objects that select the same thousand pods would be a million connections, and the end of the adapter for
+/// everybody else.
+pub(super) const NAMESPACE_TARGETS_MAX: usize = 10_000;
+
 /// What is known of a namespace's pods.
 #[derive(Debug, Default)]
 pub(super) struct Known<'p> {
@@ -30,6 +35,15 @@ pub(super) struct Known<'p> {
     pub(super) is_full: bool,
     /// Why its watch says nothing.
     pub(super) problem: Option<String>,
+}
+
+/// What one object may have.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Targets, at most.
+    room: usize,
+    /// Whether its targets have their pods' names and labels.
+    names_pods: bool,
 }
 
 /// Everything wanted, and everything found.
@@ -54,6 +68,7 @@ pub(super) fn join(
             ..Findings::default()
         },
     };
+    let mut read: HashMap<&str, usize> = HashMap::new();
     for (id, held) in &objects.held {
         let (service, pods) = match &held.in_force {
             None => (None, None),
@@ -61,8 +76,14 @@ pub(super) fn join(
                 None => (Some(object.service.clone()), None),
                 Some(selection) => {
                     let known = namespaces.get(&id.namespace);
-                    let service = &object.service;
-                    let (service, found) = select(service, selection, known, &owners, names_pods);
+                    let read = read.entry(&id.namespace).or_default();
+                    let limits = Limits {
+                        room: TARGETS_MAX.min(NAMESPACE_TARGETS_MAX - *read),
+                        names_pods,
+                    };
+                    let (service, found) =
+                        select(&object.service, selection, known, &owners, limits);
+                    *read += service.sources.len();
                     (Some(service), Some(found))
                 }
             },
@@ -117,7 +138,7 @@ fn select(
     selection: &PodSelection,
     known: Option<&Known<'_>>,
     owners: &HashMap<IpAddr, &Pod>,
-    names_pods: bool,
+    limits: Limits,
 ) -> (Service, PodsFound) {
     let mut service = service.clone();
     let Some(known) = known else {
@@ -143,7 +164,7 @@ fn select(
     found.matched = matched.len();
     let mut left_out: Vec<(LeftOut, &Pod)> = Vec::new();
     for pod in matched {
-        let target = if service.sources.len() < TARGETS_MAX {
+        let target = if service.sources.len() < limits.room {
             target(&service.spec.id, selection, pod, owners)
         } else {
             Err(LeftOut::TooMany)
@@ -152,7 +173,7 @@ fn select(
             Ok((target, source)) => {
                 found.count(pod);
                 service.sources.push(source);
-                if names_pods {
+                if limits.names_pods {
                     service.pods.insert(target.clone(), pod.identity());
                 }
                 service.phases.insert(target, pod.phase());

@@ -1,7 +1,7 @@
 //! The `RequestMetrics` objects as they are held: resolved once, when they arrive. One that is wrong keeps the version
 //! that was right, if there was one, as a file's document does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
@@ -11,7 +11,8 @@ use crate::config::{self, API_VERSION};
 use crate::model::id::ServiceId;
 use crate::model::time::Timestamp;
 
-/// Objects held: as many as a file may hold documents. Past it the youngest are left out, whatever order they come in.
+/// Objects held: as many as a file may hold documents. Past it the namespace that has most goes without its youngest,
+/// whatever order they come in, so that nobody can fill it up for the others.
 pub(super) const OBJECTS_MAX: usize = 10_000;
 
 /// The objects by identity, so in a fixed order.
@@ -67,15 +68,24 @@ impl Objects {
         self.held.insert(id, held);
         if OBJECTS_MAX < self.held.len() {
             self.is_full = true;
-            let youngest = self
-                .held
-                .iter()
-                .max_by_key(|(id, held)| (held.created, *id))
-                .map(|(id, _)| id.clone());
+            let youngest = self.youngest_of_the_most();
             if let Some(youngest) = youngest {
                 self.held.remove(&youngest);
             }
         }
+    }
+
+    fn youngest_of_the_most(&self) -> Option<ServiceId> {
+        let mut sizes: HashMap<&str, usize> = HashMap::new();
+        for id in self.held.keys() {
+            *sizes.entry(&id.namespace).or_default() += 1;
+        }
+        let size = |id: &ServiceId| sizes.get(&*id.namespace).copied();
+        let most = self
+            .held
+            .iter()
+            .max_by_key(|(id, held)| (size(id), held.created, *id));
+        most.map(|(id, _)| id.clone())
     }
 }
 

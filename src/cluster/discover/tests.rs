@@ -409,3 +409,62 @@ fn beyond_the_bound_the_oldest_objects_are_held_in_whatever_order_they_come() {
     assert!(held.held.contains_key(&ServiceId::new("shop", "old")));
     assert_eq!(held.held.len(), objects::OBJECTS_MAX);
 }
+
+#[test]
+fn a_namespace_with_most_objects_takes_no_place_from_another() {
+    let mut held = objects([object("users", 1)]);
+    let (id, one) = held.held.pop_first().unwrap();
+    for n in 0..objects::OBJECTS_MAX {
+        let id = ServiceId::new("greedy", &format!("s{n:05}"));
+        held.held.insert(id, one.clone());
+    }
+    let mut late = object("users", 1);
+    late["metadata"]["creationTimestamp"] = "2036-01-01T00:00:00Z".into();
+    held.take(dynamic(late), None);
+    assert!(held.is_full && held.held.contains_key(&id));
+    assert_eq!(held.held.len(), objects::OBJECTS_MAX);
+}
+
+#[test]
+fn objects_that_select_the_same_pods_share_their_namespaces_targets() {
+    let pods = pods((0..250).map(|n| {
+        let mut json = pod(1);
+        json["metadata"]["name"] = format!("users-{n}").into();
+        json["metadata"]["uid"] = format!("{n:08}").into();
+        json["status"]["podIP"] = format!("10.1.0.{n}").into();
+        json
+    }));
+    let many = join::NAMESPACE_TARGETS_MAX / 250 + 1;
+    let mut held = objects([object("users", 1)]);
+    let (_, one) = held.held.pop_first().unwrap();
+    for n in 0..many {
+        let id = ServiceId::new("shop", &format!("s{n:05}"));
+        held.held.insert(id, one.clone());
+    }
+    let joined = joined(&held, &pods);
+    let read: usize = joined.services.iter().map(|s| s.sources.len()).sum();
+    assert_eq!(read, join::NAMESPACE_TARGETS_MAX);
+    let last = joined.findings.objects.last_key_value().unwrap().1;
+    let left_out = &last.pods.as_ref().unwrap().left_out;
+    assert_eq!(left_out[&LeftOut::TooMany], 250);
+}
+
+#[tokio::test]
+async fn a_cluster_without_the_definition_has_no_objects_and_one_that_hides_them_may() {
+    let unused = tower::service_fn(async |_: http::Request<kube::client::Body>| {
+        Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("unused"))
+    });
+    let metrics = Arc::new(Metrics::new(channel::channel(Arc::default()).1));
+    let (messages, _arriving) = mpsc::channel(1);
+    let mut discovery = Discovery::new(Client::new(unused, "default"), messages, metrics, false);
+    assert!(!discovery.are_objects_known(), "nobody was asked yet");
+    for (loss, is_known) in [
+        (Loss::Forbidden, false),
+        (Loss::Away("the API server answers 503".to_owned()), false),
+        (Loss::Unknown, true),
+    ] {
+        let lost = Box::new(News::Lost(loss.clone()));
+        discovery.take(Message::Objects(lost));
+        assert_eq!(discovery.are_objects_known(), is_known, "{loss}");
+    }
+}

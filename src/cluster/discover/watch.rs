@@ -13,11 +13,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+use crate::cluster::connect::WATCH_SECONDS;
 use crate::cluster::jitter;
-
-/// The API server ends each watch after this, and it is begun anew where it was: a connection that died without a word
-/// is noticed five seconds later. 500 watches make eight requests a second of it.
-const WATCH_SECONDS: u32 = 60;
 
 /// The first wait after a failure.
 const RETRY_MIN: Duration = Duration::from_millis(500);

@@ -198,7 +198,8 @@ mod tests {
             .collect();
         let shared = Shared::default();
         futures_util::FutureExt::now_or_never(async {
-            let mut page = shared.page(Format::Text).await;
+            let share = shared.share(&"shop".into());
+            let mut page = shared.page(Format::Text, &share).await;
             let mut progress = Progress::AwaitingRoom;
             let body = StreamBody::new(stream::iter(frames));
             receive(body, coding, bytes_max, &mut page, &mut progress).await?;

@@ -14,7 +14,7 @@ use super::body::{self, Coding};
 use super::connection::Connection;
 use super::failure::{self, Progress};
 use super::request;
-use super::shared::{Page, Shared};
+use super::shared::{Page, Share, Shared};
 use super::spec::{Scheme, ScrapeSpec};
 use crate::exposition::Format;
 use crate::model::health::{Failure, FailureReason};
@@ -24,6 +24,7 @@ use crate::model::health::{Failure, FailureReason};
 pub struct Fetcher {
     spec: ScrapeSpec,
     shared: Arc<Shared>,
+    share: Arc<Share>,
     /// Kept from the last page that came whole.
     connection: Option<Connection>,
     /// Kept so that it stays among the shared ones between connections.
@@ -34,6 +35,7 @@ impl Fetcher {
     /// Connects to nobody yet.
     pub fn new(spec: ScrapeSpec, shared: Arc<Shared>) -> Self {
         Self {
+            share: shared.share(&spec.target.service.namespace),
             spec,
             shared,
             connection: None,
@@ -67,7 +69,7 @@ impl Fetcher {
         let coding = Coding::of(answer.headers(), self.spec.gzip)?;
         let is_measured = is_measured(answer.headers());
         *progress = Progress::AwaitingRoom;
-        let mut page = self.shared.page(format).await;
+        let mut page = self.shared.page(format, &self.share).await;
         *progress = Progress::Receiving(0);
         let bytes_max = self.spec.body_bytes_max;
         body::receive(answer.into_body(), coding, bytes_max, &mut page, progress).await?;
