@@ -442,14 +442,28 @@ async fn assertion_73_a_name_in_upper_case_arrives_in_lower_case(
     cluster: &Cluster,
 ) -> anyhow::Result<()> {
     let bench = Bench::of_jobs(cluster, "case", "2", 1).await?;
-    let mut metric = jobs_of("work");
-    metric["external"]["metric"]["name"] = "Redis_Backlog".into();
-    // The adapter itself knows no such name, so whoever gets a value has asked in lower case.
-    let selector = "service=work,key=jobs";
-    let read = adapter::read(cluster, &bench.namespace, "Redis_Backlog", selector).await?;
-    let refused = read.expect_err("a name in upper case");
-    assert!(refused.contains("Redis_Backlog"), "{refused}");
-    bench.apply(&autoscaler("work", &[metric])).await?;
+    let named = |name: &str| {
+        let mut metric = jobs_of("work");
+        metric["external"]["metric"]["name"] = name.into();
+        autoscaler("work", &[metric])
+    };
+    // An unknown name is repeated as it arrived: from kubectl as it was written, from the HPA controller not.
+    let unknown = "No_Such_Metric";
+    let read = adapter::read(cluster, &bench.namespace, unknown, "service=work");
+    let refused = read.await?.expect_err("an unknown name");
+    assert!(
+        refused.contains("no metric \"No_Such_Metric\""),
+        "{refused}"
+    );
+    bench.apply(&named(unknown)).await?;
+    let message = bench.until_active("False", "FailedGetExternalMetric");
+    let message = message.await?;
+    assert!(
+        message.contains("no metric \"no_such_metric\""),
+        "{message}"
+    );
+
+    bench.apply(&named("Redis_Backlog")).await?;
     bench.until_replicas(2).await
 }
 
