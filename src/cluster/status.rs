@@ -2,7 +2,7 @@
 //! holds the Lease; what it says was computed from its own reads, as the others' would be.
 //!
 //! Nothing waits for this room: while the API server is away or refuses, metrics are served as ever, and the status is
-//! written when it can be. What to say is decided in [`desired`] and [`conditions`], when in [`schedule`].
+//! written when it can be. What to say is decided in `desired` and `conditions`, when in `schedule`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

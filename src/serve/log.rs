@@ -14,8 +14,8 @@ pub(super) enum LogFormat {
 }
 
 pub(super) fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    // Watches that the API server refuses are said once by discovery, and would be said here at every attempt.
-    let filter = format!("kube_runtime=off,{filter}");
+    // What the API server refuses is said once by whoever asked, and would be said here at every attempt.
+    let filter = format!("kube_client=off,kube_runtime=off,{filter}");
     let filter = tracing_subscriber::EnvFilter::try_new(filter).context("--log")?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

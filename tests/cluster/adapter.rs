@@ -4,15 +4,22 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use http::Request;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use kube::Client;
 use kube::api::{Api, ListParams};
+use kube::core::Status;
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use crate::harness::{Cluster, Table, table, until};
 
 /// Where the adapter is installed.
 pub(crate) const NAMESPACE: &str = "taffrail";
+
+/// What is installed.
+pub(crate) const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/manifests");
 
 /// The path of every metric.
 const METRICS: &str = "/apis/external.metrics.k8s.io/v1beta1";
@@ -20,6 +27,9 @@ const METRICS: &str = "/apis/external.metrics.k8s.io/v1beta1";
 /// Enough for two replicas to start, share a certificate, and be believed by the aggregation layer, which looks again
 /// every 30 s at the latest.
 const INSTALLED: Duration = Duration::from_secs(90);
+
+/// Held by the test that installs.
+static INSTALLING: Mutex<()> = Mutex::const_new(());
 
 pub(crate) fn tests() -> Table {
     table!("adapter";
@@ -30,11 +40,28 @@ pub(crate) fn tests() -> Table {
 
 /// Installs the adapter, or finds it installed, and waits until the API server believes it.
 pub(crate) async fn installed(cluster: &Cluster) -> anyhow::Result<()> {
-    let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/manifests");
-    cluster.kubectl().run(["apply", "-k", manifests]).await?;
+    // Two that create one object at a time are one too many for kubectl, also where the other is another test's.
+    let _turn = INSTALLING.lock().await;
+    until("the manifests to be taken", INSTALLED, async || {
+        cluster.kubectl().run(["apply", "-k", MANIFESTS]).await
+    })
+    .await?;
+    available(cluster, "v1beta1.external.metrics.k8s.io").await?;
+    until("two replicas", INSTALLED, async || {
+        let pods = replicas(cluster).await?;
+        let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+        ensure!(ready == 2, "{ready} replicas are ready");
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until the API server believes what is behind an APIService.
+pub(crate) async fn available(cluster: &Cluster, apiservice: &str) -> anyhow::Result<()> {
     let services = Api::<APIService>::all(cluster.admin());
-    until("the adapter to be available", INSTALLED, async || {
-        let service = services.get("v1beta1.external.metrics.k8s.io").await?;
+    let what = format!("{apiservice} to be available");
+    until(&what, INSTALLED, async || {
+        let service = services.get(apiservice).await?;
         let conditions = service.status.and_then(|status| status.conditions);
         let available = conditions
             .into_iter()
@@ -42,12 +69,6 @@ pub(crate) async fn installed(cluster: &Cluster) -> anyhow::Result<()> {
             .find(|condition| condition.type_ == "Available")
             .context("no condition yet")?;
         ensure!(available.status == "True", "{:?}", available.message);
-        let ready = replicas(cluster)
-            .await?
-            .iter()
-            .filter(|pod| is_ready(pod))
-            .count();
-        ensure!(ready == 2, "{ready} replicas are ready");
         Ok(())
     })
     .await
@@ -66,13 +87,23 @@ pub(crate) async fn read(
     metric: &str,
     selector: &str,
 ) -> anyhow::Result<Result<f64, String>> {
+    let answer = read_as(&cluster.admin(), namespace, metric, selector).await?;
+    Ok(answer.map_err(|refused| refused.message))
+}
+
+/// As [`read`], as somebody else, with all that is said of a refusal.
+pub(crate) async fn read_as(
+    client: &Client,
+    namespace: &str,
+    metric: &str,
+    selector: &str,
+) -> anyhow::Result<Result<f64, Box<Status>>> {
     let encoded: String = form(selector);
     let path = format!("{METRICS}/namespaces/{namespace}/{metric}?labelSelector={encoded}");
-    let answer = cluster.kubectl().try_run(["get", "--raw", &path]).await?;
-    if !answer.success {
-        return Ok(Err(answer.stderr));
-    }
-    let list: Value = serde_json::from_str(&answer.stdout)?;
+    let list: Value = match client.request(Request::get(path).body(Vec::new())?).await {
+        Err(kube::Error::Api(refused)) => return Ok(Err(refused)),
+        answer => answer?,
+    };
     let items = list["items"].as_array().context("no items")?;
     let values = items.iter().map(|item| {
         let text = item["value"].as_str().context("a value is no text")?;
@@ -82,6 +113,52 @@ pub(crate) async fn read(
         })
     });
     Ok(Ok(values.sum::<anyhow::Result<f64>>()?))
+}
+
+/// Runs `test` with an adapter whose Deployment is changed by `patch`, as an operator would change it, and changes it
+/// back, whatever comes of the test.
+pub(crate) async fn changed(
+    cluster: &Cluster,
+    patch: &Value,
+    test: impl AsyncFnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    installed(cluster).await?;
+    let patch = patch.to_string();
+    let kubectl = cluster.kubectl();
+    let change = [
+        "patch",
+        "deployment/taffrail",
+        "--namespace=taffrail",
+        "--patch",
+        &patch,
+    ];
+    kubectl.run(change).await?;
+    let result = match rolled_out(cluster).await {
+        Ok(()) => test().await,
+        Err(error) => Err(error),
+    };
+    let undo = [
+        "rollout",
+        "undo",
+        "deployment/taffrail",
+        "--namespace=taffrail",
+    ];
+    kubectl.run(undo).await?;
+    // The test's own failure is the better story.
+    result.and(rolled_out(cluster).await)
+}
+
+/// Waits until only replicas of the Deployment's newest version run.
+pub(crate) async fn rolled_out(cluster: &Cluster) -> anyhow::Result<()> {
+    let status = [
+        "rollout",
+        "status",
+        "deployment/taffrail",
+        "--namespace=taffrail",
+        "--timeout=90s",
+    ];
+    cluster.kubectl().run(status).await?;
+    Ok(())
 }
 
 /// The text as a value in a query.

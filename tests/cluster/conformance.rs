@@ -34,7 +34,7 @@ const LATE: Duration = Duration::from_secs(5);
 const NEIGHBOURS: usize = 20;
 
 pub(crate) fn tests() -> Table {
-    table!("conformance";
+    table!("conformance";; alone:
         assertion_69_the_controller_decides_as_the_worked_examples_say,
         assertion_70_a_removed_metric_freezes_the_replicas_and_says_why,
         assertion_71_a_broken_metric_stops_scaling_in_and_not_out,

@@ -11,9 +11,10 @@ use crate::harness::{Cluster, HpaSettings, Table, pki, table, until};
 
 pub(crate) fn tests() -> Table {
     table!("control_plane";
-        a_restarted_api_server_comes_back_with_its_data,
         a_user_may_do_what_rbac_allows_and_no_more,
-        foreign_and_expired_certificates_are_refused,
+        foreign_and_expired_certificates_are_refused;
+        alone:
+        a_restarted_api_server_comes_back_with_its_data,
         the_controllers_take_other_settings_of_the_hpa,
     )
 }

@@ -35,8 +35,9 @@ const AFTER_A_RETURN: Duration = Duration::from_secs(20);
 pub(crate) fn tests() -> Table {
     table!("discovery";
         a_pod_is_a_target_within_a_second_of_being_ready_and_until_it_is_gone,
+        what_may_not_be_read_costs_itself_and_is_read_once_granted;
+        alone:
         nothing_is_forgotten_while_the_api_server_is_away,
-        what_may_not_be_read_costs_itself_and_is_read_once_granted,
     )
 }
 
@@ -62,6 +63,7 @@ impl Discovery {
         let secrets = SecretStore::default();
         let metrics = Arc::new(Metrics::new(watch::channel(Arc::default()).1));
         let wiring = Wiring {
+            names_pods: false,
             client,
             secrets: secrets.clone(),
             services: send_services,

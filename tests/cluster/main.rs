@@ -5,13 +5,19 @@
 mod adapter;
 mod authentication;
 mod certificate;
+mod coexistence;
 mod conformance;
 mod control_plane;
+mod custom;
 mod discovery;
 mod harness;
+mod objects;
 mod pods;
+mod rollouts;
 mod scaling;
+mod service;
 mod status;
+mod tenancy;
 mod uninstall;
 
 use std::process::ExitCode;
@@ -21,12 +27,17 @@ fn main() -> ExitCode {
         adapter::tests(),
         authentication::tests(),
         certificate::tests(),
+        coexistence::tests(),
         conformance::tests(),
         control_plane::tests(),
+        custom::tests(),
         discovery::tests(),
+        objects::tests(),
         pods::tests(),
+        rollouts::tests(),
         scaling::tests(),
         status::tests(),
+        tenancy::tests(),
         // It takes away what the others share.
         uninstall::tests(),
     ])

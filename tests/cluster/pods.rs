@@ -30,8 +30,9 @@ pub(crate) fn tests() -> Table {
         a_container_that_ends_is_started_again,
         an_unhealthy_container_is_started_again,
         a_pod_that_lacks_a_secret_says_so_and_starts_once_it_is_there,
+        a_pod_has_a_token_of_its_service_account;
+        alone:
         pods_run_on_while_the_api_server_is_away,
-        a_pod_has_a_token_of_its_service_account,
         the_hpa_scales_on_cpu_that_is_really_burned,
     )
 }

@@ -49,7 +49,7 @@ const LATENCY: &str = "request_latency_ms";
 const SELECTOR: &str = "service=users,quantile=0.95";
 
 pub(crate) fn tests() -> Table {
-    table!("scaling";
+    table!("scaling";; alone:
         latency_scales_out_while_cpu_is_low_and_in_again_without_load,
         cpu_scales_out_while_latency_is_fine,
         a_restarted_adapter_costs_no_replica,

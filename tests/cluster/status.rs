@@ -1,24 +1,17 @@
 //! What a person sees of an object, from the real API server: the columns, the conditions, the events; and how seldom
 //! they are written.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
-use taffrail::cluster::crd::{self, RequestMetrics};
-use taffrail::cluster::lease::Candidate;
-use taffrail::cluster::{discover, status};
-use taffrail::metrics::Metrics;
-use taffrail::pipeline;
-use taffrail::source::reach::Reach;
-use taffrail::source::secret::SecretStore;
+use taffrail::cluster::crd::RequestMetrics;
 use taffrail_loadtest::profile::Profile;
-use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::adapter;
 use crate::harness::{Cluster, Load, Table, sample, table, until};
 
 /// Enough for processes to start, to be read twice and for a window to fill on a slow machine.
@@ -26,9 +19,6 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// How long writes are counted: two of the periods in which numbers may be written.
 const COUNTED: Duration = Duration::from_secs(30);
-
-/// Who writes.
-const USER: &str = "status-writer";
 
 pub(crate) fn tests() -> Table {
     table!("status";
@@ -45,7 +35,7 @@ async fn an_object_shows_its_values_or_what_is_wrong_and_is_written_seldom(
     kubectl.apply(&namespace, &app).await?;
     let service = sample::service("web").to_string();
     kubectl.apply(&namespace, &service).await?;
-    let (metrics, _stop) = adapter(cluster, &namespace).await?;
+    adapter::installed(cluster).await?;
     let wrong = object("wrong", "no_such_seconds").to_string();
     let right = object("web", "http_request_duration_seconds").to_string();
     kubectl.apply(&namespace, &right).await?;
@@ -116,17 +106,10 @@ async fn an_object_shows_its_values_or_what_is_wrong_and_is_written_seldom(
         .await?;
     }
 
-    let before = written(&metrics)?;
-    tokio::time::sleep(COUNTED).await;
-    let writes = written(&metrics)? - before;
+    let writes = writes(&objects, COUNTED).await?;
     // Two for each object's numbers, and a state that settles after the start.
     assert!(writes <= 8, "{writes} writes of two objects in {COUNTED:?}");
     assert_eq!(told("web", "Ready").await?, 1);
-    let text = metrics.text();
-    for result in ["failed", "refused"] {
-        let series = format!("taffrail_status_writes_total{{result=\"{result}\"}}");
-        assert!(!text.contains(&series), "{text}");
-    }
     load.stop().await?;
     Ok(())
 }
@@ -150,87 +133,23 @@ fn object(name: &str, histogram: &str) -> Value {
     })
 }
 
-/// Everything between the objects and their status. What writes may do nothing else.
-async fn adapter(cluster: &Cluster, namespace: &str) -> anyhow::Result<(Arc<Metrics>, DropGuard)> {
-    let kubectl = cluster.kubectl();
-    kubectl.apply("default", &crd::yaml()?).await?;
-    let name = "crd/requestmetrics.taffrail.dev";
-    kubectl
-        .run(["wait", "--for=condition=Established", name])
-        .await?;
-    kubectl
-        .apply(namespace, &rights(namespace).to_string())
-        .await?;
-    let stop = CancellationToken::new();
-    let (send_services, desired) = watch::channel(Arc::default());
-    let (send_findings, findings) = watch::channel(Arc::default());
-    let (send_snapshots, snapshots) = watch::channel(Arc::default());
-    let metrics = Arc::new(Metrics::new(snapshots.clone()));
-    let secrets = SecretStore::default();
-    let discovery = discover::Wiring {
-        client: cluster.admin(),
-        secrets: secrets.clone(),
-        services: send_services,
-        findings: send_findings,
-        metrics: Arc::clone(&metrics),
+/// Counts the writes of the namespace's objects for a while.
+async fn writes(objects: &Api<RequestMetrics>, time: Duration) -> anyhow::Result<usize> {
+    let version = objects.list(&ListParams::default()).await?.metadata;
+    let version = version.resource_version.context("no version")?;
+    let mut changes = objects
+        .watch(&WatchParams::default(), &version)
+        .await?
+        .boxed();
+    let mut writes = 0;
+    let count = async {
+        while let Some(change) = changes.try_next().await? {
+            writes += usize::from(matches!(change, WatchEvent::Modified(_)));
+        }
+        anyhow::bail!("the watch ended")
     };
-    tokio::spawn(discover::run(discovery, stop.clone()));
-    let wiring = pipeline::Wiring {
-        desired,
-        snapshots: send_snapshots,
-        metrics: Arc::clone(&metrics),
-        secrets,
-        reach: Reach::anywhere(),
-    };
-    tokio::spawn(pipeline::run(wiring, stop.clone()));
-    let (candidate, leadership) = Candidate::new(cluster.admin(), namespace, "taffrail", USER);
-    tokio::spawn(candidate.run(stop.clone()));
-    let wiring = status::Wiring {
-        findings,
-        snapshots,
-        leadership,
-        metrics: Arc::clone(&metrics),
-        instance: USER.to_owned(),
-    };
-    let client = cluster.client_as(USER, None).await?;
-    tokio::spawn(status::run(client, wiring, stop.clone()));
-    Ok((metrics, stop.drop_guard()))
-}
-
-/// The Lease, and the rights of whoever writes statuses and events.
-fn rights(namespace: &str) -> Value {
-    let name = format!("taffrail-status-{namespace}");
-    json!({"apiVersion": "v1", "kind": "List", "items": [
-        {
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": {"name": "taffrail"},
-        },
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRole",
-            "metadata": {"name": name},
-            "rules": [
-                {"apiGroups": ["taffrail.dev"], "resources": ["requestmetrics"], "verbs": ["list"]},
-                {"apiGroups": ["taffrail.dev"], "resources": ["requestmetrics/status"], "verbs": ["patch"]},
-                {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
-            ],
-        },
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": name},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER}],
-        },
-    ]})
-}
-
-/// Statuses written so far.
-fn written(metrics: &Metrics) -> anyhow::Result<u64> {
-    let text = metrics.text();
-    let mut lines = text.lines();
-    let count = lines
-        .find_map(|line| line.strip_prefix("taffrail_status_writes_total{result=\"written\"} "));
-    Ok(count.context("nothing was written")?.parse()?)
+    match tokio::time::timeout(time, count).await {
+        Ok(ended) => ended,
+        Err(_) => Ok(writes),
+    }
 }

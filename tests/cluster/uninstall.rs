@@ -17,7 +17,7 @@ const GONE: Duration = Duration::from_secs(120);
 const README: &str = include_str!("../../README.md");
 
 pub(crate) fn tests() -> Table {
-    table!("uninstall";
+    table!("uninstall";; alone:
         a_namespace_goes_while_the_adapter_is_up,
         the_documented_order_leaves_nothing_behind,
         the_opposite_order_holds_up_every_namespace_until_the_apiservice_goes,

@@ -16,8 +16,10 @@ pub struct RequestMetricsStatus {
     /// The generation of the spec that this is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready: values are served. SourcesReachable: the targets answer. HistogramFound: their pages have the request
-    /// histogram. SecretsReadable: the Secrets that the spec refers to have been read.
+    /// True is good, and the first that is not is where to begin. SpecValid: this generation is in force.
+    /// SecretsReadable: the Secrets that the spec refers to have been read. PodsFound: the selector selects pods that
+    /// can be read. SourcesReachable: the targets answer. HistogramFound: their pages have the request histogram.
+    /// ObjectiveResolvable: a bucket bound lies at the objective. Ready: values are served.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -74,7 +76,7 @@ pub struct ServedValue {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub value: Option<String>,
-    /// As the state of the whole.
+    /// As the state of the whole; or widened: requests were too few for the window, so a wider one was taken.
     #[schemars(length(max = 32))]
     pub state: String,
     /// Why nothing is served, or how far the value can be trusted.

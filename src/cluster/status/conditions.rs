@@ -288,7 +288,8 @@ fn advice(reason: FailureReason) -> &'static str {
         FailureReason::NotFound => "what is named in the spec is not there",
         FailureReason::NotReady => "they answer that they are not ready yet",
         FailureReason::Forbidden => {
-            "the adapter does not connect to such addresses; ask whoever operates it to allow them"
+            "the adapter may not connect there: its operator lists Redis servers with --allow-redis, and loopback, \
+             link-local and the API server's addresses are not read"
         }
     }
 }

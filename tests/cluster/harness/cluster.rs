@@ -26,8 +26,15 @@ const NAMESPACE_TIME_MAX: Duration = Duration::from_secs(30);
 /// Until the pods of a deleted namespace have ended, whose requests under way have a grace of 30 s by default.
 const PODS_GONE_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// The running cluster.
+/// The running cluster as one test has it: what runs is shared, and the namespaces are the test's own.
 pub(crate) struct Cluster {
+    shared: Arc<Shared>,
+    /// Those that the test made and that are not gone yet.
+    namespaces: Mutex<Vec<String>>,
+}
+
+/// What runs.
+struct Shared {
     bin_dir: PathBuf,
     dir: PathBuf,
     pki: Arc<Pki>,
@@ -37,8 +44,6 @@ pub(crate) struct Cluster {
     node: Arc<Node>,
     kubelet: Mutex<Kubelet>,
     resource_metrics: Mutex<JoinSet<()>>,
-    /// Those that tests made and that are not gone yet.
-    namespaces: Mutex<Vec<String>>,
     /// Counts namespaces and kubeconfig files, so that none is used twice.
     made: AtomicUsize,
 }
@@ -60,7 +65,7 @@ impl Cluster {
         let kubelet = kubelet.await?;
         let node = Arc::clone(kubelet.node());
         let resource_metrics = resource_metrics::start(&node, &pki, &kubectl).await?;
-        Ok(Self {
+        let shared = Shared {
             bin_dir: bin_dir.to_owned(),
             dir: dir.to_owned(),
             pki,
@@ -70,19 +75,30 @@ impl Cluster {
             node,
             kubelet: Mutex::new(kubelet),
             resource_metrics: Mutex::new(resource_metrics),
-            namespaces: Mutex::default(),
             made: AtomicUsize::new(0),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            namespaces: Mutex::default(),
         })
+    }
+
+    /// The same cluster for another test.
+    pub(crate) fn for_test(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            namespaces: Mutex::default(),
+        }
     }
 
     /// The API, as somebody who may do everything.
     pub(crate) fn admin(&self) -> Client {
-        self.admin.clone()
+        self.shared.admin.clone()
     }
 
     /// kubectl, as somebody who may do everything.
     pub(crate) fn kubectl(&self) -> &Kubectl {
-        &self.kubectl
+        &self.shared.kubectl
     }
 
     /// The API, as a user with the rights that RBAC gives it.
@@ -96,18 +112,25 @@ impl Cluster {
 
     /// The API, as whoever has this certificate.
     pub(crate) async fn client_with(&self, identity: &Identity) -> anyhow::Result<Client> {
-        Kubeconfig::new(&self.pki, identity).client().await
+        Kubeconfig::new(&self.shared.pki, identity).client().await
     }
 
     /// kubectl, as a user with the rights that RBAC gives it.
     pub(crate) fn kubectl_as(&self, user: &str, group: Option<&str>) -> anyhow::Result<Kubectl> {
-        let file = self.dir.join(format!("user-{}.kubeconfig", self.next()));
-        Kubectl::new(&self.bin_dir, file, &self.kubeconfig_of(user, group)?)
+        let file = self
+            .shared
+            .dir
+            .join(format!("user-{}.kubeconfig", self.next()));
+        Kubectl::new(
+            &self.shared.bin_dir,
+            file,
+            &self.kubeconfig_of(user, group)?,
+        )
     }
 
     /// The authorities, for certificates good and bad.
     pub(crate) fn pki(&self) -> &Pki {
-        &self.pki
+        &self.shared.pki
     }
 
     /// A namespace of the test's own, which is deleted after it. `purpose` is part of its name.
@@ -129,28 +152,38 @@ impl Cluster {
 
     /// Kills the API server, until [`Self::start_api_server`].
     pub(crate) async fn stop_api_server(&self) -> anyhow::Result<()> {
-        self.control_plane.lock().await.stop_api_server().await
+        self.shared
+            .control_plane
+            .lock()
+            .await
+            .stop_api_server()
+            .await
     }
 
     /// Starts the API server after [`Self::stop_api_server`], and waits until it is ready.
     pub(crate) async fn start_api_server(&self) -> anyhow::Result<()> {
-        self.control_plane.lock().await.start_api_server().await
+        self.shared
+            .control_plane
+            .lock()
+            .await
+            .start_api_server()
+            .await
     }
 
     /// Starts the controllers anew; after the test they get their default settings back.
     pub(crate) async fn restart_controllers(&self, hpa: HpaSettings) -> anyhow::Result<()> {
-        let mut control_plane = self.control_plane.lock().await;
+        let mut control_plane = self.shared.control_plane.lock().await;
         control_plane.restart_controllers(hpa).await
     }
 
     /// The ids of etcd, the API server and the controllers, in this order.
     pub(crate) async fn control_plane_ids(&self) -> [Option<u32>; 3] {
-        self.control_plane.lock().await.ids()
+        self.shared.control_plane.lock().await.ids()
     }
 
     /// The processes of a namespace's containers, by container.
     pub(crate) fn processes(&self, namespace: &str) -> BTreeMap<ContainerName, u32> {
-        let mut processes = self.node.processes().clone();
+        let mut processes = self.shared.node.processes().clone();
         processes.retain(|name, _| name.namespace == namespace);
         processes
     }
@@ -162,17 +195,17 @@ impl Cluster {
             pod: pod.to_owned(),
             container: container.to_owned(),
         };
-        std::fs::read_to_string(self.node.log(&name)).unwrap_or_default()
+        std::fs::read_to_string(self.shared.node.log(&name)).unwrap_or_default()
     }
 
     /// Where all logs are.
     pub(crate) fn logs_dir(&self) -> PathBuf {
-        control_plane::logs_dir(&self.dir)
+        control_plane::logs_dir(&self.shared.dir)
     }
 
     /// Deletes what a test made, undoes what it changed, and says if it left the cluster broken.
     pub(crate) async fn tidy(&self) -> anyhow::Result<()> {
-        self.control_plane.lock().await.restore().await?;
+        self.shared.control_plane.lock().await.restore().await?;
         let made = std::mem::take(&mut *self.namespaces.lock().await);
         let namespaces = Api::<Namespace>::all(self.admin());
         for name in &made {
@@ -192,17 +225,17 @@ impl Cluster {
 
     /// Ends every process.
     pub(crate) async fn stop(&self) {
-        self.resource_metrics.lock().await.shutdown().await;
-        self.kubelet.lock().await.stop().await;
-        self.control_plane.lock().await.stop().await;
+        self.shared.resource_metrics.lock().await.shutdown().await;
+        self.shared.kubelet.lock().await.stop().await;
+        self.shared.control_plane.lock().await.stop().await;
     }
 
     fn kubeconfig_of(&self, user: &str, group: Option<&str>) -> anyhow::Result<Kubeconfig> {
-        let identity = self.pki.cluster.sign(&pki::client(user, group))?;
-        Ok(Kubeconfig::new(&self.pki, &identity))
+        let identity = self.shared.pki.cluster.sign(&pki::client(user, group))?;
+        Ok(Kubeconfig::new(&self.shared.pki, &identity))
     }
 
     fn next(&self) -> usize {
-        self.made.fetch_add(1, Ordering::Relaxed)
+        self.shared.made.fetch_add(1, Ordering::Relaxed)
     }
 }

@@ -28,12 +28,41 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Sends `GET /` to the Service as `profile` says.
+    /// Sends `GET /` to the Service as `profile` says, at the irregular moments of independent users.
     pub(crate) fn start(
         client: kube::Client,
         namespace: &str,
         service: &str,
         profile: &Profile,
+    ) -> anyhow::Result<Self> {
+        Self::begin(
+            client,
+            namespace,
+            service,
+            Arrivals::new(profile, Spacing::Poisson(SEED)),
+        )
+    }
+
+    /// The same with even gaps, where what is measured must not vary by itself.
+    pub(crate) fn start_even(
+        client: kube::Client,
+        namespace: &str,
+        service: &str,
+        profile: &Profile,
+    ) -> anyhow::Result<Self> {
+        Self::begin(
+            client,
+            namespace,
+            service,
+            Arrivals::new(profile, Spacing::Uniform),
+        )
+    }
+
+    fn begin(
+        client: kube::Client,
+        namespace: &str,
+        service: &str,
+        arrivals: Arrivals,
     ) -> anyhow::Result<Self> {
         let slices = Api::<EndpointSlice>::namespaced(client, namespace);
         let (sender, receiver) = watch::channel(Vec::new());
@@ -41,7 +70,6 @@ impl Load {
         let endpoints = tokio::spawn(follow(slices, of_service, sender));
         let host = HeaderValue::from_str(service).context("naming the host")?;
         let engine = Engine::new(Config::new(host, Uri::from_static("/")));
-        let arrivals = Arrivals::new(profile, Spacing::Poisson(SEED));
         let cancel = CancellationToken::new();
         let run = tokio::spawn(engine.run(arrivals, receiver, cancel.clone()));
         Ok(Self {

@@ -1,5 +1,6 @@
-//! Runs the tests: names, filters and lists as `cargo test` has them, one test after another, since they share two cores,
-//! one API server and its restarts. A test that fails shows the ends of the logs written meanwhile.
+//! Runs the tests: names, filters and lists as `cargo test` has them. A few run side by side, since most of what they do is
+//! waiting; one that restarts what all share, or measures CPU, runs alone. A test that fails shows the ends of the logs
+//! written meanwhile.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -15,6 +16,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use taffrail::clock;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::Cluster;
@@ -25,6 +27,9 @@ const TEST_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// Lines of each log that a failed test shows.
 const TAIL_LINES: usize = 15;
+
+/// Tests side by side: enough to use the time that each waits, few enough that two cores keep the deadlines of all.
+const AT_ONCE: usize = 4;
 
 /// The exit code of a run that was interrupted, as shells have it.
 const INTERRUPTED: i32 = 130;
@@ -37,16 +42,29 @@ pub(crate) type Test =
 pub(crate) struct Table {
     /// The file's name, which comes before each test's.
     pub(crate) file: &'static str,
-    /// Name and function of each.
-    pub(crate) tests: Vec<(&'static str, Test)>,
+    /// Those that others may run beside.
+    pub(crate) beside: Vec<(&'static str, Test)>,
+    /// Those that run alone.
+    pub(crate) alone: Vec<(&'static str, Test)>,
 }
 
-/// The table of a file's tests: `table!("file"; one_test, another)`.
+/// What tests run on.
+#[derive(Clone)]
+struct Ground {
+    runtime: Handle,
+    cluster: Arc<Cluster>,
+    /// Held for writing by a test that runs alone.
+    turn: Arc<RwLock<()>>,
+}
+
+/// The table of a file's tests: `table!("file"; one_test, another)`, and after `alone:` those that disturb others or
+/// would be disturbed.
 macro_rules! table {
-    ($file:literal; $($test:ident),+ $(,)?) => {
+    ($file:literal; $($test:ident),* $(,)? $(; alone: $($alone:ident),+ $(,)?)?) => {
         $crate::harness::Table {
             file: $file,
-            tests: vec![$((stringify!($test), |cluster| Box::pin($test(cluster)))),+],
+            beside: vec![$((stringify!($test), |cluster| Box::pin($test(cluster)))),*],
+            alone: vec![$($((stringify!($alone), |cluster| Box::pin($alone(cluster)))),+)?],
         }
     };
 }
@@ -55,7 +73,7 @@ pub(crate) use table;
 /// The whole binary: lists tests, or runs them in namespaces of their own.
 pub(crate) fn main(tables: Vec<Table>) -> ExitCode {
     let mut args = Arguments::from_args();
-    args.test_threads = Some(1);
+    args.test_threads = args.test_threads.or(Some(AT_ONCE));
     match run(&args, tables) {
         Ok(code) => code,
         Err(error) => {
@@ -95,7 +113,11 @@ fn run(args: &Arguments, tables: Vec<Table>) -> anyhow::Result<ExitCode> {
     );
     let interruption = runtime.spawn(end);
 
-    let on = (runtime.handle().clone(), Arc::clone(&cluster));
+    let on = Ground {
+        runtime: runtime.handle().clone(),
+        cluster: Arc::clone(&cluster),
+        turn: Arc::default(),
+    };
     let conclusion = libtest_mimic::run(args, trials(tables, Some(&on)));
 
     if interrupted.is_cancelled() {
@@ -162,29 +184,49 @@ async fn listen(interrupted: CancellationToken) {
 
 /// No cluster is needed where no test is chosen: `cargo test name` runs every binary with the name of one test.
 fn is_empty(args: &Arguments, tables: &[Table]) -> bool {
-    let names = tables
+    tables
         .iter()
-        .flat_map(|table| table.tests.iter().map(move |(name, _)| (table.file, name)));
-    names
-        .map(|(file, name)| Trial::test(format!("{file}::{name}"), || Ok(())))
+        .flat_map(|table| {
+            let tests = table.beside.iter().chain(&table.alone);
+            tests.map(|(name, _)| format!("{}::{name}", table.file))
+        })
+        .map(|name| Trial::test(name, || Ok(())))
         .all(|trial| args.is_filtered_out(&trial))
 }
 
-fn trials(tables: Vec<Table>, on: Option<&(Handle, Arc<Cluster>)>) -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for table in tables {
-        for (name, test) in table.tests {
+/// Every test; those that run alone come last, so that they keep nobody waiting.
+fn trials(tables: Vec<Table>, on: Option<&Ground>) -> Vec<Trial> {
+    let (mut trials, mut last) = (Vec::new(), Vec::new());
+    for Table {
+        file,
+        beside,
+        alone,
+    } in tables
+    {
+        let trial = |(name, test), is_alone| {
             let on = on.cloned();
-            trials.push(Trial::test(
-                format!("{}::{name}", table.file),
-                move || match on {
-                    Some((runtime, cluster)) => runtime.block_on(run_one(test, &cluster)),
-                    None => Ok(()),
-                },
-            ));
+            Trial::test(format!("{file}::{name}"), move || match on {
+                Some(ground) => ground.runtime.block_on(ground.run(test, is_alone)),
+                None => Ok(()),
+            })
+        };
+        trials.extend(beside.into_iter().map(|test| trial(test, false)));
+        last.extend(alone.into_iter().map(|test| trial(test, true)));
+    }
+    trials.append(&mut last);
+    trials
+}
+
+impl Ground {
+    async fn run(&self, test: Test, is_alone: bool) -> Result<(), Failed> {
+        if is_alone {
+            let _turn = self.turn.write().await;
+            run_one(test, &self.cluster.for_test()).await
+        } else {
+            let _turn = self.turn.read().await;
+            run_one(test, &self.cluster.for_test()).await
         }
     }
-    trials
 }
 
 async fn run_one(test: Test, cluster: &Cluster) -> Result<(), Failed> {
