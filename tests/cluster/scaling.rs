@@ -26,6 +26,9 @@ const SOON: Duration = Duration::from_secs(30);
 /// Enough for load to be felt, measured and acted upon on a slow machine.
 const SCALED: Duration = Duration::from_secs(90);
 
+/// Longer than the HPAs here keep their highest recommendation, which is 5 s, by more than a look of the controller.
+const OUTLASTS_STABILIZATION: Duration = Duration::from_secs(8);
+
 /// Longer than any test needs load: each stops its own.
 const LOAD: Duration = Duration::from_secs(300);
 
@@ -275,7 +278,6 @@ async fn a_restarted_adapter_costs_no_replica(cluster: &Cluster) -> anyhow::Resu
     .await?;
     adapter::installed(cluster).await?;
     scene.until_read(SCALED, |value| 60.0 < value).await?;
-    // A wrong value would act at the next sync, and at the latest when its stabilization is over.
     settle(&scene).await?;
     assert_eq!(replicas.seen(), [3]);
     Ok(())
@@ -322,7 +324,7 @@ async fn describe_hpa_says_why_a_metric_is_absent(cluster: &Cluster) -> anyhow::
     .await
 }
 
-/// Waits until the HPA has decided on the metric again, and its stabilization of 5 s is over since.
+/// Waits until the HPA has decided on the metric again, and long enough for whatever it believed before to act.
 async fn settle(scene: &Scene<'_>) -> anyhow::Result<()> {
     until("the HPA to decide", SOON, async || {
         let hpa = scene.hpas().get("users").await?;
@@ -331,7 +333,7 @@ async fn settle(scene: &Scene<'_>) -> anyhow::Result<()> {
         hpa::external(&hpa).context("it has no latency")
     })
     .await?;
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    tokio::time::sleep(OUTLASTS_STABILIZATION).await;
     Ok(())
 }
 
@@ -356,7 +358,7 @@ async fn pages(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
         .collect())
 }
 
-/// Every adapter serves a latency that some request had: not zero, and not nothing.
+/// Every adapter serves a latency that requests can have had, which is 100 ms at least: not zero, and not nothing.
 async fn all_serve(pages: &[String], namespace: &str) -> anyhow::Result<()> {
     for url in pages {
         let page = reqwest::get(url).await?.text().await?;
