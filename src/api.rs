@@ -8,8 +8,9 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`read`] | a metric, a namespace and a selector to an `ExternalMetricValueList` |
+//! | [`custom`] | a metric of pods, a service or a namespace to a `MetricValueList` |
 //! | [`delegate`] | metrics that are not ours, read from another adapter |
-//! | [`discovery`], [`openapi`] | the documents |
+//! | [`group`], [`discovery`], [`openapi`] | which groups and versions there are, and their documents |
 //! | [`health`] | `/livez`, `/readyz`, `/healthz` |
 //! | [`guard`] | what every request goes through: limits, admission, deadline, panics, the event |
 //! | [`auth`] | who asks, and whether they may |
@@ -22,7 +23,9 @@ pub mod server;
 pub mod tls;
 
 mod accept;
+mod custom;
 mod discovery;
+mod group;
 mod guard;
 mod health;
 mod openapi;
@@ -37,7 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
@@ -52,17 +55,10 @@ use delegate::Delegate;
 use discovery::Documents;
 use status::Status;
 
-/// The API group.
-pub const GROUP: &str = "external.metrics.k8s.io";
+pub use group::GroupVersion;
 
-/// Its version.
-pub const VERSION: &str = "v1beta1";
-
-/// Both, as objects name them.
-pub const GROUP_VERSION: &str = "external.metrics.k8s.io/v1beta1";
-
-/// The path below which the group is served.
-pub const GROUP_VERSION_PATH: &str = "/apis/external.metrics.k8s.io/v1beta1";
+/// The path below which external metrics are served.
+pub const GROUP_VERSION_PATH: &str = GroupVersion::External.path();
 
 /// What one request may cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,9 +76,12 @@ pub struct Limits {
 /// One answered request, for counters and histograms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RequestEvent {
+    /// The group and version that was asked; that of external metrics for what is of none, such as health.
+    pub group: GroupVersion,
     /// The metric that was read; absent for discovery, health, and metrics that are not ours.
     pub resource: Option<Metric>,
-    /// In the words of Kubernetes' own servers: `LIST` for a read, `WATCH` for a refused watch, else `GET` or `OTHER`.
+    /// In the words of Kubernetes' own servers: `LIST` for a read of an external metric, `WATCH` for a refused watch of one,
+    /// else `GET`, as for a custom metric, or `OTHER`.
     pub verb: &'static str,
     /// The HTTP status code.
     pub code: u16,
@@ -101,6 +100,8 @@ pub struct AppState {
     limits: Limits,
     observer: Observer,
     reads: Arc<Semaphore>,
+    /// What is served, and its documents.
+    served: &'static [GroupVersion],
     documents: Documents,
     /// Nobody where nobody else can ask: a run on one machine, at a loopback address.
     guard: Option<Arc<Guard>>,
@@ -121,7 +122,8 @@ impl AppState {
             limits,
             observer: Arc::new(|_| {}),
             reads: Arc::new(Semaphore::new(limits.reads_in_flight)),
-            documents: Documents::new(),
+            served: GroupVersion::served(false),
+            documents: Documents::new(GroupVersion::served(false)),
             guard: None,
             delegate: None,
             settled: AtomicBool::new(false),
@@ -141,6 +143,13 @@ impl AppState {
     #[must_use]
     pub fn observed_by(mut self, observer: Observer) -> Self {
         self.observer = observer;
+        self
+    }
+
+    /// The same with `served`, of [`GroupVersion::served`].
+    #[must_use]
+    pub fn serving(mut self, served: &'static [GroupVersion]) -> Self {
+        (self.served, self.documents) = (served, Documents::new(served));
         self
     }
 
@@ -171,6 +180,24 @@ impl AppState {
             .saturating_sub(self.reads.available_permits())
     }
 
+    /// That a path leads nowhere, and which would not.
+    fn nothing_at(&self, uri: &Uri) -> Status {
+        let path = uri.path();
+        let below = match self.served.iter().find(|one| one.has(path)) {
+            None | Some(GroupVersion::External) => {
+                format!("{GROUP_VERSION_PATH}/namespaces/NAMESPACE/METRIC")
+            }
+            Some(custom) => format!(
+                "{}/namespaces/NAMESPACE, below it at pods/*/METRIC, {}/NAME/METRIC and metrics/METRIC",
+                custom.path(),
+                custom::REQUEST_METRICS
+            ),
+        };
+        Status::not_found(format!(
+            "there is nothing at {path}; metrics are at {below}"
+        ))
+    }
+
     /// The latest snapshot.
     fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow())
@@ -199,27 +226,45 @@ impl Default for Limits {
 
 /// Every path of the API.
 pub fn router(state: Arc<AppState>) -> Router {
-    let routes = Router::new()
-        .route("/", get(discovery::paths))
-        .route("/version", get(discovery::version))
-        .route("/openapi/v2", get(openapi::v2))
-        .route("/openapi/v3", get(openapi::v3))
-        .route(
-            &format!("/openapi/v3{GROUP_VERSION_PATH}"),
-            get(openapi::v3_group),
-        )
-        .route(
-            &format!("{GROUP_VERSION_PATH}/namespaces/{{namespace}}/{{metric}}"),
-            get(read::read),
-        );
+    let mut routes = Router::new();
+    for (path, document) in state.documents.plain() {
+        let document = Arc::clone(document);
+        let answer = move |request: Request| {
+            let answer = discovery::plain(&document, &request);
+            async move { answer }
+        };
+        routes = if path.starts_with("/apis/") {
+            with_slash(routes, path, answer)
+        } else {
+            routes.route(path, get(answer))
+        };
+    }
+    for one in state.served {
+        routes = reads(routes, *one);
+    }
     let routes = with_slash(routes, "/apis", discovery::groups);
-    let routes = with_slash(routes, &format!("/apis/{GROUP}"), discovery::group);
-    let routes = with_slash(routes, GROUP_VERSION_PATH, discovery::resources);
     health::routes(routes)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(from_fn_with_state(Arc::clone(&state), guard::guard))
         .with_state(state)
+}
+
+/// The paths below which a group and version is read.
+fn reads(routes: Router<Arc<AppState>>, one: GroupVersion) -> Router<Arc<AppState>> {
+    let namespace = format!("{}/namespaces/{{namespace}}", one.path());
+    if one == GroupVersion::External {
+        return routes.route(&format!("{namespace}/{{metric}}"), get(read::read));
+    }
+    routes
+        .route(
+            &format!("{namespace}/metrics/{{metric}}"),
+            get(move |state, path, request| custom::read_namespace(one, state, path, request)),
+        )
+        .route(
+            &format!("{namespace}/{{resource}}/{{name}}/{{metric}}"),
+            get(move |state, path, request| custom::read_object(one, state, path, request)),
+        )
 }
 
 /// A route that Kubernetes' own servers answer with and without a slash at the end.
@@ -233,20 +278,16 @@ fn with_slash<T: 'static>(
         .route(&format!("{path}/"), get(handler))
 }
 
-async fn unknown_path(request: Request) -> Result<Response, Status> {
-    Err(nothing_at(request.uri()))
-}
-
-fn nothing_at(uri: &Uri) -> Status {
-    Status::not_found(format!(
-        "there is nothing at {}; metrics are at {GROUP_VERSION_PATH}/namespaces/NAMESPACE/METRIC",
-        uri.path()
-    ))
+async fn unknown_path(
+    State(state): State<Arc<AppState>>,
+    request: Request,
+) -> Result<Response, Status> {
+    Err(state.nothing_at(request.uri()))
 }
 
 async fn unknown_method(request: Request) -> Result<Response, Status> {
     Err(Status::method_not_allowed(format!(
-        "{} is not allowed on {}: external metrics can only be read",
+        "{} is not allowed on {}: metrics can only be read",
         request.method(),
         request.uri().path()
     )))

@@ -28,6 +28,7 @@ use std::fmt;
 use crate::engine::ServiceSpec;
 use crate::model::id::{ServiceId, TargetId};
 use crate::model::phase::Phase;
+use crate::model::pod::Pod;
 use crate::source::SourceSpec;
 use crate::source::secret::SecretKey;
 
@@ -60,6 +61,8 @@ pub struct Service {
     pub sources: Vec<SourceSpec>,
     /// Where targets are in their life, as far as a cluster says; the others count as ready.
     pub phases: BTreeMap<TargetId, Phase>,
+    /// Which pods targets are, where single pods can be asked for.
+    pub pods: BTreeMap<TargetId, Pod>,
 }
 
 /// One resolved object of the Kubernetes API.

@@ -39,12 +39,13 @@ use std::time::Duration;
 use crate::model::health::{Failure, FailureReason};
 use crate::model::id::{ServiceId, TargetId};
 use crate::model::phase::Phase;
+use crate::model::pod::Pod;
 use crate::model::reading::Batch;
 use crate::model::time::Timestamp;
 
 use layout::Layouts;
 use merge::{Judged, Merger};
-use snapshot::{BacklogView, Coverage, Merged, ServiceView, Snapshot, State};
+use snapshot::{BacklogView, Coverage, Load, Merged, PodView, ServiceView, Snapshot, State};
 use target::{Standing, Target};
 use window::Keep;
 
@@ -156,6 +157,14 @@ impl Engine {
         }
     }
 
+    /// Says which pod a target is. Pods that are known so are in the snapshot one by one.
+    pub fn identify(&mut self, target: &TargetId, pod: Pod) {
+        let service = self.services.get_mut(&target.service);
+        if let Some(known) = service.and_then(|service| service.targets.get_mut(&target.name)) {
+            known.identify(pod);
+        }
+    }
+
     /// Says that something else is read of a target from `now` on. What it counts then does not continue what it
     /// counted before, so the two must never be subtracted: that would be load nobody had.
     pub fn begin_anew(&mut self, target: &TargetId, now: Timestamp) {
@@ -250,6 +259,7 @@ impl Service {
             in_flight: self.in_flight(now),
             windows,
             backlogs: self.backlogs(now),
+            pods: self.pods(now),
             coverage,
         }
     }
@@ -412,6 +422,30 @@ impl Service {
             }
         }
         views
+    }
+
+    /// What each pod answers, of those that answer now. One of which nothing is known is missing: what to make of that
+    /// is for the reader to say, who knows which pods there are.
+    fn pods(&self, now: Timestamp) -> Vec<PodView> {
+        let mut scratch = Vec::new();
+        let window = self.spec.window;
+        let view = |target: &Target| {
+            let pod = target.pod()?;
+            let is_known = self.standing(target, now).answers();
+            let at = target.last_read().filter(|_| is_known)?;
+            let (requests, busy_s) = target.answered(now, window, &mut scratch);
+            Some(PodView {
+                pod: pod.clone(),
+                at,
+                load: Load {
+                    window,
+                    requests,
+                    busy_s,
+                    in_flight: target.in_flight(now, window),
+                },
+            })
+        };
+        self.live().filter_map(view).collect()
     }
 
     /// The age of the snapshot's oldest part: the earliest of the fresh targets' newest reads.

@@ -31,10 +31,6 @@ use crate::model::time::Timestamp;
 /// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The group and version of every request that is counted.
-const GROUP: &str = "external.metrics.k8s.io";
-const VERSION: &str = "v1beta1";
-
 /// Everything counted.
 #[derive(Debug)]
 pub struct Metrics {
@@ -55,7 +51,7 @@ pub struct Metrics {
     reload_success_at: Gauge<f64, AtomicU64>,
     certificate_not_after: Gauge<f64, AtomicU64>,
     certificate_reloads: Family<Reload, Counter>,
-    apiservice_ours: Gauge,
+    apiservice_ours: Family<ApiService, Gauge>,
     watch_restarts: Family<Resource, Counter>,
     watch_synced: Family<Resource, Gauge>,
     held: Family<Resource, Gauge>,
@@ -110,6 +106,11 @@ struct Unauthenticated {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Review {
     result: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ApiService {
+    apiservice: &'static str,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -186,7 +187,7 @@ impl Metrics {
             reload_success_at: Gauge::default(),
             certificate_not_after: Gauge::default(),
             certificate_reloads: Family::default(),
-            apiservice_ours: Gauge::default(),
+            apiservice_ours: Family::default(),
             watch_restarts: Family::default(),
             watch_synced: Family::default(),
             held: Family::default(),
@@ -286,7 +287,7 @@ impl Metrics {
         );
         r.register(
             "taffrail_apiservice_ours",
-            "1 while v1beta1.external.metrics.k8s.io is known to lead to this adapter",
+            "1 while the APIService is known to lead to this adapter",
             self.apiservice_ours.clone(),
         );
         r.register(
@@ -358,9 +359,11 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// A request was answered. `resource` is a metric's name, or empty: a name that nobody serves is no label.
+    /// A request was answered. `group` and `version` are of a fixed set. `resource` is a metric's name, or empty: a name
+    /// that nobody serves is no label.
     pub fn request(
         &self,
+        (group, version): (&'static str, &'static str),
         resource: &'static str,
         verb: &'static str,
         code: u16,
@@ -369,8 +372,8 @@ impl Metrics {
     ) {
         self.requests
             .get_or_create(&Request {
-                group: GROUP,
-                version: VERSION,
+                group,
+                version,
                 resource,
                 verb,
                 code,
@@ -381,7 +384,7 @@ impl Metrics {
             .observe(took.as_secs_f64());
         if let Some(age) = age {
             self.freshness
-                .get_or_create(&Group { group: GROUP })
+                .get_or_create(&Group { group })
                 .observe(age.as_secs_f64());
         }
     }
@@ -440,9 +443,11 @@ impl Metrics {
             .inc();
     }
 
-    /// Whether the APIService of external metrics leads here.
-    pub fn apiservice_is_ours(&self, is_ours: bool) {
-        self.apiservice_ours.set(i64::from(is_ours));
+    /// Whether the APIService of that name leads here.
+    pub fn apiservice_is_ours(&self, apiservice: &'static str, is_ours: bool) {
+        self.apiservice_ours
+            .get_or_create(&ApiService { apiservice })
+            .set(i64::from(is_ours));
     }
 
     /// A watch began with a complete list again.

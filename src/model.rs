@@ -4,6 +4,7 @@ pub mod health;
 pub mod id;
 pub mod matcher;
 pub mod phase;
+pub mod pod;
 pub mod quantity;
 pub mod reading;
 pub mod selector;

@@ -148,6 +148,9 @@ impl Heart {
                 let target = source.target();
                 let phase = service.phases.get(target).copied().unwrap_or_default();
                 self.engine.expect(target, phase, now);
+                if let Some(pod) = service.pods.get(target) {
+                    self.engine.identify(target, pod.clone());
+                }
                 sources.push(source.clone());
             }
         }
@@ -288,6 +291,7 @@ mod tests {
             }],
             in_flight: None,
             backlogs: Vec::new(),
+            pods: Vec::new(),
         }
     }
 

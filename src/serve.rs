@@ -31,7 +31,7 @@ use crate::source::reach::Reach;
 use crate::source::secret::SecretStore;
 
 pub use self::api::{ApiArgs, Front, RunningApi, start_api};
-use self::cluster::{ClusterArgs, Wires};
+use self::cluster::{ClusterArgs, Offer, Wires};
 use self::log::{LogFormat, start_log};
 use self::signals::Signals;
 
@@ -138,10 +138,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 metrics: Arc::clone(&metrics),
                 stop: stop.clone(),
             };
-            let has_certificate = api.has_certificate();
+            let offer = Offer {
+                has_certificate: api.has_certificate(),
+                served: api.served(),
+            };
             // A cluster that does not answer is waited for, by whoever is not told to stop.
             tokio::select! {
-                ground = cluster::begin(cluster, has_certificate, wires, &mut others) => ground?,
+                ground = cluster::begin(cluster, offer, wires, &mut others) => ground?,
                 () = signals.next() => return Ok(ExitCode::SUCCESS),
             }
         }

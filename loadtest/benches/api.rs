@@ -195,6 +195,7 @@ fn snapshot(at: Timestamp) -> Snapshot {
             key: "orders".into(),
             items: Ok(7.0),
         }],
+        pods: Vec::new(),
     };
     Snapshot::new(at, (0..SERVICES).map(service).collect())
 }

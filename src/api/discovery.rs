@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use crate::engine::snapshot::Metric;
 
 use super::accept::{self, Form};
+use super::custom::PARENTS;
 use super::reply::Document;
 use super::status::Status;
-use super::{AppState, GROUP, GROUP_VERSION, GROUP_VERSION_PATH, VERSION, openapi};
+use super::{AppState, GroupVersion, openapi};
 
 /// The media type of aggregated discovery; without its parameters the aggregator would not take the answer for it.
 const AGGREGATED: HeaderValue = HeaderValue::from_static(
@@ -27,29 +28,46 @@ const AGGREGATED: HeaderValue = HeaderValue::from_static(
 pub(super) struct Documents {
     groups: Document,
     aggregated: Document,
-    group: Document,
-    resources: Document,
-    paths: Document,
-    version: Document,
-    pub(super) openapi_v2: Document,
-    pub(super) openapi_v3: Document,
-    pub(super) openapi_v3_group: Document,
+    plain: Vec<(String, Arc<Document>)>,
 }
 
 impl Documents {
-    pub(super) fn new() -> Self {
-        let openapi_v3_group = Document::json(&openapi::v3_group_content());
-        Self {
-            groups: Document::json(&groups_content()),
-            aggregated: Document::of_type(AGGREGATED, &aggregated_content()),
-            group: Document::json(&group_content()),
-            resources: Document::json(&resources_content()),
-            paths: Document::json(&paths_content()),
-            version: Document::json(&version_content()),
-            openapi_v2: Document::json(&openapi::v2_content()),
-            openapi_v3: Document::json(&openapi::v3_content(openapi_v3_group.hash())),
-            openapi_v3_group,
+    pub(super) fn new(served: &[GroupVersion]) -> Self {
+        let mut plain = Vec::new();
+        let mut add = |path: &str, content: &Value| {
+            let document = Arc::new(Document::json(content));
+            plain.push((path.to_owned(), Arc::clone(&document)));
+            document
+        };
+        let mut described = Vec::new();
+        for versions in groups_of(served) {
+            let group = format!("/apis/{}", versions[0].group());
+            add(&group, &group_content(versions));
         }
+        for one in served {
+            add(one.path(), &resources_content(*one));
+            let path = openapi::v3_path(*one);
+            described.push((*one, add(&path, &openapi::v3_group_content(*one))));
+        }
+        let hashes: Vec<_> = described
+            .iter()
+            .map(|(one, document)| (*one, document.hash()))
+            .collect();
+        add("/openapi/v2", &openapi::v2_content(served));
+        add("/openapi/v3", &openapi::v3_content(&hashes));
+        add("/version", &version_content());
+        let paths = paths_content(plain.iter().map(|(path, _)| path.as_str()));
+        plain.push(("/".to_owned(), Arc::new(Document::json(&paths))));
+        Self {
+            groups: Document::json(&groups_content(served)),
+            aggregated: Document::of_type(AGGREGATED, &aggregated_content(served)),
+            plain,
+        }
+    }
+
+    /// Those that exist in plain JSON only, by path.
+    pub(super) fn plain(&self) -> &[(String, Arc<Document>)] {
+        &self.plain
     }
 }
 
@@ -66,38 +84,6 @@ pub(super) async fn groups(
     Ok(document.answer(request.uri(), request.headers()))
 }
 
-/// `/apis/external.metrics.k8s.io`.
-pub(super) async fn group(
-    State(state): State<Arc<AppState>>,
-    request: Request,
-) -> Result<Response, Status> {
-    plain(&state.documents.group, &request)
-}
-
-/// `/apis/external.metrics.k8s.io/v1beta1`: also how Kubernetes asks whether we are there.
-pub(super) async fn resources(
-    State(state): State<Arc<AppState>>,
-    request: Request,
-) -> Result<Response, Status> {
-    plain(&state.documents.resources, &request)
-}
-
-/// `/`.
-pub(super) async fn paths(
-    State(state): State<Arc<AppState>>,
-    request: Request,
-) -> Result<Response, Status> {
-    plain(&state.documents.paths, &request)
-}
-
-/// `/version`.
-pub(super) async fn version(
-    State(state): State<Arc<AppState>>,
-    request: Request,
-) -> Result<Response, Status> {
-    plain(&state.documents.version, &request)
-}
-
 /// A document that exists in plain JSON only.
 pub(super) fn plain(document: &Document, request: &Request) -> Result<Response, Status> {
     if !accept::takes_json(request.headers()) {
@@ -106,80 +92,126 @@ pub(super) fn plain(document: &Document, request: &Request) -> Result<Response, 
     Ok(document.answer(request.uri(), request.headers()))
 }
 
-fn group_version() -> Value {
-    json!({"groupVersion": GROUP_VERSION, "version": VERSION})
+/// The versions of each group.
+fn groups_of(served: &[GroupVersion]) -> impl Iterator<Item = &[GroupVersion]> {
+    served.chunk_by(|one, next| one.group() == next.group())
 }
 
-fn groups_content() -> Value {
-    json!({
-        "kind": "APIGroupList",
-        "apiVersion": "v1",
-        "groups": [{"name": GROUP, "versions": [group_version()], "preferredVersion": group_version()}],
-    })
+fn groups_content(served: &[GroupVersion]) -> Value {
+    let groups: Vec<Value> = groups_of(served).map(group).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
-fn group_content() -> Value {
-    json!({
-        "kind": "APIGroup",
-        "apiVersion": "v1",
-        "name": GROUP,
-        "versions": [group_version()],
-        "preferredVersion": group_version(),
-    })
+fn group_content(versions: &[GroupVersion]) -> Value {
+    let mut content = group(versions);
+    content["kind"] = json!("APIGroup");
+    content["apiVersion"] = json!("v1");
+    content
 }
 
-/// `get` alone, although a read is a `list` to the authorizer: controllers crawl what can be listed or deleted.
-fn resources_content() -> Value {
-    let resource = |metric: Metric| {
+/// A group with its versions, of which the first is preferred.
+fn group(versions: &[GroupVersion]) -> Value {
+    let version =
+        |one: &GroupVersion| json!({"groupVersion": one.name(), "version": one.version()});
+    let all: Vec<Value> = versions.iter().map(version).collect();
+    json!({"name": versions[0].group(), "versions": all, "preferredVersion": all[0]})
+}
+
+/// Every resource by name, and whether it is of a namespace. One of custom metrics is a metric of a kind of object.
+fn resources(one: GroupVersion) -> Vec<(String, bool)> {
+    if one == GroupVersion::External {
+        return Metric::ALL
+            .map(|metric| (metric.name().to_owned(), true))
+            .into();
+    }
+    let of_parent = |parent: &(&str, bool, &[Metric])| {
+        let (parent, namespaced, metrics) = *parent;
+        let name = |metric: &Metric| (format!("{parent}/{}", metric.name()), namespaced);
+        metrics.iter().map(name).collect::<Vec<_>>()
+    };
+    PARENTS.iter().flat_map(of_parent).collect()
+}
+
+/// `get` alone, although an external read is a `list` to the authorizer: controllers crawl what can be listed or
+/// deleted.
+fn resources_content(one: GroupVersion) -> Value {
+    let resource = |(name, namespaced): (String, bool)| {
         json!({
-            "name": metric.name(),
+            "name": name,
             "singularName": "",
-            "namespaced": true,
-            "kind": "ExternalMetricValueList",
+            "namespaced": namespaced,
+            "kind": one.list_kind(),
             "verbs": ["get"],
         })
     };
+    let resources: Vec<Value> = resources(one).into_iter().map(resource).collect();
     json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
-        "groupVersion": GROUP_VERSION,
-        "resources": Metric::ALL.map(resource),
+        "groupVersion": one.name(),
+        "resources": resources,
     })
 }
 
-/// The same for the aggregator. A resource without `responseKind` would be dropped by clients.
-fn aggregated_content() -> Value {
-    let resource = |metric: Metric| {
+/// The same for the aggregator.
+fn aggregated_content(served: &[GroupVersion]) -> Value {
+    let version = |one: &GroupVersion| {
         json!({
-            "resource": metric.name(),
-            "responseKind": {"group": GROUP, "version": VERSION, "kind": "ExternalMetricValueList"},
-            "scope": "Namespaced",
-            "singularResource": "",
-            "verbs": ["get"],
+            "version": one.version(),
+            "resources": aggregated_resources(*one),
+            "freshness": "Current",
+        })
+    };
+    let group = |versions: &[GroupVersion]| {
+        json!({
+            "metadata": {"name": versions[0].group(), "creationTimestamp": null},
+            "versions": versions.iter().map(version).collect::<Vec<_>>(),
         })
     };
     json!({
         "kind": "APIGroupDiscoveryList",
         "apiVersion": "apidiscovery.k8s.io/v2",
         "metadata": {},
-        "items": [{
-            "metadata": {"name": GROUP, "creationTimestamp": null},
-            "versions": [{
-                "version": VERSION,
-                "resources": Metric::ALL.map(resource),
-                "freshness": "Current",
-            }],
-        }],
+        "items": groups_of(served).map(group).collect::<Vec<_>>(),
     })
 }
 
-fn paths_content() -> Value {
-    let group = format!("/apis/{GROUP}");
-    let openapi_v3_group = format!("/openapi/v3{GROUP_VERSION_PATH}");
-    json!({"paths": [
-        "/apis", group, GROUP_VERSION_PATH, "/healthz", "/livez", "/openapi/v2", "/openapi/v3", openapi_v3_group,
-        "/readyz", "/version",
-    ]})
+/// A resource without `responseKind` would be dropped by clients. The parent of custom metrics is not served here, so
+/// its kind is empty, as the aggregator makes it of a plain list.
+fn aggregated_resources(one: GroupVersion) -> Vec<Value> {
+    let kind = json!({"group": one.group(), "version": one.version(), "kind": one.list_kind()});
+    if one == GroupVersion::External {
+        let resource = |metric: Metric| {
+            json!({
+                "resource": metric.name(),
+                "responseKind": kind,
+                "scope": "Namespaced",
+                "singularResource": "",
+                "verbs": ["get"],
+            })
+        };
+        return Metric::ALL.map(resource).into();
+    }
+    let subresource = |metric: &Metric| json!({"subresource": metric.name(), "responseKind": kind, "verbs": ["get"]});
+    let resource = |(parent, namespaced, metrics): &(&str, bool, &[Metric])| {
+        json!({
+            "resource": parent,
+            "responseKind": {"group": "", "version": "", "kind": ""},
+            "scope": if *namespaced { "Namespaced" } else { "Cluster" },
+            "singularResource": "",
+            "verbs": [],
+            "subresources": metrics.iter().map(subresource).collect::<Vec<_>>(),
+        })
+    };
+    PARENTS.iter().map(resource).collect()
+}
+
+fn paths_content<'p>(documents: impl Iterator<Item = &'p str>) -> Value {
+    let mut paths: Vec<&str> = documents
+        .chain(["/apis", "/healthz", "/livez", "/readyz"])
+        .collect();
+    paths.sort_unstable();
+    json!({"paths": paths})
 }
 
 /// The fields of Kubernetes' own `/version` that mean something here.

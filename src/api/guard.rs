@@ -19,7 +19,7 @@ use crate::clock;
 
 use super::read::About;
 use super::status::Status;
-use super::{AppState, GROUP_VERSION_PATH, RequestEvent, auth, query, reply};
+use super::{AppState, GROUP_VERSION_PATH, GroupVersion, RequestEvent, auth, query, reply};
 
 /// The longest path with query that is looked at. The longest selector, each byte of it percent-encoded, would not
 /// fit; one that an HPA writes fits ten times.
@@ -43,6 +43,7 @@ pub(super) async fn guard(
     let began = clock::instant();
     let refused = refuse(&request);
     let verb = verb(&request);
+    let group = group(request.uri().path());
     let method = request.method().clone();
     let indent = reply::wants_indent(request.uri(), request.headers());
 
@@ -66,6 +67,7 @@ pub(super) async fn guard(
     let about = response.extensions().get::<About>().copied();
     let About { metric, age } = about.unwrap_or_default();
     (state.observer)(RequestEvent {
+        group,
         resource: metric,
         verb,
         code: response.status().as_u16(),
@@ -142,6 +144,13 @@ fn header_bytes(headers: &HeaderMap) -> usize {
     fields
         .map(|(name, value)| name.as_str().len() + value.len() + 32)
         .sum()
+}
+
+/// The group and version that a path is of; those of external metrics where it is of none.
+fn group(path: &str) -> GroupVersion {
+    let mut all = GroupVersion::served(true).iter().copied();
+    all.find(|one| one.has(path))
+        .unwrap_or(GroupVersion::External)
 }
 
 /// The verb as Kubernetes' request metrics name it.

@@ -1,189 +1,103 @@
-//! The API's own description, in OpenAPI 2.0 and 3.0, as Kubernetes' aggregator collects it.
+//! The API's own description, in OpenAPI 2.0 and 3.0, as Kubernetes' aggregator collects it: what can be read is in
+//! [`reads`], of what form the answers are in [`schemas`].
 //!
 //! Types of Kubernetes itself (times, quantities, list metadata) are written out in place: were they named as
 //! Kubernetes names them, the aggregator would have to merge our definition with its own.
 
-use std::sync::Arc;
+mod reads;
+mod schemas;
 
-use axum::extract::{Request, State};
-use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::discovery::plain;
-use super::status::Status;
-use super::{AppState, GROUP, GROUP_VERSION_PATH, VERSION};
+use super::GroupVersion;
+use reads::{Parameter, Read, reads};
+use schemas::{list_name, schemas};
 
-/// The schemas' names, unique in the whole cluster.
-const VALUE: &str = "dev.taffrail.external_metrics.v1beta1.ExternalMetricValue";
-const LIST: &str = "dev.taffrail.external_metrics.v1beta1.ExternalMetricValueList";
-
-/// `/openapi/v2`.
-pub(super) async fn v2(
-    State(state): State<Arc<AppState>>,
-    request: Request,
-) -> Result<Response, Status> {
-    plain(&state.documents.openapi_v2, &request)
-}
-
-/// `/openapi/v3`: which documents there are.
-pub(super) async fn v3(
-    State(state): State<Arc<AppState>>,
-    request: Request,
-) -> Result<Response, Status> {
-    plain(&state.documents.openapi_v3, &request)
-}
-
-/// `/openapi/v3/apis/external.metrics.k8s.io/v1beta1`.
-pub(super) async fn v3_group(
-    State(state): State<Arc<AppState>>,
-    request: Request,
-) -> Result<Response, Status> {
-    plain(&state.documents.openapi_v3_group, &request)
-}
-
-pub(super) fn v2_content() -> Value {
-    let parameter = |name: &str, place: &str, required: bool, description: &str| {
+/// `/openapi/v2`: one document for all.
+pub(super) fn v2_content(served: &[GroupVersion]) -> Value {
+    let parameter = |(name, place, required, description): Parameter| {
         json!({
             "name": name, "in": place, "required": required, "type": "string", "description": description,
             "uniqueItems": true,
         })
     };
-    let mut operation = operation();
-    operation["produces"] = json!(["application/json"]);
-    operation["schemes"] = json!(["https"]);
-    operation["responses"] = json!({
-        "200": {"description": "OK", "schema": {"$ref": format!("#/definitions/{LIST}")}},
-    });
-    let path = metric_path();
-    json!({
-        "swagger": "2.0",
-        "info": info(),
-        "paths": {path: {
-            "get": operation,
-            "parameters": PARAMETERS.map(|(name, place, required, text)| parameter(name, place, required, text)),
-        }},
-        "definitions": schemas(&format!("#/definitions/{VALUE}")),
-    })
+    let prefix = "#/definitions/";
+    let mut paths = Map::new();
+    let mut definitions = Map::new();
+    for one in served {
+        let schema = json!({"$ref": format!("{prefix}{}", list_name(*one))});
+        paths.extend(reads(*one).into_iter().map(|read| {
+            let mut operation = operation(*one, &read);
+            operation["produces"] = json!(["application/json"]);
+            operation["schemes"] = json!(["https"]);
+            operation["responses"] = json!({"200": {"description": "OK", "schema": schema}});
+            item(read, &operation, parameter)
+        }));
+        definitions.extend(schemas(*one, prefix));
+    }
+    json!({"swagger": "2.0", "info": info(), "paths": paths, "definitions": definitions})
 }
 
-/// The list of documents. The hash makes a changed document a new address.
-pub(super) fn v3_content(hash: &str) -> Value {
-    let path = GROUP_VERSION_PATH.trim_start_matches('/');
-    let url = format!("/openapi/v3{GROUP_VERSION_PATH}?hash={hash}");
-    json!({"paths": {path: {"serverRelativeURL": url}}})
+/// `/openapi/v3`: which documents there are. The hash makes a changed document a new address.
+pub(super) fn v3_content(hashes: &[(GroupVersion, &str)]) -> Value {
+    let path = |(one, hash): &(GroupVersion, &str)| {
+        let url = format!("{}?hash={hash}", v3_path(*one));
+        let key = one.path().trim_start_matches('/').to_owned();
+        (key, json!({"serverRelativeURL": url}))
+    };
+    let paths: Map<String, Value> = hashes.iter().map(path).collect();
+    json!({"paths": paths})
 }
 
-pub(super) fn v3_group_content() -> Value {
-    let parameter = |name: &str, place: &str, required: bool, description: &str| {
+/// Where the document of a group and version is.
+pub(super) fn v3_path(one: GroupVersion) -> String {
+    format!("/openapi/v3{}", one.path())
+}
+
+/// The document of a group and version.
+pub(super) fn v3_group_content(one: GroupVersion) -> Value {
+    let parameter = |(name, place, required, description): Parameter| {
         json!({
             "name": name, "in": place, "required": required, "description": description,
             "schema": {"type": "string"},
         })
     };
-    let mut operation = operation();
-    operation["responses"] = json!({"200": {
-        "description": "OK",
-        "content": {"application/json": {"schema": {"$ref": format!("#/components/schemas/{LIST}")}}},
-    }});
-    let path = metric_path();
+    let prefix = "#/components/schemas/";
+    let schema = json!({"$ref": format!("{prefix}{}", list_name(one))});
+    let path = |read: Read| {
+        let mut operation = operation(one, &read);
+        operation["responses"] = json!({"200": {
+            "description": "OK",
+            "content": {"application/json": {"schema": schema}},
+        }});
+        item(read, &operation, parameter)
+    };
+    let paths: Map<String, Value> = reads(one).into_iter().map(path).collect();
     json!({
         "openapi": "3.0.0",
         "info": info(),
-        "paths": {path: {
-            "get": operation,
-            "parameters": PARAMETERS.map(|(name, place, required, text)| parameter(name, place, required, text)),
-        }},
-        "components": {"schemas": schemas(&format!("#/components/schemas/{VALUE}"))},
+        "paths": paths,
+        "components": {"schemas": schemas(one, prefix)},
     })
 }
 
-/// Name, place, whether it must be there, and what it is.
-const PARAMETERS: [(&str, &str, bool, &str); 4] = [
-    (
-        "namespace",
-        "path",
-        true,
-        "the namespace of the HorizontalPodAutoscaler",
-    ),
-    (
-        "metric",
-        "path",
-        true,
-        "the metric's name, as discovery lists it",
-    ),
-    (
-        "labelSelector",
-        "query",
-        false,
-        "which of the metric's series; all when empty",
-    ),
-    ("pretty", "query", false, "true for an indented answer"),
-];
+/// A path, and what is under it.
+fn item(read: Read, operation: &Value, parameter: impl Fn(Parameter) -> Value) -> (String, Value) {
+    let parameters: Vec<Value> = read.parameters.into_iter().map(parameter).collect();
+    let content = json!({"get": operation, "parameters": parameters});
+    (read.path, content)
+}
 
-fn metric_path() -> String {
-    format!("{GROUP_VERSION_PATH}/namespaces/{{namespace}}/{{metric}}")
+fn operation(one: GroupVersion, read: &Read) -> Value {
+    json!({
+        "description": read.description,
+        "operationId": read.id,
+        "tags": [read.tag],
+        "x-kubernetes-action": read.action,
+        "x-kubernetes-group-version-kind": schemas::kind(one, one.list_kind()),
+    })
 }
 
 fn info() -> Value {
     json!({"title": "Taffrail", "version": concat!("v", env!("CARGO_PKG_VERSION"))})
-}
-
-fn operation() -> Value {
-    json!({
-        "description": "read the current values of an external metric",
-        "operationId": "listExternalMetricsV1beta1NamespacedExternalMetricValue",
-        "tags": ["externalMetrics_v1beta1"],
-        "x-kubernetes-action": "list",
-        "x-kubernetes-group-version-kind": kind("ExternalMetricValueList"),
-    })
-}
-
-fn kind(kind: &str) -> Value {
-    json!({"group": GROUP, "version": VERSION, "kind": kind})
-}
-
-fn schemas(value_ref: &str) -> Value {
-    json!({
-        VALUE: {
-            "description": "one series of an external metric, and its value",
-            "type": "object",
-            "required": ["metricName", "metricLabels", "timestamp", "value"],
-            "properties": {
-                "metricName": {"type": "string", "description": "the metric's name"},
-                "metricLabels": {
-                    "type": "object",
-                    "additionalProperties": {"type": "string"},
-                    "description": "the labels of the series",
-                },
-                "timestamp": {
-                    "type": "string",
-                    "format": "date-time",
-                    "description": "when the oldest read behind the value was made",
-                },
-                "window": {
-                    "type": "integer",
-                    "format": "int64",
-                    "description": "the seconds that the value is of; absent for what is of an instant",
-                },
-                "value": {"type": "string", "description": "a Kubernetes quantity, such as 412500m for 412.5"},
-            },
-            "x-kubernetes-group-version-kind": [kind("ExternalMetricValue")],
-        },
-        LIST: {
-            "description": "the series of an external metric",
-            "type": "object",
-            "required": ["items"],
-            "properties": {
-                "apiVersion": {"type": "string", "description": "the group and version"},
-                "kind": {"type": "string", "description": "ExternalMetricValueList"},
-                "metadata": {"type": "object", "description": "always empty"},
-                "items": {
-                    "type": "array",
-                    "items": {"$ref": value_ref},
-                    "description": "the series; a HorizontalPodAutoscaler adds them up",
-                },
-            },
-            "x-kubernetes-group-version-kind": [kind("ExternalMetricValueList")],
-        },
-    })
 }

@@ -10,16 +10,18 @@ use super::status::Status;
 pub(super) struct Query<'q> {
     /// `labelSelector`, decoded; empty when it is not there.
     pub(super) label_selector: Cow<'q, str>,
+    /// `metricLabelSelector`, likewise.
+    pub(super) metric_label_selector: Cow<'q, str>,
 }
 
 impl<'q> Query<'q> {
     /// Reads the part behind the question mark.
     ///
     /// # Errors
-    /// A watch is a 405, since metrics have no changes to report. A field selector, two label selectors, or bytes that
+    /// A watch is a 405, since metrics have no changes to report. A field selector, a selector given twice, or bytes that
     /// are no text are a 400: answering half of a question would give the HPA a wrong number.
     pub(super) fn parse(raw: &'q str) -> Result<Self, Status> {
-        let mut selector = None;
+        let (mut selector, mut metric_selector) = (None, None);
         for (name, value) in pairs(raw) {
             match name {
                 "labelSelector" if selector.is_some() => {
@@ -28,15 +30,20 @@ impl<'q> Query<'q> {
                     ));
                 }
                 "labelSelector" => selector = Some(decode(value)?),
+                "metricLabelSelector" if metric_selector.is_some() => {
+                    return Err(Status::bad_request(
+                        "metricLabelSelector is given twice".to_owned(),
+                    ));
+                }
+                "metricLabelSelector" => metric_selector = Some(decode(value)?),
                 "watch" if is_true(value) => {
                     return Err(Status::method_not_allowed(
-                        "external metrics cannot be watched".to_owned(),
+                        "metrics cannot be watched".to_owned(),
                     ));
                 }
                 "fieldSelector" if !value.is_empty() => {
                     return Err(Status::bad_request(
-                        "external metrics have no fields to select by: use labelSelector"
-                            .to_owned(),
+                        "metrics have no fields to select by: use labelSelector".to_owned(),
                     ));
                 }
                 _ => {}
@@ -44,6 +51,7 @@ impl<'q> Query<'q> {
         }
         Ok(Self {
             label_selector: selector.unwrap_or_default(),
+            metric_label_selector: metric_selector.unwrap_or_default(),
         })
     }
 }

@@ -1,5 +1,5 @@
-//! The one read there is: a metric of a namespace, as an `ExternalMetricValueList`. One that is not ours is the
-//! delegate's, if there is one.
+//! Reads of `external.metrics.k8s.io`: a metric of a namespace, as an `ExternalMetricValueList`. One that is not ours is
+//! the delegate's, if there is one. What is the same for custom metrics ([`super::custom`]) is here as well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +17,16 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::clock;
-use crate::engine::snapshot::{Item, Metric, Refusal, Snapshot};
+use crate::engine::snapshot::{Item, Metric, Snapshot};
 use crate::model::quantity;
 use crate::model::selector::Selector;
 use crate::model::time::Timestamp;
 
 use super::delegate::{self, Delegate, Passed};
 use super::query::Query;
+use super::reply::List;
 use super::status::Status;
-use super::{AppState, GROUP_VERSION, Limits, accept, nothing_at, reply};
+use super::{AppState, GroupVersion, Limits, accept, reply};
 
 /// What a read was about; [`super::guard`] finds it on the response.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,13 +35,10 @@ pub(super) struct About {
     pub(super) age: Option<Duration>,
 }
 
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct List<'a> {
-    kind: &'static str,
-    api_version: &'static str,
-    metadata: reply::Empty,
-    items: Vec<Value<'a>>,
+/// A body, and when the oldest read behind it was made.
+pub(super) struct Answer {
+    pub(super) body: Vec<u8>,
+    pub(super) oldest: Option<Timestamp>,
 }
 
 #[derive(serde::Serialize)]
@@ -88,14 +86,23 @@ async fn answer(
     };
     // The router takes an empty segment for a namespace.
     if namespace.is_empty() {
-        return Err(nothing_at(&request.uri));
+        return Err(state.nothing_at(&request.uri));
     }
     about.metric = Metric::from_name(&metric);
     match &state.delegate {
         Some(delegate) if about.metric.is_none() && !delegate::was_passed_on(&request.headers) => {
             pass(delegate, &namespace, &metric, request).await
         }
-        _ => own(state, &namespace, &metric, request, about),
+        _ => from_snapshot(state, request, about, |snapshot, query| {
+            let selector = parse_selector(&query.label_selector)?;
+            let items = snapshot.read(&namespace, &metric, &selector)?;
+            let content = list(&metric, &namespace, &items)?;
+            let indent = reply::wants_indent(&request.uri, &request.headers);
+            Ok(Answer {
+                body: reply::write(&content, indent),
+                oldest: items.iter().map(|item| item.at).min(),
+            })
+        }),
     }
 }
 
@@ -123,13 +130,12 @@ async fn pass(
     Ok(response)
 }
 
-/// The answer from our own snapshot.
-fn own(
+/// The answer that `compose` makes of our own snapshot.
+pub(super) fn from_snapshot(
     state: &AppState,
-    namespace: &str,
-    metric: &str,
     request: &Parts,
     about: &mut About,
+    compose: impl FnOnce(&Snapshot, &Query<'_>) -> Result<Answer, Status>,
 ) -> Result<Response, Status> {
     let Ok(permit) = Arc::clone(&state.reads).try_acquire_owned() else {
         return Err(Status::too_many_reads());
@@ -138,26 +144,23 @@ fn own(
         return Err(Status::not_acceptable());
     }
     let query = Query::parse(request.uri.query().unwrap_or_default())?;
-    let selector = Selector::parse(&query.label_selector)
-        .map_err(|error| Status::bad_request(error.to_string()))?;
-
     let now = clock::now();
     let snapshot = state.snapshot();
     if about.metric.is_some() {
         is_fresh(&snapshot, now, &state.limits).map_err(Status::unavailable)?;
     }
-    let items = snapshot
-        .read(namespace, metric, &selector)
-        .map_err(refused)?;
-    let content = list(metric, namespace, &items)?;
-    about.age = items.iter().map(|item| now.since(item.at)).max();
-
-    let indent = reply::wants_indent(&request.uri, &request.headers);
+    let Answer { body, oldest } = compose(&snapshot, &query)?;
+    about.age = oldest.map(|at| now.since(at));
     let body = InFlight {
-        body: Full::new(reply::write(&content, indent).into()),
+        body: Full::new(body.into()),
         _permit: permit,
     };
     Ok(reply::json(StatusCode::OK, Body::new(body)))
+}
+
+/// A selector of a query, decoded.
+pub(super) fn parse_selector(text: &str) -> Result<Selector, Status> {
+    Selector::parse(text).map_err(|error| Status::bad_request(error.to_string()))
 }
 
 /// Whether numbers of `snapshot` may still be served.
@@ -179,32 +182,18 @@ pub(super) fn is_fresh(snapshot: &Snapshot, now: Timestamp, limits: &Limits) -> 
     ))
 }
 
-fn refused(refusal: Refusal) -> Status {
-    match refusal {
-        Refusal::NotFound(message) | Refusal::Absent(message) => Status::not_found(message),
-        Refusal::Ambiguous(message) => Status::bad_request(message),
-    }
-}
-
 /// The answer's content. One value that has no Quantity makes the whole answer absent: the HPA adds items up, and
 /// would take the rest for the sum.
-fn list<'a>(metric: &str, namespace: &str, items: &'a [Item]) -> Result<List<'a>, Status> {
+fn list<'a>(metric: &str, namespace: &str, items: &'a [Item]) -> Result<List<Value<'a>>, Status> {
     let metric_name = Metric::from_name(metric).map_or("", Metric::name);
     let values: Option<Vec<Value<'a>>> = items
         .iter()
         .map(|item| Value::new(metric_name, item))
         .collect();
     let Some(values) = values else {
-        return Err(Status::not_found(format!(
-            "{metric} in namespace {namespace} has a value that no Quantity can hold"
-        )));
+        return Err(Status::no_quantity(metric, namespace));
     };
-    Ok(List {
-        kind: "ExternalMetricValueList",
-        api_version: GROUP_VERSION,
-        metadata: reply::Empty {},
-        items: values,
-    })
+    Ok(List::new(GroupVersion::External, values))
 }
 
 // === impl Value ===

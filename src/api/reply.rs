@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::model::time::Timestamp;
 
-use super::query;
+use super::{GroupVersion, query};
 
 /// Plain JSON, without parameters, as Kubernetes' own servers write it.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -19,6 +19,27 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 /// `{}`.
 #[derive(Serialize)]
 pub(super) struct Empty {}
+
+/// What is answered to a read.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct List<V> {
+    kind: &'static str,
+    api_version: &'static str,
+    metadata: Empty,
+    items: Vec<V>,
+}
+
+impl<V> List<V> {
+    pub(super) fn new(one: GroupVersion, items: Vec<V>) -> Self {
+        Self {
+            kind: one.list_kind(),
+            api_version: one.name(),
+            metadata: Empty {},
+            items,
+        }
+    }
+}
 
 /// A body that never changes while the program runs, in both forms.
 #[derive(Debug)]

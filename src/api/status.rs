@@ -4,6 +4,8 @@ use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode};
 use serde::Serialize;
 
+use crate::engine::snapshot::Refusal;
+
 use super::reply;
 
 /// A failed request. As a response it is only a mark: [`super::guard`] writes the body, in one place for all of them.
@@ -30,6 +32,13 @@ impl Status {
     /// 404: no such path, metric or series, or a value that nobody knows now.
     pub(super) fn not_found(message: String) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NotFound", message)
+    }
+
+    /// 404: a value that cannot be written.
+    pub(super) fn no_quantity(metric: &str, namespace: &str) -> Self {
+        Self::not_found(format!(
+            "{metric} in namespace {namespace} has a value that no Quantity can hold"
+        ))
     }
 
     /// 400: a question that cannot be understood, or has more than one answer.
@@ -146,6 +155,15 @@ impl Status {
             message: &self.message,
             reason: self.reason,
             code: self.code.as_u16(),
+        }
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotFound(message) | Refusal::Absent(message) => Self::not_found(message),
+            Refusal::Ambiguous(message) => Self::bad_request(message),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The APIService of external metrics: whom it leads to, and which authorities the API server trusts there.
+//! An APIService of ours, one for each group and version that is served: whom it leads to, and which authorities the
+//! API server trusts there.
 //!
 //! There is one for a whole cluster, so it may well be another adapter's; then it is left alone and said so. Ours is
 //! never created or changed here but for `spec.caBundle`. It is read every minute rather than watched: a `get` of one
@@ -14,12 +15,10 @@ use kube::api::{Api, Patch, PatchParams};
 use std::sync::Arc;
 use tracing::{info, warn};
 
+use crate::api::GroupVersion;
 use crate::metrics::Metrics;
 
 use super::request::{RequestError, within_deadline};
-
-/// The APIService's name, which Kubernetes prescribes: version, then group.
-pub const NAME: &str = "v1beta1.external.metrics.k8s.io";
 
 /// How often it is looked at.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);
@@ -53,13 +52,14 @@ pub(super) struct Seen {
     pub(super) standing: Standing,
     /// The authorities trusted, PEM.
     pub(super) bundle: Vec<u8>,
-    resource_version: Option<String>,
+    pub(super) resource_version: Option<String>,
 }
 
 /// Follows the APIService, and says when it leads elsewhere.
 #[derive(Debug)]
 pub struct Follower {
     api: Api<APIService>,
+    served: GroupVersion,
     namespace: String,
     service: String,
     metrics: Arc<Metrics>,
@@ -93,33 +93,35 @@ impl Standing {
         }
     }
 
-    /// Whether requests for external metrics come here.
+    /// Whether requests come here.
     pub fn is_ours(&self) -> bool {
         matches!(self, Self::Ours | Self::Unverified)
     }
 
-    fn say(&self) {
+    fn say(&self, served: GroupVersion) {
+        let apiservice = served.api_service();
         match self {
-            Self::Ours => info!(apiservice = NAME, "The APIService leads to this adapter"),
+            Self::Ours => info!(apiservice, "The APIService leads to this adapter"),
             Self::Unverified => warn!(
-                apiservice = NAME,
+                apiservice,
                 "The APIService leads here with insecureSkipTLSVerify: true, so whoever answers at our address is \
                  believed; remove that field, and the authority is put there in its place"
             ),
             Self::Foreign { namespace, service } => warn!(
-                apiservice = NAME,
+                apiservice,
                 %namespace,
                 %service,
                 "The APIService leads to another adapter, so no HPA reads its metrics here, and it is left alone; a \
-                 cluster has one adapter of external metrics: to change over, let the other give it up (KEDA and \
-                 prometheus-adapter are the usual owners) and apply ours"
+                 cluster has one adapter of {}: to change over, let the other give it up (KEDA and prometheus-adapter \
+                 are the usual owners) and apply ours",
+                served.group()
             ),
             Self::Local => warn!(
-                apiservice = NAME,
+                apiservice,
                 "The APIService names no Service, so no HPA reads its metrics here; apply ours in its place"
             ),
             Self::Absent => warn!(
-                apiservice = NAME,
+                apiservice,
                 "There is no such APIService, so no HPA can read metrics here; apply the one of the manifests"
             ),
         }
@@ -129,20 +131,27 @@ impl Standing {
 // === impl Follower ===
 
 impl Follower {
-    /// For the adapter behind `service` in `namespace`.
+    /// Of the APIService of `served`, for the adapter behind `service` in `namespace`.
     pub fn new(
         client: kube::Client,
+        served: GroupVersion,
         namespace: impl Into<String>,
         service: impl Into<String>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             api: Api::all(client),
+            served,
             namespace: namespace.into(),
             service: service.into(),
             metrics,
             said: None,
         }
+    }
+
+    /// The APIService's name.
+    pub(super) fn name(&self) -> &'static str {
+        self.served.api_service()
     }
 
     /// Looks at it every minute, for ever. For certificates that somebody else makes, and whose authority somebody else
@@ -156,20 +165,22 @@ impl Follower {
 
     /// Whom it leads to now; `None` when that cannot be known. Says so when it changes.
     pub(super) async fn read(&mut self) -> Option<Seen> {
-        let found = match within_deadline(self.api.get_opt(NAME)).await {
+        let apiservice = self.served.api_service();
+        let found = match within_deadline(self.api.get_opt(apiservice)).await {
             Ok(found) => found,
             Err(error) => {
-                self.metrics.apiservice_is_ours(false);
+                self.metrics.apiservice_is_ours(apiservice, false);
                 if self.said.replace(Err(())) != Some(Err(())) {
-                    warn!(apiservice = NAME, %error, "Cannot read the APIService");
+                    warn!(apiservice, %error, "Cannot read the APIService");
                 }
                 return None;
             }
         };
         let standing = Standing::of(found.as_ref(), &self.namespace, &self.service);
-        self.metrics.apiservice_is_ours(standing.is_ours());
+        let is_ours = standing.is_ours();
+        self.metrics.apiservice_is_ours(apiservice, is_ours);
         if self.said.replace(Ok(standing.clone())) != Some(Ok(standing.clone())) {
-            standing.say();
+            standing.say(self.served);
         }
         let found = found.unwrap_or_default();
         Some(Seen {
@@ -193,8 +204,9 @@ impl Follower {
             "spec": { "caBundle": STANDARD.encode(bundle) },
         }));
         let params = PatchParams::apply(FIELD_OWNER);
-        within_deadline(self.api.patch(NAME, &params, &patch)).await?;
-        info!(apiservice = NAME, "The APIService's caBundle is up to date");
+        let apiservice = self.served.api_service();
+        within_deadline(self.api.patch(apiservice, &params, &patch)).await?;
+        info!(apiservice, "The APIService's caBundle is up to date");
         Ok(())
     }
 }
@@ -207,7 +219,7 @@ mod tests {
         let object = serde_json::json!({
             "apiVersion": "apiregistration.k8s.io/v1",
             "kind": "APIService",
-            "metadata": { "name": NAME },
+            "metadata": { "name": GroupVersion::External.api_service() },
             "spec": spec,
         });
         serde_json::from_value(object).expect("an APIService")

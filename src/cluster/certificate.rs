@@ -17,12 +17,13 @@ use rustls_pki_types::pem::PemObject;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::api::GroupVersion;
 use crate::api::tls::{ServingCert, TlsError};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::model::time::Timestamp;
 
-use super::api_service::{Follower, Seen};
+use super::api_service::{Follower, Seen, Standing};
 use super::request::{RequestError, within_deadline};
 
 mod content;
@@ -61,19 +62,19 @@ pub struct Place {
     pub secret: String,
 }
 
-/// Keeps the Secret, the APIService's bundle and the certificate served in step.
+/// Keeps the Secret, the APIServices' bundles and the certificate served in step.
 #[derive(Debug)]
 pub struct SelfManaged {
     store: Store,
     place: Place,
     names: Vec<String>,
-    api_service: Follower,
+    api_services: Vec<Follower>,
     metrics: Arc<Metrics>,
-    /// The authority that the APIService was seen to trust, and since when.
+    /// The authority that the APIServices were seen to trust, and since when.
     trusted: Option<(CertificateDer<'static>, Instant)>,
     /// What was said to be wrong with the Secret.
     faults: Vec<String>,
-    /// Whether the last write of the APIService's bundle failed.
+    /// Whether the last write of a bundle failed.
     is_untold: bool,
     /// Whether the last write of the Secret failed.
     is_unwritten: bool,
@@ -150,12 +151,27 @@ impl Place {
 // === impl SelfManaged ===
 
 impl SelfManaged {
-    /// For the adapter at `place`. Needs `get` and `update` on the Secret, `get` and `patch` on the APIService.
-    pub fn new(client: Client, place: Place, metrics: Arc<Metrics>) -> Self {
-        let (namespace, service) = (place.namespace.clone(), place.service.clone());
+    /// For the adapter at `place`, to which the APIServices of `served` lead. Needs `get` and `update` on the Secret,
+    /// `get` and `patch` on the APIServices.
+    pub fn new(
+        client: &Client,
+        place: Place,
+        served: &[GroupVersion],
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let follower = |one: &GroupVersion| {
+            let (namespace, service) = (&place.namespace, &place.service);
+            Follower::new(
+                client.clone(),
+                *one,
+                namespace,
+                service,
+                Arc::clone(&metrics),
+            )
+        };
         Self {
-            store: Store::new(client.clone(), &namespace, &place.secret),
-            api_service: Follower::new(client, namespace, service, Arc::clone(&metrics)),
+            api_services: served.iter().map(follower).collect(),
+            store: Store::new(client.clone(), &place.namespace, &place.secret),
             names: place.names(),
             place,
             metrics,
@@ -231,19 +247,19 @@ impl SelfManaged {
         self.is_broken = true;
     }
 
-    /// One look at everything. The APIService is read before the Secret: it is patched only if it has not changed since,
+    /// One look at everything. APIServices are read before the Secret: one is patched only if it has not changed since,
     /// so a replica that was held up between the two cannot put an old bundle over a newer one. Where it has changed,
     /// as it does each time its availability does, everything is read again.
     async fn round(&mut self) -> Result<Pair, SharedError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let seen = self.api_service.read().await;
-            let shared = self.agree(seen.as_ref()).await?;
-            let is_overtaken = match &seen {
-                Some(seen) => self.trust(seen, &shared.bundle()).await,
-                None => false,
-            };
+            let mut seen = Vec::with_capacity(self.api_services.len());
+            for api_service in &mut self.api_services {
+                seen.push(api_service.read().await);
+            }
+            let shared = self.agree(&seen).await?;
+            let is_overtaken = self.trust(&seen, &shared.bundle()).await;
             if is_overtaken && tries < CONFLICTS_MAX {
                 continue;
             }
@@ -255,22 +271,34 @@ impl SelfManaged {
         }
     }
 
-    /// Returns whether the APIService changed since it was seen.
-    async fn trust(&mut self, seen: &Seen, bundle: &str) -> bool {
-        let told = self.api_service.trust(seen, bundle).await;
-        let is_overtaken = told.as_ref().is_err_and(RequestError::is_conflict);
-        if let Err(error) = &told
-            && !is_overtaken
-            && !self.is_untold
-        {
-            warn!(%error, "Cannot put the authority into the APIService's caBundle; API servers may refuse us");
+    /// Returns whether an APIService changed since it was seen.
+    async fn trust(&mut self, seen: &[Option<Seen>], bundle: &str) -> bool {
+        let (mut is_overtaken, mut is_untold) = (false, false);
+        for (api_service, seen) in self.api_services.iter().zip(seen) {
+            let Some(seen) = seen else {
+                continue;
+            };
+            match api_service.trust(seen, bundle).await {
+                Ok(()) => {}
+                Err(error) if error.is_conflict() => is_overtaken = true,
+                Err(error) => {
+                    if !self.is_untold {
+                        warn!(
+                            apiservice = api_service.name(),
+                            %error,
+                            "Cannot put the authority into the APIService's caBundle; API servers may refuse us"
+                        );
+                    }
+                    is_untold = true;
+                }
+            }
         }
-        self.is_untold = told.is_err() && !is_overtaken;
+        self.is_untold = is_untold;
         is_overtaken
     }
 
     /// What the Secret holds, after whatever was due. It has a serving certificate.
-    async fn agree(&mut self, seen: Option<&Seen>) -> Result<Shared, SharedError> {
+    async fn agree(&mut self, seen: &[Option<Seen>]) -> Result<Shared, SharedError> {
         for _ in 0..CONFLICTS_MAX {
             let (mut secret, now) = self.read_secret().await?;
             let mut content = secret.data.take().unwrap_or_default();
@@ -306,14 +334,11 @@ impl SelfManaged {
         })
     }
 
-    /// How long the APIService has trusted the newest authority, as far as was seen from here.
-    fn trusted_for(&mut self, shared: &Shared, seen: Option<&Seen>) -> Option<Duration> {
+    /// How long every APIService of ours has trusted the newest authority, as far as was seen from here. One that could
+    /// not be read may be ours.
+    fn trusted_for(&mut self, shared: &Shared, seen: &[Option<Seen>]) -> Option<Duration> {
         let newest = &shared.authorities.first()?.der;
-        let bundle = seen.map_or(&[][..], |seen| &seen.bundle);
-        let is_trusted = CertificateDer::pem_slice_iter(bundle)
-            .flatten()
-            .any(|trusted| trusted == *newest);
-        if !is_trusted {
+        if !is_trusted(newest, seen) {
             self.trusted = None;
             return None;
         }
@@ -390,6 +415,18 @@ impl std::fmt::Debug for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pair").finish_non_exhaustive()
     }
+}
+
+/// Whether every APIService of ours trusts an authority, and there is one. One that could not be read may be ours.
+fn is_trusted(authority: &CertificateDer<'_>, seen: &[Option<Seen>]) -> bool {
+    let trusts = |seen: &Seen| {
+        let mut trusted = CertificateDer::pem_slice_iter(&seen.bundle).flatten();
+        trusted.any(|trusted| trusted == *authority)
+    };
+    let is_ours = |seen: &&Seen| seen.standing == Standing::Ours;
+    seen.iter().all(Option::is_some)
+        && seen.iter().flatten().any(|seen| is_ours(&seen))
+        && seen.iter().flatten().filter(is_ours).all(trusts)
 }
 
 /// Does everything that is due, and says what it was. An authority that cannot issue what is needed (one that somebody

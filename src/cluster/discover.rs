@@ -70,6 +70,8 @@ pub struct Wiring {
     pub findings: channel::Sender<Arc<Findings>>,
     /// What happened is counted here.
     pub metrics: Arc<Metrics>,
+    /// Whether single pods can be asked for, by name and labels.
+    pub names_pods: bool,
 }
 
 /// What watches say, and which.
@@ -88,6 +90,7 @@ struct Discovery {
     client: Client,
     messages: mpsc::Sender<Message>,
     metrics: Arc<Metrics>,
+    names_pods: bool,
     objects: Objects,
     /// A list of objects that is not complete yet.
     incoming: Option<Objects>,
@@ -123,6 +126,7 @@ async fn discover(wiring: Wiring) {
         services,
         findings,
         metrics,
+        names_pods,
     } = wiring;
     let (messages, mut arriving) = mpsc::channel(MESSAGES_MAX);
     let (wanted, wanted_secrets) = channel::channel(Arc::default());
@@ -138,7 +142,7 @@ async fn discover(wiring: Wiring) {
         AbortOnDropHandle::new(tokio::spawn(follow(objects, messages.clone(), |news| {
             Message::Objects(Box::new(news))
         })));
-    let mut discovery = Discovery::new(client, messages, metrics);
+    let mut discovery = Discovery::new(client, messages, metrics, names_pods);
     let mut is_first = true;
     let mut due: Option<Pin<Box<Sleep>>> = Some(Box::pin(sleep(FIRST_WITHIN)));
     loop {
@@ -196,11 +200,17 @@ impl fmt::Debug for Wiring {
 // === impl Discovery ===
 
 impl Discovery {
-    fn new(client: Client, messages: mpsc::Sender<Message>, metrics: Arc<Metrics>) -> Self {
+    fn new(
+        client: Client,
+        messages: mpsc::Sender<Message>,
+        metrics: Arc<Metrics>,
+        names_pods: bool,
+    ) -> Self {
         Self {
             client,
             messages,
             metrics,
+            names_pods,
             objects: Objects::default(),
             incoming: None,
             are_objects_synced: false,
@@ -390,7 +400,8 @@ impl Discovery {
             (Arc::clone(name), known)
         });
         let namespaces = watched.chain(unwatched).collect();
-        join(&self.objects, &namespaces, |key| secrets.get(key).err())
+        let secret = |key: &_| secrets.get(key).err();
+        join(&self.objects, &namespaces, self.names_pods, secret)
     }
 
     /// Publishes what is new. The first time also when nothing is wanted: that, too, is news to whoever waits to begin.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::phase::Phase;
+use crate::model::pod;
 use crate::model::time::Timestamp;
 
 pub(super) use self::wire::timestamp;
@@ -44,7 +45,7 @@ pub(super) struct Pod {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub(super) struct Template {
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<BTreeMap<String, String>>,
     /// The TCP ports that containers name, sidecars included.
     pub ports: BTreeMap<String, u16>,
     /// Whether its address is its node's.
@@ -97,7 +98,7 @@ impl Pod {
         let template = Template {
             ports: spec.ports(),
             host_network: spec.host_network,
-            labels: metadata.labels.take().unwrap_or_default(),
+            labels: Arc::new(metadata.labels.take().unwrap_or_default()),
         };
         Some(Self {
             name: name.into(),
@@ -122,6 +123,14 @@ impl Pod {
                 ready_since: Some(since),
                 ..
             } => Phase::Ready { since },
+        }
+    }
+
+    /// What clients know it by.
+    pub(super) fn identity(&self) -> pod::Pod {
+        pod::Pod {
+            name: (*self.name).into(),
+            labels: Arc::clone(&self.template.labels),
         }
     }
 

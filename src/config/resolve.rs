@@ -117,6 +117,7 @@ pub(super) fn resolve(id: ServiceId, spec: Spec, origin: Origin<'_>) -> Checked<
             spec,
             sources,
             phases: BTreeMap::new(),
+            pods: BTreeMap::new(),
         },
         pods: selection,
     })

@@ -17,9 +17,11 @@ use super::layout::Layout;
 use super::{Objective, enough_requests};
 
 mod latency;
+mod pods;
 mod value;
 
 pub use latency::Quantile;
+pub use pods::{PodItem, PodView, Pods};
 pub use value::{Item, Metric, Refusal};
 
 /// Every service at one instant.
@@ -55,6 +57,8 @@ pub struct ServiceView {
     pub in_flight: Option<(f64, f64)>,
     /// Items waiting.
     pub backlogs: Vec<BacklogView>,
+    /// Its pods one by one, where that is wanted.
+    pub pods: Vec<PodView>,
 }
 
 /// How much is known of a service's requests. The state decides what is served.
@@ -113,6 +117,19 @@ pub struct Merged {
     pub counts: Vec<f64>,
     /// How many different bucket layouts went into it.
     pub layouts: usize,
+}
+
+/// What was answered within a window, and what is being answered.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Load {
+    /// How wide.
+    pub window: Duration,
+    /// Requests answered, extended to the window's edges.
+    pub requests: f64,
+    /// Seconds spent on them, summed over requests; absent where a target does not say.
+    pub busy_s: Option<f64>,
+    /// Mean requests in flight over the window, and by how many they rose from its start to its end.
+    pub in_flight: Option<(f64, f64)>,
 }
 
 /// Items waiting under one key.
@@ -251,6 +268,31 @@ impl Coverage {
     }
 }
 
+// === impl Load ===
+
+impl Load {
+    /// Requests per second. With an in-flight gauge these are arrivals, which rise under overload when completions
+    /// cannot: what was completed, and by how much more was in flight at the window's end than at its start.
+    pub fn request_rate(&self) -> f64 {
+        let waiting = self.in_flight.map_or(0.0, |(_, rise)| rise);
+        ((self.requests + waiting) / self.window.as_secs_f64()).max(0.0)
+    }
+
+    /// Mean requests in flight: the gauge, or by Little's law the seconds spent per second.
+    pub fn concurrency(&self) -> Option<f64> {
+        let by_little = || Some(self.busy_s? / self.window.as_secs_f64());
+        self.in_flight.map(|(mean, _)| mean).or_else(by_little)
+    }
+
+    /// The mean latency in seconds; zero without requests, as nobody waited.
+    pub fn mean_latency_s(&self) -> Option<f64> {
+        if self.requests <= 0.0 {
+            return Some(0.0);
+        }
+        Some(self.busy_s? / self.requests)
+    }
+}
+
 // === impl ServiceView ===
 
 impl ServiceView {
@@ -267,20 +309,28 @@ impl ServiceView {
             .or(self.windows.last())
     }
 
-    /// Requests per second. With an in-flight gauge these are arrivals, which rise under overload when completions
-    /// cannot: what was completed, and by how much more was in flight at the window's end than at its start.
+    /// Requests per second: see [`Load::request_rate`].
     pub fn request_rate(&self) -> Option<f64> {
-        let base = self.base()?;
-        let waiting = self.in_flight.map_or(0.0, |(_, rise)| rise);
-        Some(((base.requests + waiting) / base.window.as_secs_f64()).max(0.0))
+        Some(self.load()?.request_rate())
     }
 
-    /// Mean requests in flight: the gauge, or by Little's law the seconds spent per second.
+    /// Mean requests in flight: see [`Load::concurrency`].
     pub fn concurrency(&self) -> Option<f64> {
-        let by_little = |base: &Merged| Some(base.busy_s? / base.window.as_secs_f64());
-        self.in_flight
-            .map(|(mean, _)| mean)
-            .or_else(|| self.base().and_then(by_little))
+        match self.load() {
+            Some(load) => load.concurrency(),
+            None => self.in_flight.map(|(mean, _)| mean),
+        }
+    }
+
+    /// The load of all its targets within the base window.
+    fn load(&self) -> Option<Load> {
+        let base = self.base()?;
+        Some(Load {
+            window: base.window,
+            requests: base.requests,
+            busy_s: base.busy_s,
+            in_flight: self.in_flight,
+        })
     }
 
     /// CPU seconds per request over the base window: what a new version may need more of. Whatever else the process

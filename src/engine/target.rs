@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::model::health::Failure;
 use crate::model::phase::Phase;
+use crate::model::pod::Pod;
 use crate::model::reading::{Backlog, Reading, SeriesReading};
 use crate::model::time::Timestamp;
 
@@ -32,6 +33,8 @@ pub(super) struct Target {
     /// Since when it is waited for.
     first_seen: Timestamp,
     life: Life,
+    /// The pod that it is, where whoever reads wants to know.
+    pod: Option<Pod>,
     gone: bool,
     last_read: Option<Timestamp>,
     last_failure: Option<Failure>,
@@ -123,6 +126,7 @@ impl Target {
         Self {
             first_seen: now,
             life,
+            pod: None,
             gone: false,
             last_read: None,
             last_failure: None,
@@ -136,9 +140,16 @@ impl Target {
         }
     }
 
-    /// Forgets what was read of it, but not where it is in its life.
+    /// Takes in which pod it is; its labels may change.
+    pub(super) fn identify(&mut self, pod: Pod) {
+        self.pod = Some(pod);
+    }
+
+    /// Forgets what was read of it, but not who it is and where it is in its life.
     pub(super) fn begin_anew(&mut self, now: Timestamp) {
+        let pod = self.pod.take();
         *self = Self::begun(self.life.as_of(now), now);
+        self.pod = pod;
     }
 
     /// Takes in where it is in its life. When it becomes ready, its newest read is where everything begins: what it
@@ -426,6 +437,10 @@ impl Target {
         self.life.is_cold()
     }
 
+    pub(super) fn pod(&self) -> Option<&Pod> {
+        self.pod.as_ref()
+    }
+
     pub(super) fn last_read(&self) -> Option<Timestamp> {
         self.last_read
     }
@@ -479,12 +494,7 @@ impl Target {
         mut each: impl FnMut(Rise<'_>),
     ) {
         for group in &self.groups {
-            // While it was cold or warm, and is so no longer, its requests are counted elsewhere.
-            let end = if group.is_cold == self.life.is_cold() {
-                self.end()
-            } else {
-                End::Final
-            };
+            let end = self.end_of(group);
             if group.track.increases(now, window, end, scratch) {
                 each(Rise {
                     layout: &group.layout,
@@ -497,6 +507,25 @@ impl Target {
         }
     }
 
+    /// Requests answered within the window that ends at `now`, and the seconds spent on them where every series says.
+    pub(super) fn answered(
+        &self,
+        now: Timestamp,
+        window: Duration,
+        scratch: &mut Vec<f64>,
+    ) -> (f64, Option<f64>) {
+        let (mut requests, mut busy_s) = (0.0, 0.0);
+        for group in &self.groups {
+            let end = self.end_of(group);
+            let track = &group.track;
+            if track.leading_increases(now, window, end, LEADING, scratch) {
+                requests += scratch[REQUESTS];
+                busy_s += scratch[BUSY_SECONDS];
+            }
+        }
+        (requests, (!self.lacks_sums).then_some(busy_s))
+    }
+
     /// CPU seconds used within the window that ends at `now`; `None` when the target does not report them.
     pub(super) fn cpu_s(
         &self,
@@ -507,6 +536,15 @@ impl Target {
         let track = &self.cpu.as_ref()?.track;
         let is_known = track.increases(now, window, self.end(), scratch);
         Some(if is_known { scratch[0] } else { 0.0 })
+    }
+
+    /// While it was cold or warm, and is so no longer, its requests are counted in another group.
+    fn end_of(&self, group: &Group) -> End {
+        if group.is_cold == self.life.is_cold() {
+            self.end()
+        } else {
+            End::Final
+        }
     }
 
     fn end(&self) -> End {

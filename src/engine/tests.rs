@@ -1,8 +1,10 @@
 //! The engine as its owner sees it: reads in, a snapshot out. What is said of a service is here; how counters become
-//! increases is in [`counters`], which targets count in [`targets`], and what of pods that come and go in [`phases`].
+//! increases is in [`counters`], which targets count in [`targets`], and what of pods that come and go in [`phases`]; single
+//! [`pods`] are apart.
 
 mod counters;
 mod phases;
+mod pods;
 mod targets;
 
 use std::time::Duration;

@@ -131,6 +131,18 @@ impl Track {
         end: End,
         increases: &mut Vec<f64>,
     ) -> bool {
+        self.leading_increases(now, window, end, self.width, increases)
+    }
+
+    /// The same of the first `counters` counters.
+    pub(super) fn leading_increases(
+        &self,
+        now: Timestamp,
+        window: Duration,
+        end: End,
+        counters: usize,
+        increases: &mut Vec<f64>,
+    ) -> bool {
         let (first, past) = self.within(now, window);
         if past < first + 2 {
             return false;
@@ -140,7 +152,7 @@ impl Track {
         let spacing_s = sampled_s / (past - first - 1) as f64;
         let overdue = spacing_s * REACH_SPACINGS <= now.since(newest).as_secs_f64();
         if overdue && end == End::Extrapolated {
-            return self.increases(newest, window, end, increases);
+            return self.leading_increases(newest, window, end, counters, increases);
         }
         let edges = Edges {
             sampled_s,
@@ -152,7 +164,7 @@ impl Track {
             },
         };
         increases.clear();
-        increases.extend((0..self.width).map(|counter| {
+        increases.extend((0..counters).map(|counter| {
             let from = self.values[first * self.width + counter];
             edges.extend(from, self.values[(past - 1) * self.width + counter] - from)
         }));

@@ -15,7 +15,7 @@ use crate::api::auth::Guard;
 use crate::api::delegate::{Delegate, DelegateArgs, DelegateEvent};
 use crate::api::server::{ConnectionLimits, require_loopback, serve as serve_api};
 use crate::api::tls::ServingCert;
-use crate::api::{AppState, RequestEvent, router};
+use crate::api::{AppState, GroupVersion, RequestEvent, router};
 use crate::clock;
 use crate::engine::snapshot::{Metric, Snapshot};
 use crate::metrics::Metrics;
@@ -72,6 +72,11 @@ pub struct ApiArgs {
     )]
     tls_ca_out: Option<PathBuf>,
 
+    /// Serve custom.metrics.k8s.io as well, for Pods and Object metrics of an HPA. A cluster has one adapter of that
+    /// group, so not beside another one, such as prometheus-adapter
+    #[arg(long, env = "TAFFRAIL_CUSTOM_METRICS")]
+    custom_metrics: bool,
+
     #[command(flatten)]
     delegate: DelegateArgs,
 }
@@ -108,6 +113,11 @@ impl ApiArgs {
         self.tls_cert_file.is_some()
     }
 
+    /// What is served.
+    pub(super) fn served(&self) -> &'static [GroupVersion] {
+        GroupVersion::served(self.custom_metrics)
+    }
+
     /// A self-signed API on a free loopback port.
     pub fn self_signed_on_any_port() -> Self {
         Self {
@@ -116,6 +126,7 @@ impl ApiArgs {
             tls_key_file: None,
             tls_name: Vec::new(),
             tls_ca_out: None,
+            custom_metrics: false,
             delegate: DelegateArgs::default(),
         }
     }
@@ -133,6 +144,7 @@ pub async fn start_api(
     stop: CancellationToken,
 ) -> anyhow::Result<RunningApi> {
     let certificate = certificate(&args, &front).await?;
+    let served = args.served();
     let ApiArgs {
         listen,
         tls_ca_out,
@@ -150,9 +162,11 @@ pub async fn start_api(
             .with_context(|| format!("writing --tls-ca-out {}", path.display()))?;
     }
     let observer = Arc::clone(&metrics);
-    let state = AppState::new(snapshots).observed_by(Arc::new(move |event: RequestEvent| {
-        observe(&observer, event);
-    }));
+    let state = AppState::new(snapshots)
+        .serving(served)
+        .observed_by(Arc::new(move |event: RequestEvent| {
+            observe(&observer, event);
+        }));
     let state = match open_delegate(delegate, &metrics)? {
         Some(delegate) => state.delegating_to(delegate),
         None => state,
@@ -245,13 +259,16 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
 
 fn observe(metrics: &Metrics, event: RequestEvent) {
     let RequestEvent {
+        group,
         resource,
         verb,
         code,
         took,
         age,
     } = event;
-    metrics.request(resource.map_or("", Metric::name), verb, code, took, age);
+    let resource = resource.map_or("", Metric::name);
+    let group = (group.group(), group.version());
+    metrics.request(group, resource, verb, code, took, age);
 }
 
 /// Keeps the certificate fresh, and its end in the metrics.

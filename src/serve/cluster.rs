@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::api::GroupVersion;
 use crate::api::auth::{AuthEvent, Guard};
 use crate::clock;
 use crate::cluster::api_service::Follower;
@@ -95,6 +96,15 @@ pub(super) struct ClusterArgs {
     allow_loopback: bool,
 }
 
+/// What the API has without the cluster.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offer {
+    /// Whether files hold its certificate.
+    pub(super) has_certificate: bool,
+    /// What it serves.
+    pub(super) served: &'static [GroupVersion],
+}
+
 /// What the tasks of a cluster are wired to.
 pub(super) struct Wires {
     /// Where the services wanted go.
@@ -113,7 +123,7 @@ pub(super) struct Wires {
 /// When there is no cluster, or its credentials cannot be used.
 pub(super) async fn begin(
     args: ClusterArgs,
-    has_certificate: bool,
+    offer: Offer,
     wires: Wires,
     others: &mut Others,
 ) -> anyhow::Result<Ground> {
@@ -144,14 +154,17 @@ pub(super) async fn begin(
         follow.follow().await;
     }));
 
-    let certificate = if has_certificate {
-        let follower = Follower::new(
-            client.clone(),
-            &namespace,
-            args.service_name,
-            Arc::clone(&metrics),
-        );
-        others.spawn(named("following the APIService", follower.follow()));
+    let certificate = if offer.has_certificate {
+        for one in offer.served {
+            let follower = Follower::new(
+                client.clone(),
+                *one,
+                &namespace,
+                &args.service_name,
+                Arc::clone(&metrics),
+            );
+            others.spawn(named("following an APIService", follower.follow()));
+        }
         None
     } else {
         let place = Place {
@@ -160,7 +173,7 @@ pub(super) async fn begin(
             cluster_domain: args.cluster_domain,
             secret: args.certificate_secret,
         };
-        let mut managed = SelfManaged::new(client.clone(), place, Arc::clone(&metrics));
+        let mut managed = SelfManaged::new(&client, place, offer.served, Arc::clone(&metrics));
         let certificate = Arc::new(managed.start().await);
         let keep = managed.run(Arc::clone(&certificate), stop.clone());
         others.spawn(named("keeping the certificate", keep));
@@ -175,6 +188,7 @@ pub(super) async fn begin(
         services: desired,
         findings,
         metrics: Arc::clone(&metrics),
+        names_pods: offer.served.contains(&GroupVersion::CustomV1Beta2),
     };
     let discovering = discover::run(wiring, stop.clone());
     others.spawn(named("discovery", discovering));

@@ -18,6 +18,9 @@ use crate::harness::{Cluster, Table, table, until};
 /// Where the adapter is installed.
 pub(crate) const NAMESPACE: &str = "taffrail";
 
+/// What is installed.
+pub(crate) const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/manifests");
+
 /// The path of every metric.
 const METRICS: &str = "/apis/external.metrics.k8s.io/v1beta1";
 
@@ -37,16 +40,28 @@ pub(crate) fn tests() -> Table {
 
 /// Installs the adapter, or finds it installed, and waits until the API server believes it.
 pub(crate) async fn installed(cluster: &Cluster) -> anyhow::Result<()> {
-    let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/manifests");
     // Two that create one object at a time are one too many for kubectl, also where the other is another test's.
     let _turn = INSTALLING.lock().await;
     until("the manifests to be taken", INSTALLED, async || {
-        cluster.kubectl().run(["apply", "-k", manifests]).await
+        cluster.kubectl().run(["apply", "-k", MANIFESTS]).await
     })
     .await?;
+    available(cluster, "v1beta1.external.metrics.k8s.io").await?;
+    until("two replicas", INSTALLED, async || {
+        let pods = replicas(cluster).await?;
+        let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+        ensure!(ready == 2, "{ready} replicas are ready");
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until the API server believes what is behind an APIService.
+pub(crate) async fn available(cluster: &Cluster, apiservice: &str) -> anyhow::Result<()> {
     let services = Api::<APIService>::all(cluster.admin());
-    until("the adapter to be available", INSTALLED, async || {
-        let service = services.get("v1beta1.external.metrics.k8s.io").await?;
+    let what = format!("{apiservice} to be available");
+    until(&what, INSTALLED, async || {
+        let service = services.get(apiservice).await?;
         let conditions = service.status.and_then(|status| status.conditions);
         let available = conditions
             .into_iter()
@@ -54,12 +69,6 @@ pub(crate) async fn installed(cluster: &Cluster) -> anyhow::Result<()> {
             .find(|condition| condition.type_ == "Available")
             .context("no condition yet")?;
         ensure!(available.status == "True", "{:?}", available.message);
-        let ready = replicas(cluster)
-            .await?
-            .iter()
-            .filter(|pod| is_ready(pod))
-            .count();
-        ensure!(ready == 2, "{ready} replicas are ready");
         Ok(())
     })
     .await

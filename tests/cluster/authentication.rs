@@ -176,6 +176,7 @@ fn web(namespace: &str) -> Snapshot {
         }],
         in_flight: None,
         backlogs: Vec::new(),
+        pods: Vec::new(),
     };
     Snapshot::new(at + Duration::from_secs(600), vec![view])
 }

@@ -13,8 +13,8 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::json;
+use taffrail::api::GroupVersion;
 use taffrail::api::tls::ServingCert;
-use taffrail::cluster::api_service::NAME as APISERVICE;
 use taffrail::cluster::certificate::{Place, SelfManaged};
 use taffrail::cluster::lease::{Candidate, Leadership};
 use taffrail::metrics::Metrics;
@@ -23,6 +23,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Cluster, Table, table, until};
+
+/// The APIService that the certificate is for.
+const APISERVICE: &str = "v1beta1.external.metrics.k8s.io";
 
 /// The group of the users that stand for replicas.
 const REPLICAS: &str = "taffrail-replicas";
@@ -69,7 +72,9 @@ async fn replicas_that_race_for_an_empty_secret_show_one_certificate_that_the_ap
     assert_eq!(shown, CertificateDer::from_pem_slice(&stored["tls.crt"].0)?);
     assert_eq!(bundle, stored["ca.crt"].0);
     for metrics in [a.1, b.1] {
-        assert!(metrics.text().contains("taffrail_apiservice_ours 1"));
+        assert!(metrics.text().contains(
+            r#"taffrail_apiservice_ours{apiservice="v1beta1.external.metrics.k8s.io"} 1"#
+        ));
         let reloads = "taffrail_certificate_reloads_total{result=\"success\"} 1";
         assert!(metrics.text().contains(reloads), "{}", metrics.text());
     }
@@ -90,7 +95,11 @@ async fn an_apiservice_that_leads_to_another_adapter_is_left_alone(
     let after = spec(cluster).await?;
     remove_apiservice(cluster).await?;
     assert_eq!(before, after);
-    assert!(metrics.text().contains("taffrail_apiservice_ours 0"));
+    assert!(
+        metrics.text().contains(
+            r#"taffrail_apiservice_ours{apiservice="v1beta1.external.metrics.k8s.io"} 0"#
+        )
+    );
     Ok(())
 }
 
@@ -234,7 +243,12 @@ async fn replica(
     })
     .await?;
     Ok((
-        SelfManaged::new(client, place, Arc::clone(&metrics)),
+        SelfManaged::new(
+            &client,
+            place,
+            GroupVersion::served(false),
+            Arc::clone(&metrics),
+        ),
         metrics,
     ))
 }

@@ -63,6 +63,7 @@ impl Discovery {
         let secrets = SecretStore::default();
         let metrics = Arc::new(Metrics::new(watch::channel(Arc::default()).1));
         let wiring = Wiring {
+            names_pods: false,
             client,
             secrets: secrets.clone(),
             services: send_services,

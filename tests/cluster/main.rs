@@ -8,6 +8,7 @@ mod certificate;
 mod coexistence;
 mod conformance;
 mod control_plane;
+mod custom;
 mod discovery;
 mod harness;
 mod objects;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         coexistence::tests(),
         conformance::tests(),
         control_plane::tests(),
+        custom::tests(),
         discovery::tests(),
         objects::tests(),
         pods::tests(),

@@ -1,11 +1,12 @@
 //! The API over real sockets: the conformance assertions of an external metrics server, by their number.
 //!
 //! In [`authentication`] (9, 14, 44 to 57) a [`control_plane`] of the test's own answers reviews, for it can count them,
-//! fail and be late; the real one is asked in `tests/cluster`. 60 to 68 are of `custom.metrics.k8s.io`, which is not
-//! served; 69 to 75 need a cluster.
+//! fail and be late; the real one is asked in `tests/cluster`. 60 to 68 are those of [`custom`] metrics; 69
+//! to 75 need a cluster.
 
 mod authentication;
 mod control_plane;
+mod custom;
 mod delegate;
 mod discovery;
 mod fixture;

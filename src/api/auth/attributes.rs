@@ -179,6 +179,27 @@ mod tests {
     }
 
     #[test]
+    fn assertion_67_a_custom_metric_is_a_subresource_of_what_it_is_of() {
+        let (path, group) = (
+            "/apis/custom.metrics.k8s.io/v1beta2/namespaces/shop",
+            "get custom.metrics.k8s.io v1beta2 shop",
+        );
+        for (of, expected) in [
+            ("pods/%2A/rps?labelSelector=app%3Dweb", "pods rps *"),
+            ("pods/*/rps?watch=true", "pods rps *"),
+            ("pods/web-1/rps", "pods rps web-1"),
+            (
+                "requestmetrics.taffrail.dev/web/rps",
+                "requestmetrics.taffrail.dev rps web",
+            ),
+            ("metrics/rps", "metrics - rps"),
+        ] {
+            let uri = format!("{path}/{of}");
+            assert_eq!(words("GET", &uri), format!("{group} {expected}"), "{of}");
+        }
+    }
+
+    #[test]
     fn other_paths_are_read_as_kubernetes_reads_them() {
         for (uri, expected) in [
             ("/", "get /"),

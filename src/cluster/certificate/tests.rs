@@ -328,6 +328,38 @@ fn an_adapter_that_was_off_for_years_begins_again() {
 }
 
 #[test]
+fn an_authority_is_trusted_once_every_apiservice_of_ours_has_it() {
+    let (ours, other) = (begun(), begun());
+    let authority = &ours.authorities[0].der;
+    let seen = |standing: Standing, bundle: &Shared| {
+        Some(Seen {
+            standing,
+            bundle: bundle.bundle().into_bytes(),
+            resource_version: None,
+        })
+    };
+    let mine = |bundle: &Shared| seen(Standing::Ours, bundle);
+    let foreign = || {
+        let namespace = "keda".to_owned();
+        let service = "keda-metrics".to_owned();
+        seen(Standing::Foreign { namespace, service }, &other)
+    };
+    for (seen, expected) in [
+        (vec![mine(&ours)], true),
+        (vec![mine(&other)], false),
+        (vec![mine(&ours), mine(&ours)], true),
+        (vec![mine(&ours), mine(&other)], false),
+        (vec![mine(&ours), foreign()], true),
+        (vec![foreign(), mine(&ours)], true),
+        (vec![foreign()], false),
+        (vec![mine(&ours), None], false),
+        (vec![None], false),
+    ] {
+        assert_eq!(is_trusted(authority, &seen), expected, "{seen:?}");
+    }
+}
+
+#[test]
 fn no_key_is_ever_printed() {
     let shared = begun();
     let printed = format!(

@@ -38,10 +38,12 @@ pub(super) struct Joined {
     pub(super) findings: Findings,
 }
 
-/// Joins objects and the pods of their namespaces. `secret` says what is wrong with a secret, if anything.
+/// Joins objects and the pods of their namespaces. With `names_pods` a service's targets have their pods' names and
+/// labels, for whoever asks for single pods. `secret` says what is wrong with a secret, if anything.
 pub(super) fn join(
     objects: &Objects,
     namespaces: &BTreeMap<Arc<str>, Known<'_>>,
+    names_pods: bool,
     secret: impl Fn(&SecretKey) -> Option<Failure>,
 ) -> Joined {
     let owners = owners(namespaces);
@@ -59,7 +61,8 @@ pub(super) fn join(
                 None => (Some(object.service.clone()), None),
                 Some(selection) => {
                     let known = namespaces.get(&id.namespace);
-                    let (service, found) = select(&object.service, selection, known, &owners);
+                    let service = &object.service;
+                    let (service, found) = select(service, selection, known, &owners, names_pods);
                     (Some(service), Some(found))
                 }
             },
@@ -114,6 +117,7 @@ fn select(
     selection: &PodSelection,
     known: Option<&Known<'_>>,
     owners: &HashMap<IpAddr, &Pod>,
+    names_pods: bool,
 ) -> (Service, PodsFound) {
     let mut service = service.clone();
     let Some(known) = known else {
@@ -148,6 +152,9 @@ fn select(
             Ok((target, source)) => {
                 found.count(pod);
                 service.sources.push(source);
+                if names_pods {
+                    service.pods.insert(target.clone(), pod.identity());
+                }
                 service.phases.insert(target, pod.phase());
             }
             Err(reason) => {

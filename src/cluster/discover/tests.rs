@@ -82,7 +82,7 @@ fn joined(objects: &Objects, pods: &Pods) -> Joined {
         ..Known::default()
     };
     let namespaces = BTreeMap::from([("shop".into(), known)]);
-    join(objects, &namespaces, |key| {
+    join(objects, &namespaces, true, |key| {
         Some(Failure::new(
             FailureReason::Unauthorized,
             format!("{key} is missing"),
@@ -135,6 +135,14 @@ fn each_selected_pod_is_a_target_with_its_phase() {
         phases[..],
         [Phase::Ready { .. }, Phase::Leaving, Phase::Starting]
     ));
+    let named: Vec<&str> = service
+        .sources
+        .iter()
+        .map(|source| &*service.pods[source.target()].name)
+        .collect();
+    assert_eq!(named, ["users-1", "users-2", "users-3"]);
+    let of_first = &service.pods[service.sources[0].target()];
+    assert_eq!(of_first.labels["app"], "users");
     let found = found(&joined);
     assert_eq!(
         (found.matched, found.ready, found.leaving, found.starting),
@@ -296,7 +304,7 @@ fn a_namespace_that_cannot_be_listed_says_so_and_costs_no_other() {
         ..Known::default()
     };
     let namespaces = BTreeMap::from([("shop".into(), known(shop)), ("dark".into(), dark)]);
-    let joined = join(&held, &namespaces, |_| None);
+    let joined = join(&held, &namespaces, false, |_| None);
     let found = |namespace| {
         let id = ServiceId::new(namespace, "users");
         joined.findings.objects[&id].pods.clone().unwrap()
@@ -306,6 +314,11 @@ fn a_namespace_that_cannot_be_listed_says_so_and_costs_no_other() {
     assert!(problem.contains("kubectl -n dark create role"), "{problem}");
     assert!(!found("dark").is_synced);
     assert_eq!(joined.services.len(), 2);
+    let is_nameless = |service: &crate::config::Service| service.pods.is_empty();
+    assert!(
+        joined.services.iter().all(is_nameless),
+        "nobody wants names"
+    );
 }
 
 #[test]

@@ -66,6 +66,7 @@ pub(super) fn mk_view() -> ServiceView {
         }],
         in_flight: None,
         backlogs: Vec::new(),
+        pods: Vec::new(),
     }
 }
 

@@ -142,19 +142,10 @@ pub(super) fn read(
     services: &[ServiceView],
     selector: &Selector,
 ) -> Result<Vec<Item>, Refusal> {
-    let own_labels = metric.labels().iter().filter(|label| **label != "service");
-    let is_own =
-        |requirement: &Requirement| own_labels.clone().any(|label| *label == requirement.key);
-    let selects = |service: &ServiceView| {
-        let of_service = selector
-            .requirements()
-            .iter()
-            .filter(|requirement| !is_own(requirement));
-        of_service.into_iter().all(|requirement| {
-            requirement.matches((requirement.key == "service").then_some(service.id.name.as_ref()))
-        })
-    };
-    let selected: Vec<&ServiceView> = services.iter().filter(|service| selects(service)).collect();
+    let selected: Vec<&ServiceView> = services
+        .iter()
+        .filter(|service| selects(selector, metric, service))
+        .collect();
     if selected.is_empty() {
         return Err(Refusal::nothing_selected(
             metric,
@@ -173,6 +164,18 @@ pub(super) fn read(
             each(metric, &selected, |service| slow_share(service).map(Some))
         }
     }
+}
+
+/// Whether `selector` selects a service; what it says of the metric's other labels is for the items.
+pub(super) fn selects(selector: &Selector, metric: Metric, service: &ServiceView) -> bool {
+    let is_own = |key: &str| key != "service" && metric.labels().contains(&key);
+    let mut of_service = selector
+        .requirements()
+        .iter()
+        .filter(|requirement| !is_own(&requirement.key));
+    of_service.all(|requirement| {
+        requirement.matches((requirement.key == "service").then_some(service.id.name.as_ref()))
+    })
 }
 
 /// One item a service. One absent value makes the whole answer absent: the HPA would take the rest for the sum.

@@ -1,4 +1,4 @@
-//! Assertions 4, 9, 14 and 43 to 57: who is let in, over real sockets with real certificates.
+//! Assertions 4, 9, 14, 43 to 57 and 67: who is let in, over real sockets with real certificates.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -246,6 +246,36 @@ async fn assertions_44_and_54_the_review_says_all_that_the_front_proxy_says() {
             },
         })]
     );
+}
+
+#[tokio::test]
+async fn assertion_67_a_read_of_pods_is_reviewed_as_a_get_of_all_of_them() {
+    let cluster = Cluster::start().await;
+    let path = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/shop/pods/%2A/request_rate";
+    let headers = [("x-remote-user", "jo")];
+    let proxy = cluster.proxy();
+    let answer = cluster.api.get_by(&proxy, path, &headers).await;
+    answer.refused(404, "NotFound");
+    assert_eq!(
+        cluster.access(),
+        [json!({
+            "user": "jo",
+            "groups": ["system:authenticated"],
+            "resourceAttributes": {
+                "verb": "get",
+                "group": "custom.metrics.k8s.io",
+                "version": "v1beta2",
+                "resource": "pods",
+                "subresource": "request_rate",
+                "name": "*",
+                "namespace": "shop",
+            },
+        })]
+    );
+    cluster.plane.be(Mood::Denies);
+    let headers = [("x-remote-user", "jane")];
+    let answer = cluster.api.get_by(&proxy, path, &headers).await;
+    answer.refused(403, "Forbidden");
 }
 
 #[tokio::test]

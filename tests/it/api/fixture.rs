@@ -9,7 +9,7 @@ use taffrail::api::auth::Guard;
 use taffrail::api::delegate::Delegate;
 use taffrail::api::server::{ConnectionCounts, ConnectionLimits, Drained, serve};
 use taffrail::api::tls::ServingCert;
-use taffrail::api::{AppState, GROUP_VERSION_PATH, Limits, RequestEvent, router};
+use taffrail::api::{AppState, GROUP_VERSION_PATH, GroupVersion, Limits, RequestEvent, router};
 use taffrail::clock;
 use taffrail::engine::Objective;
 use taffrail::engine::snapshot::{Coverage, Merged, ServiceView, Snapshot, State};
@@ -76,10 +76,24 @@ impl Api {
         Self::serve(snapshot, limits, connections, cert, |state| state, router).await
     }
 
-    /// Serves [`shop`] to whom `guard` lets in.
+    /// Serves `snapshot` as custom metrics as well.
+    pub(crate) async fn with_custom_metrics(snapshot: Snapshot) -> Self {
+        let cert = ServingCert::self_signed(&[], clock::now()).expect("legal names");
+        Self::serve(
+            snapshot,
+            Limits::default(),
+            ConnectionLimits::default(),
+            cert,
+            |state: AppState| state.serving(GroupVersion::served(true)),
+            router,
+        )
+        .await
+    }
+
+    /// Serves [`shop`] to whom `guard` lets in, custom metrics included.
     pub(crate) async fn guarded_by(guard: Arc<Guard>) -> Self {
         let cert = ServingCert::self_signed(&[], clock::now()).expect("legal names");
-        let dress = |state: AppState| state.guarded_by(guard);
+        let dress = |state: AppState| state.guarded_by(guard).serving(GroupVersion::served(true));
         Self::serve(
             shop(clock::now()),
             Limits::default(),
@@ -333,6 +347,7 @@ pub(crate) fn service(namespace: &str, name: &str, rate: f64, at: Timestamp) -> 
         }],
         in_flight: None,
         backlogs: Vec::new(),
+        pods: Vec::new(),
     }
 }
 

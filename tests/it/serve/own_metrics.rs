@@ -163,3 +163,20 @@ async fn the_series_of_a_removed_service_vanish() {
     });
     assert!(gone.await.expect("no trace of it").contains("users"));
 }
+
+#[tokio::test]
+async fn custom_metrics_are_served_where_they_are_wanted_and_counted_apart() {
+    let target = steady_target().await;
+    let documents = document("users", &[address(&target)]);
+    let adapter = Adapter::serving_with(&documents, &["--custom-metrics"]).await;
+    let rate = read_of("request_rate", "service=users");
+    adapter.wait_for_value(&rate, is_rate_of(1)).await;
+    let group = "/apis/custom.metrics.k8s.io/v1beta2";
+    let of_service = "requestmetrics.taffrail.dev/users/request_rate";
+    let path = format!("{group}/namespaces/shop/{of_service}");
+    let answer = adapter.get(&path).await;
+    assert_eq!(answer.code, 200, "{answer:?}");
+    assert!(answer.body.contains(r#""kind":"MetricValueList""#));
+    let counted = r#"apiserver_request_total{group="custom.metrics.k8s.io",version="v1beta2",resource="request_rate",verb="GET",code="200"}"#;
+    adapter.wait_for_own(counted, 1.0).await;
+}

@@ -1,0 +1,148 @@
+//! Of what form the answers are. The schemas' names are unique in the whole cluster.
+
+use serde_json::{Map, Value, json};
+
+use crate::api::GroupVersion;
+
+/// The schema of what is answered to a read.
+pub(super) fn list_name(one: GroupVersion) -> String {
+    name(one, one.list_kind())
+}
+
+/// A kind, in the words of Kubernetes.
+pub(super) fn kind(one: GroupVersion, kind: &str) -> Value {
+    json!({"group": one.group(), "version": one.version(), "kind": kind})
+}
+
+/// The schemas of a value and of a list of them; references begin with `prefix`.
+pub(super) fn schemas(one: GroupVersion, prefix: &str) -> Map<String, Value> {
+    let kinds = one.list_kind();
+    let value_kind = kinds.trim_end_matches("List");
+    let value_name = name(one, value_kind);
+    let mut value = match one {
+        GroupVersion::External => external_value(),
+        GroupVersion::CustomV1Beta2 | GroupVersion::CustomV1Beta1 => custom_value(one),
+    };
+    value["type"] = json!("object");
+    value["x-kubernetes-group-version-kind"] = json!([kind(one, value_kind)]);
+    let (of_list, of_items) = match one {
+        GroupVersion::External => (
+            "the series of an external metric",
+            "the series; a HorizontalPodAutoscaler adds them up",
+        ),
+        GroupVersion::CustomV1Beta2 | GroupVersion::CustomV1Beta1 => {
+            ("a metric of objects", "the objects, none of them twice")
+        }
+    };
+    let list = json!({
+        "description": of_list,
+        "type": "object",
+        "required": ["items"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": "the group and version"},
+            "kind": {"type": "string", "description": kinds},
+            "metadata": {"type": "object", "description": "always empty"},
+            "items": {
+                "type": "array",
+                "items": {"$ref": format!("{prefix}{value_name}")},
+                "description": of_items,
+            },
+        },
+        "x-kubernetes-group-version-kind": [kind(one, kinds)],
+    });
+    Map::from_iter([(value_name, value), (list_name(one), list)])
+}
+
+fn name(one: GroupVersion, kind: &str) -> String {
+    let group = match one {
+        GroupVersion::External => "external_metrics",
+        GroupVersion::CustomV1Beta2 | GroupVersion::CustomV1Beta1 => "custom_metrics",
+    };
+    format!("dev.taffrail.{group}.{}.{kind}", one.version())
+}
+
+fn external_value() -> Value {
+    json!({
+        "description": "one series of an external metric, and its value",
+        "required": ["metricName", "metricLabels", "timestamp", "value"],
+        "properties": {
+            "metricName": metric_name(),
+            "metricLabels": {
+                "type": "object",
+                "additionalProperties": {"type": "string"},
+                "description": "the labels of the series",
+            },
+            "timestamp": timestamp(),
+            "window": window(),
+            "value": quantity(),
+        },
+    })
+}
+
+fn custom_value(one: GroupVersion) -> Value {
+    let text = |description: &str| json!({"type": "string", "description": description});
+    let object = json!({
+        "type": "object",
+        "description": "what the value is of",
+        "properties": {
+            "kind": text("Pod, RequestMetrics or Namespace"),
+            "namespace": text("its namespace; absent for a namespace itself"),
+            "name": text("its name"),
+            "apiVersion": text("the version of its kind"),
+        },
+    });
+    let selector = json!({
+        "type": "object",
+        "nullable": true,
+        "description": "the metricLabelSelector of the request; null without one",
+    });
+    let mut properties = json!({
+        "describedObject": object,
+        "timestamp": timestamp(),
+        "value": quantity(),
+    });
+    let named = if one == GroupVersion::CustomV1Beta2 {
+        properties["metric"] = json!({
+            "type": "object",
+            "description": "the metric",
+            "required": ["name"],
+            "properties": {"name": metric_name(), "selector": selector},
+        });
+        properties["windowSeconds"] = window();
+        "metric"
+    } else {
+        properties["metricName"] = metric_name();
+        properties["selector"] = selector;
+        properties["window"] = window();
+        "metricName"
+    };
+    json!({
+        "description": "a metric of one object, and its value",
+        "required": ["describedObject", named, "timestamp", "value"],
+        "properties": properties,
+    })
+}
+
+fn metric_name() -> Value {
+    json!({"type": "string", "description": "the metric's name"})
+}
+
+fn timestamp() -> Value {
+    json!({
+        "type": "string",
+        "format": "date-time",
+        "description": "when the oldest read behind the value was made",
+    })
+}
+
+fn window() -> Value {
+    json!({
+        "type": "integer",
+        "format": "int64",
+        "description": "the seconds that the value is of; absent for what is of an instant",
+    })
+}
+
+fn quantity() -> Value {
+    json!({"type": "string", "description": "a Kubernetes quantity, such as 412500m for 412.5"})
+}

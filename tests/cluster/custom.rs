@@ -1,0 +1,193 @@
+//! `custom.metrics.k8s.io` behind the real aggregation layer: what the component of the manifests adds, who may read it,
+//! and a real HPA that scales on a metric of pods.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::Api;
+use serde_json::{Value, json};
+use taffrail_loadtest::profile::Profile;
+
+use crate::adapter::{self, MANIFESTS};
+use crate::harness::{Cluster, Load, Table, sample, table, until};
+
+/// The APIServices of the component.
+const API_SERVICES: [&str; 2] = [
+    "v1beta2.custom.metrics.k8s.io",
+    "v1beta1.custom.metrics.k8s.io",
+];
+
+/// Two reads of a pod, syncs of the HPA, and a slow machine.
+const SCALED: Duration = Duration::from_secs(100);
+
+pub(crate) fn tests() -> Table {
+    table!("custom";
+        ;
+        alone:
+        an_hpa_scales_on_a_metric_of_pods_once_custom_metrics_are_switched_on,
+    )
+}
+
+async fn an_hpa_scales_on_a_metric_of_pods_once_custom_metrics_are_switched_on(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    adapter::installed(cluster).await?;
+    let namespace = cluster.namespace("custom").await?;
+    let scaled = async {
+        switch_on(cluster).await?;
+        scales(cluster, &namespace).await
+    };
+    let scaled = scaled.await;
+    // An APIService that nobody serves would keep every namespace of the other tests from being deleted.
+    let mut delete = vec!["delete", "apiservice", "--ignore-not-found"];
+    delete.extend(API_SERVICES);
+    cluster.kubectl().run(delete).await?;
+    adapter::installed(cluster).await?;
+    scaled
+}
+
+/// Installs the adapter with the component, as the comment in the manifests says.
+async fn switch_on(cluster: &Cluster) -> anyhow::Result<()> {
+    let manifests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("custom-metrics");
+    copy(Path::new(MANIFESTS), &manifests)?;
+    let kustomization = manifests.join("kustomization.yaml");
+    let text = std::fs::read_to_string(&kustomization)?;
+    let uncommented = text.replace("\n#components:", "\ncomponents:");
+    ensure!(text != uncommented, "no component to switch on in:\n{text}");
+    std::fs::write(&kustomization, uncommented)?;
+    let manifests = manifests.to_str().context("a path that is no text")?;
+    cluster.kubectl().run(["apply", "-k", manifests]).await?;
+    for name in API_SERVICES {
+        adapter::available(cluster, name).await?;
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target: PathBuf = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            // A link into the tree, as deploy/crd.yaml may be, becomes a file.
+            std::fs::write(&target, std::fs::read(entry.path())?)?;
+        }
+    }
+    Ok(())
+}
+
+async fn scales(cluster: &Cluster, namespace: &str) -> anyhow::Result<()> {
+    let kubectl = cluster.kubectl();
+    let requestmetrics = json!({
+        "apiVersion": "taffrail.dev/v1alpha1",
+        "kind": "RequestMetrics",
+        "metadata": {"name": "web"},
+        "spec": {
+            "source": {"pods": {
+                "selector": {"matchLabels": {"app": "web"}},
+                "port": "http",
+                "histogram": "http_request_duration_seconds",
+            }},
+            "interval": "1s",
+            "window": "10s",
+        },
+    });
+    let hpa = json!({
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "web"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "minReplicas": 1,
+            "maxReplicas": 3,
+            "metrics": [{"type": "Pods", "pods": {
+                "metric": {"name": "request_rate"},
+                "target": {"type": "AverageValue", "averageValue": "10"},
+            }}],
+        },
+    });
+    for object in [
+        sample::deployment("web", 1, &["--service-time=5ms"]),
+        sample::service("web"),
+        requestmetrics,
+        hpa,
+    ] {
+        kubectl.apply(namespace, &object.to_string()).await?;
+    }
+    let load = Profile::constant(40.0, Duration::from_secs(300))?;
+    let load = Load::start(cluster.admin(), namespace, "web", &load)?;
+    let deployments = Api::<Deployment>::namespaced(cluster.admin(), namespace);
+    until("three replicas", SCALED, async || {
+        let deployment = deployments.get("web").await?;
+        let replicas = deployment.spec.replicas;
+        let described = kubectl
+            .run(["-n", namespace, "describe", "hpa", "web"])
+            .await?;
+        ensure!(replicas == Some(3), "{replicas:?}: {described}");
+        Ok(())
+    })
+    .await?;
+    of_each_pod_and_of_their_service(cluster, namespace).await?;
+    let report = load.stop().await?;
+    assert!(0 < report.counts.ok, "{report:?}");
+    only_who_may_reads(cluster, namespace).await
+}
+
+/// What the pods answer is what their service answers, in either version.
+async fn of_each_pod_and_of_their_service(
+    cluster: &Cluster,
+    namespace: &str,
+) -> anyhow::Result<()> {
+    let read = async |version: &str, of: &str| {
+        let group = "/apis/custom.metrics.k8s.io";
+        let path = format!("{group}/{version}/namespaces/{namespace}/{of}/request_rate");
+        let list = cluster.kubectl().run(["get", "--raw", &path]).await?;
+        let list: Value = serde_json::from_str(&list)?;
+        let items = list["items"].as_array().context("no items")?;
+        anyhow::Ok(items.len())
+    };
+    until("a rate of each of three pods", SCALED, async || {
+        let pods = read("v1beta2", "pods/*").await?;
+        ensure!(pods == 3, "{pods} pods");
+        Ok(())
+    })
+    .await?;
+    for of in ["requestmetrics.taffrail.dev/web", "metrics"] {
+        for version in ["v1beta1", "v1beta2"] {
+            assert_eq!(read(version, of).await?, 1, "{version} {of}");
+        }
+    }
+    Ok(())
+}
+
+/// A user without rights is refused by name of the resource, and one who is bound to the reader's role is not.
+async fn only_who_may_reads(cluster: &Cluster, namespace: &str) -> anyhow::Result<()> {
+    let path =
+        format!("/apis/custom.metrics.k8s.io/v1beta2/namespaces/{namespace}/pods/*/request_rate");
+    let user = cluster.kubectl_as("custom-reader", None)?;
+    let refused = user.try_run(["get", "--raw", &path]).await?;
+    assert!(
+        !refused.success && refused.stderr.contains("pods/request_rate"),
+        "{}",
+        refused.stderr
+    );
+    let binding = [
+        "-n",
+        namespace,
+        "create",
+        "rolebinding",
+        "reads",
+        "--clusterrole=taffrail-custom-metrics-reader",
+        "--user=custom-reader",
+    ];
+    cluster.kubectl().run(binding).await?;
+    until("the role to be known", SCALED, async || {
+        user.run(["get", "--raw", &path]).await
+    })
+    .await?;
+    Ok(())
+}
