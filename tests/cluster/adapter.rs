@@ -80,15 +80,20 @@ pub(crate) async fn replicas(cluster: &Cluster) -> anyhow::Result<Vec<Pod>> {
     Ok(pods.list(&ListParams::default()).await?.items)
 }
 
-/// What the API server answers to a read of a metric, as an HPA reads it: the sum of its items, or the message.
+/// What the API server answers to a read of a metric, as an HPA reads it: the sum of its items, or the message. It is
+/// kubectl that asks: the client tries a 503 again for minutes, and an HPA does not.
 pub(crate) async fn read(
     cluster: &Cluster,
     namespace: &str,
     metric: &str,
     selector: &str,
 ) -> anyhow::Result<Result<f64, String>> {
-    let answer = read_as(&cluster.admin(), namespace, metric, selector).await?;
-    Ok(answer.map_err(|refused| refused.message))
+    let path = path(namespace, metric, selector);
+    let answer = cluster.kubectl().try_run(["get", "--raw", &path]).await?;
+    if !answer.success {
+        return Ok(Err(answer.stderr));
+    }
+    sum(&serde_json::from_str(&answer.stdout)?).map(Ok)
 }
 
 /// As [`read`], as somebody else, with all that is said of a refusal.
@@ -98,12 +103,21 @@ pub(crate) async fn read_as(
     metric: &str,
     selector: &str,
 ) -> anyhow::Result<Result<f64, Box<Status>>> {
-    let encoded: String = form(selector);
-    let path = format!("{METRICS}/namespaces/{namespace}/{metric}?labelSelector={encoded}");
-    let list: Value = match client.request(Request::get(path).body(Vec::new())?).await {
-        Err(kube::Error::Api(refused)) => return Ok(Err(refused)),
-        answer => answer?,
-    };
+    let request = Request::get(path(namespace, metric, selector)).body(Vec::new())?;
+    match client.request(request).await {
+        Err(kube::Error::Api(refused)) => Ok(Err(refused)),
+        answer => sum(&answer?).map(Ok),
+    }
+}
+
+/// The path of a metric of a namespace.
+fn path(namespace: &str, metric: &str, selector: &str) -> String {
+    let encoded = form(selector);
+    format!("{METRICS}/namespaces/{namespace}/{metric}?labelSelector={encoded}")
+}
+
+/// The sum of a list's values.
+fn sum(list: &Value) -> anyhow::Result<f64> {
     let items = list["items"].as_array().context("no items")?;
     let values = items.iter().map(|item| {
         let text = item["value"].as_str().context("a value is no text")?;
@@ -112,7 +126,7 @@ pub(crate) async fn read_as(
             anyhow::Ok(milli.parse::<f64>()? / 1000.0)
         })
     });
-    Ok(Ok(values.sum::<anyhow::Result<f64>>()?))
+    values.sum()
 }
 
 /// Runs `test` with an adapter whose Deployment is changed by `patch`, as an operator would change it, and changes it

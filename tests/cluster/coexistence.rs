@@ -121,9 +121,9 @@ fn delegating() -> Value {
             "name": "taffrail",
             "env": [
                 {"name": "TAFFRAIL_DELEGATE", "value": format!("https://{ADDRESS}")},
-                {"name": "TAFFRAIL_DELEGATE_CA_FILE", "value": "/etc/delegate/ca.crt"},
+                {"name": "TAFFRAIL_DELEGATE_CA_FILE", "value": "/run/delegate/ca.crt"},
             ],
-            "volumeMounts": [{"name": "delegate", "mountPath": "/etc/delegate", "readOnly": true}],
+            "volumeMounts": [{"name": "delegate", "mountPath": "/run/delegate", "readOnly": true}],
         }],
     }}}})
 }

@@ -64,7 +64,11 @@ async fn dry_run(
 /// Makes the API server know `definition`, until it refuses a spec that is no spec, or takes it.
 async fn define(cluster: &Cluster, definition: &str, refuses: bool) -> anyhow::Result<()> {
     let kubectl = cluster.kubectl();
-    kubectl.apply("default", definition).await?;
+    // Another test may create it at the same moment.
+    until("the definition to be taken", DEFINED, async || {
+        kubectl.apply("default", definition).await
+    })
+    .await?;
     let name = "crd/requestmetrics.taffrail.dev";
     kubectl
         .run(["wait", "--for=condition=Established", name])
