@@ -1,6 +1,6 @@
 //! The tests against a real control plane: etcd, kube-apiserver, kube-controller-manager and kubectl, with pods that are
-//! real processes. All of it lives in namespaces of its own and ends with this process. The tests run one after another
-//! and share one cluster, so this binary has a main of its own that takes the arguments of `cargo test`.
+//! real processes. All of it lives in namespaces of its own and ends with this process. The tests share one cluster, so this
+//! binary has a main of its own that takes the arguments of `cargo test`; those that disturb others run alone, at the end.
 
 mod adapter;
 mod authentication;

@@ -132,7 +132,7 @@ fn what_only_a_cluster_or_a_delegate_brings_is_counted_without_fault() {
     metrics.delegated("ok", Some(Duration::from_millis(2)));
     metrics.delegated("left_alone", None);
     metrics.certificate_reloaded(true);
-    metrics.apiservice_is_ours(true);
+    metrics.apiservice_is_ours("v1beta1.external.metrics.k8s.io", true);
     metrics.watch_restarted("pods");
     metrics.watch_synced("pods", true);
     metrics.discovered(2, 30);
