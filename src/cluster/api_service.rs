@@ -16,16 +16,13 @@ use tracing::{info, warn};
 
 use crate::metrics::Metrics;
 
-use super::request::{RequestError, within_deadline};
+use super::request::{RequestError, WRITER, within_deadline};
 
 /// The APIService's name, which Kubernetes prescribes: version, then group.
 pub const NAME: &str = "v1beta1.external.metrics.k8s.io";
 
 /// How often it is looked at.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);
-
-/// Under what name the API server remembers who set `caBundle`.
-const FIELD_OWNER: &str = "taffrail";
 
 /// Whom the APIService leads to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -192,7 +189,7 @@ impl Follower {
             "metadata": { "resourceVersion": seen.resource_version },
             "spec": { "caBundle": STANDARD.encode(bundle) },
         }));
-        let params = PatchParams::apply(FIELD_OWNER);
+        let params = PatchParams::apply(WRITER);
         within_deadline(self.api.patch(NAME, &params, &patch)).await?;
         info!(apiservice = NAME, "The APIService's caBundle is up to date");
         Ok(())
