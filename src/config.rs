@@ -49,7 +49,7 @@ const DOCUMENTS_MAX: usize = 10_000;
 /// The longest message: values that are wrong are repeated in it, and a line of a log has an end.
 const MESSAGE_CHARS_MAX: usize = 500;
 
-/// The most Secrets one object may refer to: each is a watch. Header, user, password and authority make four.
+/// The most Secrets one object may refer to: each is read again and again. Header, user, password and authority make four.
 pub const SECRETS_MAX: usize = 16;
 
 /// One resolved document: what the engine keeps for it, and what is read for it.

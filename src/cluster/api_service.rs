@@ -18,13 +18,10 @@ use tracing::{info, warn};
 use crate::api::GroupVersion;
 use crate::metrics::Metrics;
 
-use super::request::{RequestError, within_deadline};
+use super::request::{RequestError, WRITER, within_deadline};
 
 /// How often it is looked at.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);
-
-/// Under what name the API server remembers who set `caBundle`.
-const FIELD_OWNER: &str = "taffrail";
 
 /// Whom the APIService leads to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -203,7 +200,7 @@ impl Follower {
             "metadata": { "resourceVersion": seen.resource_version },
             "spec": { "caBundle": STANDARD.encode(bundle) },
         }));
-        let params = PatchParams::apply(FIELD_OWNER);
+        let params = PatchParams::apply(WRITER);
         let apiservice = self.served.api_service();
         within_deadline(self.api.patch(apiservice, &params, &patch)).await?;
         info!(apiservice, "The APIService's caBundle is up to date");

@@ -66,7 +66,7 @@ const STRANGE_FORMATS: [&str; 1] = ["uint32"];
     namespaced,
     status = "RequestMetricsStatus",
     derive = "PartialEq",
-    doc = "One service whose request latency and request rate a HorizontalPodAutoscaler can scale on. Its name is the `service` label of the external metrics request_latency_ms, request_rate, request_concurrency, slow_request_ratio, slo_replicas and redis_backlog.",
+    doc = "One service whose request latency and request rate a HorizontalPodAutoscaler can scale on. Its name is the `service` label of the external metrics request_latency_ms, request_rate, request_concurrency, slow_request_ratio and redis_backlog.",
     validation = Rule::new("!self.metadata.name.contains('.') && size(self.metadata.name) <= 63")
         .message("metadata.name is the service label of the metrics, so it must have at most 63 characters and no dot"),
     printcolumn(name = "Latency", type_ = "string", json_path = ".status.latency", description = "The objective's quantile of the request latency, over the window"),
@@ -109,7 +109,7 @@ pub struct RequestMetricsSpec {
     )]
     pub interval: String,
     /// What the users were promised. Without it request_latency_ms needs a quantile in its selector, and
-    /// slow_request_ratio and slo_replicas are not served.
+    /// slow_request_ratio is not served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objective: Option<Objective>,
 }

@@ -17,7 +17,7 @@ use crate::cluster::crd::RequestMetrics;
 use crate::model::id::ServiceId;
 
 use super::bucket::Bucket;
-use super::request::{RequestError, within_deadline};
+use super::request::{RequestError, WRITER, within_deadline};
 
 /// Between two events of one object and reason.
 pub(super) const SAME_EVENT_EVERY: Duration = Duration::from_secs(60);
@@ -190,7 +190,7 @@ impl Announcer {
     /// `instance` is the name of this replica.
     pub(super) fn new(client: Client, instance: String) -> Self {
         let reporter = Reporter {
-            controller: "taffrail".to_owned(),
+            controller: WRITER.to_owned(),
             instance: Some(instance),
         };
         Self {

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// that comes from its memory, and the next try is seconds away.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
+/// Who writes, as `kubectl get --show-managed-fields` and `kubectl get events` say.
+pub(super) const WRITER: &str = "taffrail";
+
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {

@@ -177,7 +177,7 @@ pub struct BasicAuth {
 pub struct Tls {
     /// Authorities to trust, PEM, from a Secret; in an object only.
     pub ca: Option<CaValue>,
-    /// Authorities to trust, PEM; the system's when not given. This and the two below in a file only.
+    /// Authorities to trust, PEM; the system's when not given. Files are named in a file only.
     pub ca_file: Option<String>,
     /// The name to expect in the certificate instead of the address.
     pub server_name: Option<String>,

@@ -3,13 +3,14 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::model::selector::is_dns_subdomain;
 use crate::model::unit::Unit;
 use crate::source::secret::{SecretKey, SecretRef};
 use crate::source::tls::{Authorities, IdentityFiles, TlsSpec};
 
 use super::document::{At, SecretKeyRef, SecretValue, Tls};
 
-/// The longest key of a Secret, and the longest name of an object, as Kubernetes validates them.
+/// The longest key of a Secret, as Kubernetes validates it.
 const SECRET_KEY_BYTES_MAX: usize = 253;
 
 /// What is wrong with a field, and at which line of its document.
@@ -193,16 +194,4 @@ pub(super) fn tls(field: &str, written: &At<Tls>, origin: Origin<'_>) -> Checked
         insecure_skip_verify: *insecure_skip_verify,
         identity,
     })
-}
-
-/// Whether a text is what Kubernetes calls most of its objects: labels of `a-z`, `0-9` and `-`, with dots between them.
-fn is_dns_subdomain(name: &str) -> bool {
-    let is_alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let is_label = |label: &str| {
-        let bytes = label.as_bytes();
-        bytes.first().is_some_and(|b| is_alphanumeric(*b))
-            && bytes.last().is_some_and(|b| is_alphanumeric(*b))
-            && bytes.iter().all(|b| is_alphanumeric(*b) || *b == b'-')
-    };
-    name.len() <= SECRET_KEY_BYTES_MAX && name.split('.').all(is_label)
 }

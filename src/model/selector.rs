@@ -9,7 +9,9 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub use parse::{REQUIREMENTS_MAX, SELECTOR_BYTES_MAX, SelectorError, is_key, is_value};
+pub use parse::{
+    REQUIREMENTS_MAX, SELECTOR_BYTES_MAX, SelectorError, is_dns_subdomain, is_key, is_value,
+};
 
 /// Requirements that must all hold; none at all selects everything.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

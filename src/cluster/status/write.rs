@@ -7,14 +7,11 @@ use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams}
 use serde_json::{Value, json};
 
 use crate::cluster::crd::{RequestMetrics, RequestMetricsStatus};
-use crate::cluster::request::{RequestError, within_deadline};
+use crate::cluster::request::{RequestError, WRITER, within_deadline};
 use crate::model::id::ServiceId;
 
 /// Objects a page of a list: a page of full statuses is a megabyte or two.
 const PAGE: u32 = 500;
-
-/// Who wrote a field, as `kubectl get --show-managed-fields` says.
-const FIELD_OWNER: &str = "taffrail";
 
 /// An object's status as it was read; `None` where there is none, or none that can be understood.
 type Read = (ServiceId, Arc<str>, Option<RequestMetricsStatus>);
@@ -106,7 +103,7 @@ impl Statuses {
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &id.namespace, &self.resource);
         let params = PatchParams {
-            field_manager: Some(FIELD_OWNER.to_owned()),
+            field_manager: Some(WRITER.to_owned()),
             ..PatchParams::default()
         };
         let written = within_deadline(async {

@@ -16,7 +16,7 @@ pub const REQUIREMENTS_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 63;
 
 /// The longest prefix of a key: that of a DNS name.
-const PREFIX_BYTES_MAX: usize = 253;
+const DNS_SUBDOMAIN_BYTES_MAX: usize = 253;
 
 /// How much of a strange token an error repeats.
 const QUOTED_CHARS_MAX: usize = 64;
@@ -261,10 +261,12 @@ fn is_name(name: &str) -> bool {
         && starts_and_ends(name, |b| b.is_ascii_alphanumeric())
 }
 
-fn is_dns_subdomain(prefix: &str) -> bool {
+/// Whether this can be the prefix of a label's key, and the name of most Kubernetes objects: labels of `a-z`, `0-9` and
+/// `-`, with dots between them.
+pub fn is_dns_subdomain(name: &str) -> bool {
     let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    prefix.len() <= PREFIX_BYTES_MAX
-        && prefix.split('.').all(|label| {
+    name.len() <= DNS_SUBDOMAIN_BYTES_MAX
+        && name.split('.').all(|label| {
             label.bytes().all(|b| lower(b) || b == b'-') && starts_and_ends(label, lower)
         })
 }
