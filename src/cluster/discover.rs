@@ -289,10 +289,7 @@ impl Discovery {
                 self.are_objects_synced = true;
                 true
             }
-            Event::Apply(object) => {
-                self.objects.take(object, None);
-                true
-            }
+            Event::Apply(object) => self.objects.take(object, None),
             Event::Delete(object) => {
                 let id = objects::id(&object);
                 id.is_some_and(|id| self.objects.held.remove(&id).is_some())

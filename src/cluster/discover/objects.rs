@@ -59,11 +59,16 @@ pub(super) fn id(object: &DynamicObject) -> Option<ServiceId> {
 
 impl Objects {
     /// Takes an object in its newest version; `previous` are those held before a complete list, where there is one.
-    pub(super) fn take(&mut self, object: DynamicObject, previous: Option<&Self>) {
+    /// Returns whether it may be another than before: most changes of an object are of its status, which is our own
+    /// doing, and leave its generation as it was.
+    pub(super) fn take(&mut self, object: DynamicObject, previous: Option<&Self>) -> bool {
         let Some(id) = id(&object) else {
-            return;
+            return false;
         };
         let before = previous.unwrap_or(self).held.get(&id);
+        if previous.is_none() && before.is_some_and(|before| before.is_of(&object)) {
+            return false;
+        }
         let held = Held::new(object, before);
         self.held.insert(id, held);
         if OBJECTS_MAX < self.held.len() {
@@ -73,6 +78,7 @@ impl Objects {
                 self.held.remove(&youngest);
             }
         }
+        true
     }
 
     fn youngest_of_the_most(&self) -> Option<ServiceId> {
@@ -90,6 +96,12 @@ impl Objects {
 }
 
 impl Held {
+    /// Whether an object is the one held, with the spec that was read.
+    fn is_of(&self, object: &DynamicObject) -> bool {
+        let metadata = &object.metadata;
+        metadata.uid.as_deref() == Some(&*self.uid) && metadata.generation == Some(self.generation)
+    }
+
     fn new(mut object: DynamicObject, before: Option<&Self>) -> Self {
         object.metadata.managed_fields = None;
         // A list may leave out what all its items are.

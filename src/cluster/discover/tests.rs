@@ -468,3 +468,16 @@ async fn a_cluster_without_the_definition_has_no_objects_and_one_that_hides_them
         assert_eq!(discovery.are_objects_known(), is_known, "{loss}");
     }
 }
+
+#[test]
+fn a_change_of_an_objects_status_is_none_of_what_is_wanted() {
+    let mut held = objects([object("users", 1)]);
+    let mut newer = object("users", 1);
+    newer["metadata"]["resourceVersion"] = "2".into();
+    newer["status"] = json!({"state": "ok"});
+    assert!(!held.take(dynamic(newer.clone()), None));
+    newer["metadata"]["generation"] = 2.into();
+    assert!(held.take(dynamic(newer.clone()), None));
+    newer["metadata"]["uid"] = "another".into();
+    assert!(held.take(dynamic(newer), None), "deleted and made anew");
+}
