@@ -146,7 +146,7 @@ fn what_only_a_cluster_or_a_delegate_brings_is_counted_without_fault() {
         r#"taffrail_delegate_requests_total{result="left_alone"} 1"#,
         "taffrail_delegate_request_duration_seconds_count 1",
         r#"taffrail_certificate_reloads_total{result="success"} 1"#,
-        "taffrail_apiservice_ours 1",
+        r#"taffrail_apiservice_ours{apiservice="v1beta1.external.metrics.k8s.io"} 1"#,
         r#"taffrail_watch_restarts_total{resource="pods"} 1"#,
         r#"taffrail_watch_synced{resource="pods"} 1"#,
         r#"taffrail_objects_held{resource="requestmetrics"} 2"#,
