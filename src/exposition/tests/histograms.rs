@@ -176,7 +176,7 @@ fn milliseconds_come_out_as_seconds_by_name_or_where_the_unit_says_so() {
                 let [shape] = &shapes(&reading)[..] else {
                     panic!("one series");
                 };
-                assert_eq!(*shape, expected, "{name} {unit:?}");
+                assert_eq!(shape, expected, "{name} {unit:?}");
             }
         }
     }
