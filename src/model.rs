@@ -1,5 +1,6 @@
 //! The nouns: plain data that every room may name and that names no room.
 
+pub mod cause;
 pub mod health;
 pub mod id;
 pub mod matcher;

@@ -37,33 +37,32 @@ pub struct Cluster {
     pub api_server: Vec<SocketAddr>,
 }
 
-/// Why there is no way to the API server.
+/// Why there is no way to the API server. What is behind it is part of each message, and so no source, which would be
+/// printed once more.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// No kubeconfig was named, and this is no pod.
     #[error(
         "this is no pod of a cluster, or one without a service account's token; name a kubeconfig with --kubeconfig ({0})"
     )]
-    NoCluster(#[source] InClusterError),
+    NoCluster(InClusterError),
     /// The kubeconfig cannot be used.
     #[error("kubeconfig {}: {error}", path.display())]
     Kubeconfig {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        #[source]
         error: Box<KubeconfigError>,
     },
     /// No client can be made of it.
     #[error("the credentials or the authority of the cluster cannot be used: {0}")]
-    Client(#[source] Box<kube::Error>),
+    Client(Box<kube::Error>),
     /// The API server's name has no address.
     #[error("the API server's name {host} cannot be resolved: {error}; check the cluster's DNS")]
     Unresolved {
         /// The name.
         host: String,
         /// What the resolver said.
-        #[source]
         error: io::Error,
     },
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::model::cause::in_full;
+
 /// The longest a request may take. The API server itself gives up on most after a minute; here each is a small object
 /// that comes from its memory, and the next try is seconds away.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
@@ -29,7 +31,7 @@ pub enum RequestError {
     #[error("the object is not of its kind, and is not shown here")]
     Unreadable,
     /// The request or the answer did not get through.
-    #[error("{0}")]
+    #[error("{}", in_full(&**.0))]
     Failed(Box<kube::Error>),
 }
 

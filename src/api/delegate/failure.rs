@@ -1,12 +1,13 @@
 //! Why there is no answer of the delegate: in words for the callers, who may not know where it is, in full for the
 //! operator's log, and as one word for metrics.
 
-use std::error::Error;
 use std::io;
 
 use http::StatusCode;
 use hyper_util::client::legacy;
 use rustls::CertificateError;
+
+use crate::model::cause::{chain, in_full};
 
 use super::client::BODY_BYTES_MAX;
 
@@ -77,10 +78,7 @@ impl Failure {
 
     /// What went wrong between us, when no answer came.
     pub(super) fn of(error: &legacy::Error) -> Self {
-        let in_full = chain(error)
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(": ");
+        let in_full = in_full(error);
         if error.is_connect() {
             let why = why_not_connected(error);
             Self::Unreachable { why, in_full }
@@ -125,16 +123,4 @@ fn why_not_connected(error: &legacy::Error) -> &'static str {
         }
     }
     "the connection failed"
-}
-
-/// An error and what is behind it. An I/O error that was made from another error has it inside, and `source` would step
-/// over that one.
-fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |cause: &&'e (dyn Error + 'static)| {
-        let inside = cause.downcast_ref().and_then(io::Error::get_ref);
-        match inside {
-            Some(inside) => Some(inside as &(dyn Error + 'static)),
-            None => (*cause).source(),
-        }
-    })
 }

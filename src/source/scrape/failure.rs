@@ -5,6 +5,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+use crate::model::cause::chain;
 use crate::model::health::{Failure, FailureReason};
 
 /// How far a scrape got; what a timeout says was being waited for.
@@ -113,21 +114,7 @@ fn tls_within(error: &(dyn Error + 'static)) -> Option<Failure> {
 
 /// The first error of a type in a chain of causes.
 fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        // An `io::Error` names as its source the source of what it wraps, leaving out the wrapped error itself.
-        next = match error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-        {
-            Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
-            None => error.source(),
-        };
-    }
-    None
+    chain(error).find_map(|cause| cause.downcast_ref())
 }
 
 #[cfg(test)]
