@@ -110,7 +110,13 @@ impl Kubectl {
     /// Applies YAML or JSON, in `namespace` where the objects name none.
     pub(crate) async fn apply(&self, namespace: &str, manifest: &str) -> anyhow::Result<String> {
         let args = ["apply", "--namespace", namespace, "--filename", "-"];
-        self.run_with(args, manifest).await
+        loop {
+            let output = self.with_input(args, manifest).await?;
+            // It looks first and creates then; in between another test may have created the same.
+            if output.success || !output.stderr.contains("(AlreadyExists)") {
+                return output.successful();
+            }
+        }
     }
 
     /// As [`Self::run`], with this on its standard input.
