@@ -115,13 +115,14 @@ pub struct Ingested {
 #[derive(Debug, Default)]
 pub struct Engine {
     services: BTreeMap<ServiceId, Service>,
-    layouts: Layouts,
 }
 
 #[derive(Debug)]
 struct Service {
     spec: ServiceSpec,
     targets: BTreeMap<Arc<str>, Target>,
+    /// Its own, so that a service that makes up bounds takes no layout from another.
+    layouts: Layouts,
 }
 
 // === impl Engine ===
@@ -132,12 +133,17 @@ impl Engine {
     pub fn configure(&mut self, specs: impl IntoIterator<Item = ServiceSpec>) {
         let mut before = std::mem::take(&mut self.services);
         for spec in specs {
-            let targets = before
+            let (targets, layouts) = before
                 .remove(&spec.id)
-                .map(|service| service.targets)
+                .map(|service| (service.targets, service.layouts))
                 .unwrap_or_default();
-            self.services
-                .insert(spec.id.clone(), Service { spec, targets });
+            let id = spec.id.clone();
+            let service = Service {
+                spec,
+                targets,
+                layouts,
+            };
+            self.services.insert(id, service);
         }
     }
 
@@ -199,7 +205,7 @@ impl Engine {
                 ..Ingested::default()
             };
         }
-        target.ingest(batch.at, &batch.reading, keep, &mut self.layouts)
+        target.ingest(batch.at, &batch.reading, keep, &mut service.layouts)
     }
 
     /// Takes in that a target could not be read.

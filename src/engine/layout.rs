@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-/// How many different layouts one engine keeps. A fleet has one or two, three during a rollout; a target that makes
+/// How many different layouts one service keeps. A fleet has one or two, three during a rollout; a target that makes
 /// up new bounds with every scrape must not fill the memory.
-const LAYOUTS_MAX: usize = 1024;
+const LAYOUTS_MAX: usize = 64;
 
 /// Ascending upper bounds in seconds, the last `+Inf`; empty for requests that were counted but not bucketed.
 pub type Layout = Arc<[f64]>;

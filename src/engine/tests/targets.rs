@@ -241,3 +241,24 @@ fn a_backlog_that_is_not_known_hides_only_itself() {
         Err(Refusal::Absent(_))
     ));
 }
+
+#[test]
+fn a_service_that_makes_up_bounds_takes_no_layout_from_another() {
+    let mut engine = mk_engine();
+    let other = ServiceId::new("shop", "other");
+    engine.configure([mk_spec(&users()), mk_spec(&other)]);
+    let refused = (0..2_000).map(|i| {
+        let mut reading = Reading::default();
+        let bounds = [1.0 + f64::from(i), INF];
+        mk_series(&mut reading, 1, &bounds, &[1.0, 1.0]);
+        let target = TargetId::new(&other, &format!("t{i}"));
+        let batch = Batch {
+            target,
+            ..mk_batch_of("", 1.0, reading)
+        };
+        engine.ingest(&batch).over_limit
+    });
+    assert!(0 < refused.sum::<u32>(), "the bound was not met");
+    let ingested = engine.ingest(&mk_batch("a", 1.0, &[1.0; 4]));
+    assert_eq!((ingested.accepted, ingested.over_limit), (1, 0));
+}
