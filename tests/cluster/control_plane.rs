@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams, PostParams};
 use serde_json::json;
 
 use crate::harness::{Cluster, HpaSettings, Table, pki, table, until};
+
+/// Enough for a process to begin.
+const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) fn tests() -> Table {
     table!("control_plane";
@@ -113,8 +116,13 @@ async fn the_controllers_take_other_settings_of_the_hpa(cluster: &Cluster) -> an
     cluster.restart_controllers(fast).await?;
     let [_, _, controllers] = cluster.control_plane_ids().await;
     let id = controllers.context("no controllers")?;
-    let flags = std::fs::read_to_string(format!("/proc/{id}/cmdline"))?;
-    assert!(flags.contains("sync-period=500ms"), "{flags}");
+    // A process that has just begun is for a moment still the one that began it.
+    until("its flags", SOON, async || {
+        let flags = std::fs::read_to_string(format!("/proc/{id}/cmdline"))?;
+        ensure!(flags.contains("sync-period=500ms"), "{flags}");
+        Ok(())
+    })
+    .await?;
     // They work: a namespace gets its service account from them.
     cluster.namespace("settings").await?;
     Ok(())
