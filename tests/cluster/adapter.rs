@@ -13,7 +13,7 @@ use kube::core::Status;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use crate::harness::{Cluster, Table, table, until};
+use crate::harness::{Cluster, Table, is_ready, table, until};
 
 /// Where the adapter is installed.
 pub(crate) const NAMESPACE: &str = "taffrail";
@@ -180,16 +180,6 @@ fn form(text: &str) -> String {
     text.replace('=', "%3D")
         .replace(',', "%2C")
         .replace(' ', "+")
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    conditions
-        .into_iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 async fn the_manifests_install_an_adapter_that_the_api_server_believes(

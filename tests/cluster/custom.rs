@@ -12,6 +12,7 @@ use taffrail_loadtest::profile::Profile;
 
 use crate::adapter::{self, MANIFESTS};
 use crate::harness::{Cluster, Load, Table, sample, table, until};
+use crate::service;
 
 /// The APIServices of the component.
 const API_SERVICES: [&str; 2] = [
@@ -58,7 +59,7 @@ async fn switch_on(cluster: &Cluster) -> anyhow::Result<()> {
     std::fs::write(&kustomization, uncommented)?;
     let manifests = manifests.to_str().context("a path that is no text")?;
     cluster.kubectl().run(["apply", "-k", manifests]).await?;
-    rolled_out(cluster).await?;
+    adapter::rolled_out(cluster).await?;
     for name in API_SERVICES {
         adapter::available(cluster, name).await?;
     }
@@ -78,21 +79,7 @@ async fn switch_off(cluster: &Cluster) -> anyhow::Result<()> {
         delete(kind, ROLES).await?;
     }
     adapter::installed(cluster).await?;
-    rolled_out(cluster).await
-}
-
-/// Waits until no replica with the former arguments is left to answer.
-async fn rolled_out(cluster: &Cluster) -> anyhow::Result<()> {
-    let wait = [
-        "-n",
-        adapter::NAMESPACE,
-        "rollout",
-        "status",
-        "deployment/taffrail",
-        "--timeout=90s",
-    ];
-    cluster.kubectl().run(wait).await?;
-    Ok(())
+    adapter::rolled_out(cluster).await
 }
 
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
@@ -103,8 +90,7 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
         if entry.file_type()?.is_dir() {
             copy(&entry.path(), &target)?;
         } else {
-            // A link into the tree, as deploy/crd.yaml may be, becomes a file.
-            std::fs::write(&target, std::fs::read(entry.path())?)?;
+            std::fs::copy(entry.path(), &target)?;
         }
     }
     Ok(())
@@ -112,20 +98,7 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 
 async fn scales(cluster: &Cluster, namespace: &str) -> anyhow::Result<()> {
     let kubectl = cluster.kubectl();
-    let requestmetrics = json!({
-        "apiVersion": "taffrail.dev/v1alpha1",
-        "kind": "RequestMetrics",
-        "metadata": {"name": "web"},
-        "spec": {
-            "source": {"pods": {
-                "selector": {"matchLabels": {"app": "web"}},
-                "port": "http",
-                "histogram": "http_request_duration_seconds",
-            }},
-            "interval": "1s",
-            "window": "10s",
-        },
-    });
+    let requestmetrics = service::object("web");
     let hpa = json!({
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",

@@ -43,4 +43,4 @@ pub(crate) use record::Record;
 pub(crate) use redis::{ADDRESS as REDIS_ADDRESS, Redis};
 pub(crate) use runner::{Table, main, table};
 pub(crate) use sandbox::NODE_ADDRESS;
-pub(crate) use wait::until;
+pub(crate) use wait::{is_ready, until};

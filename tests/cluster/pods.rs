@@ -14,7 +14,7 @@ use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
 use taffrail_loadtest::profile::Profile;
 
-use crate::harness::{Cluster, Load, Table, ready, sample, table, until};
+use crate::harness::{Cluster, Load, Table, is_ready, ready, sample, table, until};
 
 /// Enough for a process to start and be seen by everybody on a slow machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -381,14 +381,4 @@ async fn endpoints(cluster: &Cluster, namespace: &str) -> anyhow::Result<Vec<Soc
 fn address(pod: &Pod) -> String {
     let address = pod.status.clone().and_then(|status| status.pod_ip);
     address.unwrap_or_else(|| format!("{} has no address", pod.name_any()))
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    conditions
-        .filter(|condition| condition.type_ == "Ready")
-        .any(|condition| condition.status == "True")
 }

@@ -7,12 +7,11 @@ use anyhow::{Context, ensure};
 use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
-use serde_json::{Value, json};
 use taffrail::cluster::crd::RequestMetrics;
 use taffrail_loadtest::profile::Profile;
 
-use crate::adapter;
 use crate::harness::{Cluster, Load, Table, sample, table, until};
+use crate::{adapter, service};
 
 /// Enough for processes to start, to be read twice and for a window to fill on a slow machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -36,8 +35,11 @@ async fn an_object_shows_its_values_or_what_is_wrong_and_is_written_seldom(
     let service = sample::service("web").to_string();
     kubectl.apply(&namespace, &service).await?;
     adapter::installed(cluster).await?;
-    let wrong = object("wrong", "no_such_seconds").to_string();
-    let right = object("web", "http_request_duration_seconds").to_string();
+    let right = service::object("web").to_string();
+    let mut wrong = service::object("web");
+    wrong["metadata"]["name"] = "wrong".into();
+    wrong["spec"]["source"]["pods"]["histogram"] = "no_such_seconds".into();
+    let wrong = wrong.to_string();
     kubectl.apply(&namespace, &right).await?;
     kubectl.apply(&namespace, &wrong).await?;
     let profile = Profile::constant(20.0, Duration::from_secs(300))?;
@@ -112,25 +114,6 @@ async fn an_object_shows_its_values_or_what_is_wrong_and_is_written_seldom(
     assert_eq!(told("web", "Ready").await?, 1);
     load.stop().await?;
     Ok(())
-}
-
-/// A right object but for its histogram, if that is not there.
-fn object(name: &str, histogram: &str) -> Value {
-    json!({
-        "apiVersion": "taffrail.dev/v1alpha1",
-        "kind": "RequestMetrics",
-        "metadata": {"name": name},
-        "spec": {
-            "source": {"pods": {
-                "selector": {"matchLabels": {"app": "web"}},
-                "port": "http",
-                "histogram": histogram,
-            }},
-            "interval": "1s",
-            "window": "10s",
-            "objective": {"quantile": 0.95, "latency": "250ms"},
-        },
-    })
 }
 
 /// Counts the writes of the namespace's objects for a while.

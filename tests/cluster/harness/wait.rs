@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use taffrail::clock;
 
 /// Between two looks: short against everything waited for, and still few requests to the API server.
@@ -28,4 +29,15 @@ pub(crate) async fn until<T>(
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Whether a pod's Ready condition is True.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .filter(|condition| condition.type_ == "Ready")
+        .any(|condition| condition.status == "True")
 }
