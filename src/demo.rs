@@ -23,8 +23,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use taffrail_loadtest::measured::{Measured, Progress};
 use taffrail_loadtest::profile::Profile;
-use taffrail_loadtest::report::{Progress, Report};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -297,7 +297,7 @@ impl Stage {
     }
 
     /// The report, the summary, and the JSON line.
-    fn finish(&mut self, load: &Report, path: &Path, json: bool) -> anyhow::Result<()> {
+    fn finish(&mut self, load: &Measured, path: &Path, json: bool) -> anyhow::Result<()> {
         self.recorder.finish(load);
         let run = self.recorder.run();
         let written = std::fs::write(path, report::html(run));

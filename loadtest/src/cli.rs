@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arrivals::{Arrivals, Spacing};
 use crate::engine::{Config, Engine};
+use crate::measured::{ErrorClass, Measured, Progress};
 use crate::profile::Profile;
-use crate::report::{ErrorClass, Progress, Report};
 
 /// Share of the load that must have been sent, and in time, for the rest to mean anything.
 const DELIVERED_MIN: f64 = 0.99;
@@ -285,7 +285,7 @@ fn read_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 /// Decides, with the reason. Drops are ours or the server's doing, which cannot be told apart, so they do not count
 /// against the server; a run that misses its objective among what was sent has failed all the same.
-fn judge(args: &RunArgs, report: &Report) -> (Verdict, String) {
+fn judge(args: &RunArgs, report: &Measured) -> (Verdict, String) {
     let counts = &report.counts;
     let sent = counts.offered - counts.dropped;
     let share = |part: u64, whole: u64| {
@@ -358,7 +358,7 @@ fn line(progress: &Progress) -> String {
     )
 }
 
-fn summary(report: &Report, reason: &str) -> String {
+fn summary(report: &Measured, reason: &str) -> String {
     let counts = &report.counts;
     let errors: Vec<String> = ErrorClass::ALL
         .into_iter()
@@ -370,7 +370,7 @@ fn summary(report: &Report, reason: &str) -> String {
     } else {
         errors.join(", ")
     };
-    let quantiles = |name: &str, latencies: &crate::report::Latencies| {
+    let quantiles = |name: &str, latencies: &crate::measured::Latencies| {
         let [p50, p95, p99, max] = [0.5, 0.95, 0.99, 1.0].map(|q| millis(latencies.quantile(q)));
         format!("{name:<9} p50 {p50}  p95 {p95}  p99 {p99}  max {max}")
     };
@@ -401,10 +401,10 @@ fn summary(report: &Report, reason: &str) -> String {
     lines.join("\n")
 }
 
-fn json_summary(args: &RunArgs, report: &Report, verdict: Verdict, reason: &str) -> String {
+fn json_summary(args: &RunArgs, report: &Measured, verdict: Verdict, reason: &str) -> String {
     let counts = &report.counts;
     let ms = |latency: Option<Duration>| latency.map(|latency| latency.as_secs_f64() * 1e3);
-    let quantiles = |latencies: &crate::report::Latencies| {
+    let quantiles = |latencies: &crate::measured::Latencies| {
         json!({
             "p50": ms(latencies.quantile(0.5)), "p95": ms(latencies.quantile(0.95)),
             "p99": ms(latencies.quantile(0.99)), "max": ms(latencies.max()), "mean": ms(latencies.mean()),

@@ -3,7 +3,6 @@
 //! does not judge what it measures, and it speaks plain HTTP only.
 
 mod endpoints;
-mod record;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,13 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::endpoints::{Balancer, Checkout};
-use self::record::Recorder;
 use crate::arrivals::Arrivals;
 use crate::clock;
-use crate::report::{ErrorClass, Progress, Report};
-
-/// A request sent later than this after its moment was not delivered as planned: the generator was too slow.
-pub const LATE: Duration = Duration::from_millis(100);
+use crate::measured::recorder::{self, Recorder};
+use crate::measured::{ErrorClass, Measured, Progress};
 
 /// After an interruption, requests under way have this long to finish: enough for most, and still prompt for a human.
 const INTERRUPT_GRACE: Duration = Duration::from_millis(500);
@@ -156,7 +152,7 @@ impl Engine {
         mut arrivals: Arrivals,
         mut endpoints: watch::Receiver<Vec<SocketAddr>>,
         cancel: CancellationToken,
-    ) -> Report {
+    ) -> Measured {
         let balancer = Balancer::new(&self.config);
         let first = balancer.replace(&endpoints.borrow_and_update());
         let opening: TaskTracker = TaskTracker::new();
@@ -220,7 +216,7 @@ impl Run {
         let outcome = self.stop.run_until_cancelled(exchange).await;
         let now = clock::instant();
         let outcome = outcome.map(|in_time| in_time.unwrap_or(Err(ErrorClass::Timeout)));
-        self.recorder().finished(&record::Finished {
+        self.recorder().finished(&recorder::Finished {
             intended,
             lag,
             latency: now - should_start,

@@ -2,26 +2,37 @@
 //! outside, and the demo uses both halves as a library.
 //!
 //! ```text
-//! profile --> arrivals --> engine --> report          sample_app: workers, a queue, /metrics, probes
-//! (rate by    (when each   (sends, whether or
-//!  time)       request      not answers came)         page: reads what /metrics says
-//!              starts)
+//! scenario --> arrivals --> engine --> measured --+
+//! (a file)     (when each   (sends, whether or    |
+//!               request      not answers came)    +--> recording --> judge --> report
+//!               starts)                           |    (one clock)   (checks)  (JSON, JUnit, HTML, ...)
+//!                           observe --------------+
+//!                           (HPA, replicas, endpoints, metrics)
 //! ```
 //!
 //! | room | what is in it | kind |
 //! |---|---|---|
+//! | [`scenario`] | what is run and what must hold, from a file | pure |
 //! | [`profile`] | load as a function of time, and its shorthand | pure |
 //! | [`arrivals`] | the exact, seeded moments at which requests start | pure |
-//! | [`engine`] | the run: pacing, connections by endpoint, recording | edge |
-//! | [`report`] | what came of it: latencies, errors, seconds, endpoints | pure |
+//! | [`engine`] | the run: pacing, connections by endpoint | edge |
+//! | [`measured`] | what came of the load: latencies, errors, seconds, endpoints | pure |
+//! | [`steps`] | a number that changes in steps, as replicas do | pure |
+//! | [`recording`] | everything seen of a run, on one clock | pure |
+//! | [`judge`] | the verdict over a recording | pure |
 //! | [`page`] | a `/metrics` page, as a test reads it | pure |
 //! | [`sample_app`] | one configurable HTTP server | edge |
 //! | [`cli`] | the flags, live lines and exit codes of `taffrail-loadtest` | edge |
 //! | [`clock`] | the one reader of clocks | edge |
 //!
+//! A recording is written by whoever plays a scenario: `taffrail-loadtest run` in a cluster, and the adapter's own
+//! commands on one machine and in virtual time. The checks are the same for all of them.
+//!
 //! Two rules make the figures true. **Latency counts from the moment a request should have started**, not from when it
 //! was sent, so a stall of the server is felt by every request that it delays. **What was not sent is counted**: drops,
 //! late sends and requests that were given up are part of every report.
+
+pub mod scenario;
 
 pub mod profile;
 
@@ -29,7 +40,13 @@ pub mod arrivals;
 
 pub mod engine;
 
-pub mod report;
+pub mod measured;
+
+pub mod steps;
+
+pub mod recording;
+
+pub mod judge;
 
 pub mod page;
 

@@ -1,6 +1,8 @@
-//! What came of a run: plain data, and the questions one asks of it. Latency is always from the moment at which a
-//! request should have started, unless it is called raw. A report keeps something for each second of the run, sparsely,
+//! What came of a load: plain data, and the questions one asks of it. Latency is always from the moment at which a
+//! request should have started, unless it is called raw. Something is kept for each second of the run, sparsely,
 //! so that any stretch of it can be judged afterwards.
+
+pub mod recorder;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,39 +10,59 @@ use std::ops::Range;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The longest latency told apart; above it, all are this long. Longer than any timeout that a request should have.
 pub const LATENCY_MAX: Duration = Duration::from_secs(600);
+
+/// A request sent later than this after its moment was not delivered as planned: the generator was too slow.
+pub const LATE: Duration = Duration::from_millis(100);
+
+/// How long an endpoint is young after its first good answer, for the cost of a cold start.
+pub const YOUNG: Duration = Duration::from_secs(30);
 
 /// Three significant digits: a latency is known to a thousandth of itself, for 150 KiB a histogram.
 const DIGITS: u8 = 3;
 
 /// Why a request has no good answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum ErrorClass {
     /// The list of endpoints was empty.
+    #[serde(rename = "no_endpoint")]
     NoEndpoint,
     /// No connection could be opened.
+    #[serde(rename = "connect")]
     Connect,
     /// The connection broke before the whole answer was there.
+    #[serde(rename = "broken")]
     Broken,
     /// There was no whole answer in time, counted from when the request should have started.
+    #[serde(rename = "timeout")]
     Timeout,
     /// The answer's status was 400 to 499.
+    #[serde(rename = "status_4xx")]
     ClientStatus,
     /// The answer's status was 500 to 599.
+    #[serde(rename = "status_5xx")]
     ServerStatus,
+    /// The answer was whole and its status fine, but it was not what the scenario expects.
+    #[serde(rename = "unexpected")]
+    Unexpected,
 }
 
 impl ErrorClass {
     /// Every class, in the order of reports.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NoEndpoint,
         Self::Connect,
         Self::Broken,
         Self::Timeout,
         Self::ClientStatus,
         Self::ServerStatus,
+        Self::Unexpected,
     ];
 
     /// The word for it in reports.
@@ -53,12 +75,13 @@ impl ErrorClass {
             Self::Timeout => "timeout",
             Self::ClientStatus => "status_4xx",
             Self::ServerStatus => "status_5xx",
+            Self::Unexpected => "unexpected",
         }
     }
 }
 
 /// How many requests ended in which way. Every request is in exactly one field, or still under way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     /// Requests that should have started: all the others together.
     pub offered: u64,
@@ -68,6 +91,9 @@ pub struct Counts {
     pub dropped: u64,
     /// Given up because the run was interrupted.
     pub unfinished: u64,
+    /// By class; those without any are left out.
+    #[serde(with = "by_class")]
+    #[schemars(with = "BTreeMap<ErrorClass, u64>")]
     errors: [u64; ErrorClass::ALL.len()],
 }
 
@@ -106,8 +132,13 @@ impl Counts {
 }
 
 /// Durations from a microsecond to [`LATENCY_MAX`], each known to a thousandth of itself.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "Sparse", into = "Sparse")]
+#[schemars(with = "Sparse")]
 pub struct Latencies(Histogram<u64>);
+
+/// Microseconds and how often, ascending.
+type Sparse = Vec<(u64, u64)>;
 
 impl Default for Latencies {
     fn default() -> Self {
@@ -173,17 +204,100 @@ impl Latencies {
     }
 }
 
+impl From<Sparse> for Latencies {
+    fn from(pairs: Sparse) -> Self {
+        let mut latencies = Self::default();
+        for (value, count) in pairs {
+            latencies.0.saturating_record_n(value, count);
+        }
+        latencies
+    }
+}
+
+impl From<Latencies> for Sparse {
+    fn from(latencies: Latencies) -> Self {
+        let steps = latencies.0.iter_recorded();
+        steps
+            .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
+            .collect()
+    }
+}
+
+/// Errors as a map from the class's word.
+mod by_class {
+    use serde::{Deserializer, Serializer};
+
+    use super::{BTreeMap, Deserialize, ErrorClass};
+
+    type Errors = [u64; ErrorClass::ALL.len()];
+
+    pub(super) fn serialize<S: Serializer>(
+        errors: &Errors,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let counted = ErrorClass::ALL
+            .into_iter()
+            .zip(errors)
+            .filter(|(_, count)| **count != 0);
+        serializer.collect_map(counted)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Errors, D::Error> {
+        let counted = BTreeMap::<ErrorClass, u64>::deserialize(deserializer)?;
+        Ok(ErrorClass::ALL.map(|class| counted.get(&class).copied().unwrap_or(0)))
+    }
+}
+
+/// A duration as seconds.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(duration.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The requests that should have started within one second of the run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Slot {
     /// How they ended.
     pub counts: Counts,
+    /// Those sent more than [`LATE`] after they should have started.
+    pub late: u64,
     /// Microseconds and how often, ascending.
     latencies: Box<[(u32, u32)]>,
+    /// The same of those alone that a young endpoint answered; see [`YOUNG`].
+    young: Box<[(u32, u32)]>,
+    /// What each endpoint did with them.
+    pub endpoints: Box<[SlotEndpoint]>,
+}
+
+/// What one endpoint did with the requests of one second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SlotEndpoint {
+    /// [`EndpointCounts::index`] of the endpoint.
+    pub index: u16,
+    /// Good answers.
+    pub ok: u32,
+    /// Failed requests.
+    pub errors: u32,
 }
 
 impl Slot {
@@ -191,6 +305,7 @@ impl Slot {
         Self {
             counts,
             latencies: latencies.sparse(),
+            ..Self::default()
         }
     }
 
@@ -213,8 +328,12 @@ impl Slot {
 }
 
 /// What one endpoint was asked and how it answered.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EndpointCounts {
+    /// Its number, in the order in which endpoints had their first request.
+    pub index: u16,
+    /// When it gave its first good answer, in seconds from the start of the run; `None` when it never did.
+    pub first_ok_s: Option<f64>,
     /// Requests that it answered in time with a status below 400.
     pub ok: u64,
     /// Requests that it was the last to be tried for, and that failed.
@@ -241,16 +360,25 @@ pub struct Progress {
     pub in_flight: u64,
 }
 
-/// A whole run.
-#[derive(Debug, Clone, Default)]
-pub struct Report {
+/// What came of the requests of one kind.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RequestMeasured {
+    /// How they ended.
+    pub counts: Counts,
+    /// How long they took, from the moment they should have started.
+    pub latency: Latencies,
+}
+
+/// A whole load.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Measured {
     /// Requests of the whole profile; more than were offered when the run was interrupted.
     pub planned: u64,
     /// How the offered requests ended.
     pub counts: Counts,
     /// Requests sent again on another connection, since nothing of them had been sent on the first.
     pub retried: u64,
-    /// Requests sent later than [`LATE`](crate::engine::LATE) after they should have started, by our own fault.
+    /// Requests sent later than [`LATE`] after they should have started, by our own fault.
     pub late: u64,
     /// From the moment a request should have started to its whole answer. Good answers count, and timeouts with the
     /// time they took; other errors do not, because a fast error is not a fast answer.
@@ -263,15 +391,21 @@ pub struct Report {
     pub slots: Vec<Slot>,
     /// By endpoint; those past a bound are left out.
     pub endpoints: BTreeMap<SocketAddr, EndpointCounts>,
+    /// By the name of the kind of request, where there are several.
+    pub requests: BTreeMap<String, RequestMeasured>,
     /// From the start of the run to the last answer.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub elapsed: Duration,
     /// How long a request had at most.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub timeout: Duration,
     /// Whether the run was told to stop before its end.
     pub interrupted: bool,
 }
 
-impl Report {
+impl Measured {
     /// Requests with a good answer within `limit`, from the moment they should have started.
     #[must_use]
     pub fn within(&self, limit: Duration) -> u64 {
@@ -361,9 +495,9 @@ mod tests {
             .iter()
             .map(|slot| Slot::new(Counts::default(), slot))
             .collect();
-        let report = Report {
+        let report = Measured {
             slots,
-            ..Report::default()
+            ..Measured::default()
         };
         assert_eq!(report.latencies_of(0..2).count(), 100);
         close(report.latencies_of(0..9).quantile(0.9), 90.0);
@@ -373,10 +507,10 @@ mod tests {
 
     #[test]
     fn a_timeout_is_within_no_limit() {
-        let mut report = Report {
+        let mut report = Measured {
             timeout: Duration::from_secs(1),
             latency: latencies([10, 1000]),
-            ..Report::default()
+            ..Measured::default()
         };
         report.counts = Counts {
             offered: 4,

@@ -6,8 +6,8 @@ use anyhow::Context;
 use http::HeaderValue;
 use taffrail_loadtest::arrivals::{Arrivals, Spacing};
 use taffrail_loadtest::engine::{Config, Engine};
+use taffrail_loadtest::measured::{Measured, Progress};
 use taffrail_loadtest::profile::Profile;
-use taffrail_loadtest::report::{Progress, Report};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The load generator, running on its own thread: what it measures must not wait for what it measures.
 pub(super) struct Load {
     pub(super) progress: mpsc::Receiver<Progress>,
-    pub(super) report: oneshot::Receiver<Report>,
+    pub(super) report: oneshot::Receiver<Measured>,
 }
 
 impl Load {

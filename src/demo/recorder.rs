@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use taffrail_loadtest::report::{Progress, Report};
+use taffrail_loadtest::measured::{Measured, Progress};
 
 use crate::clock;
 use crate::hpa::{Path, Reason, Spec};
@@ -176,7 +176,7 @@ impl Recorder {
     }
 
     /// The totals, from the whole of what clients saw.
-    pub(super) fn finish(&mut self, load: &Report) {
+    pub(super) fn finish(&mut self, load: &Measured) {
         if 0.0 < self.visits_rate_peak {
             let peak = self.visits_rate_peak;
             self.event(format!("Redis counted up to {peak:.0} visits a second, by its own command statistics as the adapter reads them"));

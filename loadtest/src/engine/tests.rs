@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::arrivals::Spacing;
-use crate::report::EndpointCounts;
+use crate::measured::EndpointCounts;
 
 /// A server whose every answer takes `delay(time since its start)`.
 struct Server {
@@ -114,7 +114,7 @@ fn arrivals(profile: &str) -> Arrivals {
     Arrivals::new(&profile.parse().unwrap(), Spacing::Uniform)
 }
 
-async fn run(config: Config, profile: &str, endpoints: Vec<SocketAddr>) -> Report {
+async fn run(config: Config, profile: &str, endpoints: Vec<SocketAddr>) -> Measured {
     let (_sender, endpoints) = watch::channel(endpoints);
     Engine::new(config)
         .run(arrivals(profile), endpoints, CancellationToken::new())
@@ -143,16 +143,12 @@ async fn a_stall_is_felt_by_every_request_that_it_delays() {
         run(config, "100@4s", vec![server.address]).await
     };
     // A busy machine only ever adds latency: so no run may be below the truth, and the best of a few is close to it.
-    let mut best = [f64::INFINITY; 4];
+    let (mut best, mut best_raw) = ([f64::INFINITY; 4], Duration::MAX);
     for _ in 0..3 {
         // One after the other: two backlogs at once would delay each other.
         let (few, many) = (stalled(20).await, stalled(400).await);
         assert_eq!((few.counts.ok, many.counts.ok), (400, 400));
-        let raw = few.raw.quantile(0.95).unwrap();
-        assert!(
-            raw < Duration::from_millis(400),
-            "the wait for a connection is not in the raw latency: {raw:?}"
-        );
+        best_raw = best_raw.min(few.raw.quantile(0.95).unwrap());
         let wanted = [
             (&few, 0.95, 0.8),
             (&few, 0.99, 0.96),
@@ -164,11 +160,12 @@ async fn a_stall_is_felt_by_every_request_that_it_delays() {
             assert!(0.95 < ratio, "the {q}-quantile is {ratio} of the truth");
             *best = best.min(ratio);
         }
-        if best.iter().all(|ratio| *ratio < 1.05) {
+        // The wait for a connection is not in the raw latency.
+        if best.iter().all(|ratio| *ratio < 1.05) && best_raw < Duration::from_millis(400) {
             return;
         }
     }
-    panic!("the best quantiles are {best:?} of the truth");
+    panic!("the best quantiles are {best:?} of the truth, the best raw one is {best_raw:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -284,10 +281,8 @@ async fn a_refused_connection_is_tried_once_elsewhere() {
     );
     let report = run(config(), "100@500ms", vec![closed]).await;
     assert_eq!(report.counts.errors_of(ErrorClass::Connect), 50);
-    assert_eq!(
-        report.endpoints[&closed],
-        EndpointCounts { ok: 0, errors: 50 }
-    );
+    let EndpointCounts { ok, errors, .. } = report.endpoints[&closed];
+    assert_eq!((ok, errors), (0, 50));
     assert_eq!(report.latency.count(), 0);
     let report = run(config(), "100@500ms", Vec::new()).await;
     assert_eq!(report.counts.errors_of(ErrorClass::NoEndpoint), 50);
@@ -331,11 +326,17 @@ async fn timeouts_count_with_the_time_they_took_and_bad_statuses_do_not() {
         timeout: Duration::from_millis(100),
         ..config()
     };
-    let report = run(config_short, "40@500ms", vec![slow.address]).await;
-    assert_eq!(report.counts.errors_of(ErrorClass::Timeout), 20);
-    let p50 = report.latency.quantile(0.5).unwrap();
-    assert!((99..150).contains(&p50.as_millis()), "{p50:?}");
-    assert_eq!(report.share_within(Duration::from_secs(1)), Some(0.0));
+    let mut best = Duration::MAX;
+    for _ in 0..3 {
+        let report = run(config_short.clone(), "40@500ms", vec![slow.address]).await;
+        assert_eq!(report.counts.errors_of(ErrorClass::Timeout), 20);
+        assert_eq!(report.share_within(Duration::from_secs(1)), Some(0.0));
+        best = best.min(report.latency.quantile(0.5).unwrap());
+        if best < Duration::from_millis(150) {
+            break;
+        }
+    }
+    assert!((99..150).contains(&best.as_millis()), "{best:?}");
 
     for (status, class) in [
         (404, ErrorClass::ClientStatus),

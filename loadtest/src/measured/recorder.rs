@@ -5,35 +5,36 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::LATE;
+use super::{Counts, ErrorClass, LATE, Latencies, Measured, Progress, Slot};
 use crate::arrivals::Arrivals;
-use crate::report::{Counts, ErrorClass, Latencies, Progress, Report, Slot};
 
 /// Endpoints told apart in a report. A long run over pods that come and go must not grow without end; above this,
 /// requests count in the totals only.
 const ENDPOINTS_MAX: usize = 4_096;
 
 /// A request that has ended.
-pub(super) struct Finished {
+#[derive(Debug)]
+pub struct Finished {
     /// When it should have started, from the start of the run.
-    pub(super) intended: Duration,
+    pub intended: Duration,
     /// How long after that it was taken up.
-    pub(super) lag: Duration,
+    pub lag: Duration,
     /// From when it should have started to its end.
-    pub(super) latency: Duration,
+    pub latency: Duration,
     /// From when it was sent to its end, if it was sent.
-    pub(super) raw: Option<Duration>,
+    pub raw: Option<Duration>,
     /// The last endpoint that was tried.
-    pub(super) endpoint: Option<SocketAddr>,
+    pub endpoint: Option<SocketAddr>,
     /// Whether a second connection was tried.
-    pub(super) retried: bool,
+    pub retried: bool,
     /// A good answer, what was wrong, or `None` when it was given up because the run was interrupted.
-    pub(super) outcome: Option<Result<(), ErrorClass>>,
+    pub outcome: Option<Result<(), ErrorClass>>,
 }
 
 /// Everything recorded so far.
-pub(super) struct Recorder {
-    report: Report,
+#[derive(Debug)]
+pub struct Recorder {
+    report: Measured,
     /// The seconds after those in `report.slots`, in order.
     open: VecDeque<OpenSlot>,
     /// No request of an earlier second will be offered any more, so those can be published and folded.
@@ -45,20 +46,21 @@ pub(super) struct Recorder {
     in_flight: u64,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct OpenSlot {
     counts: Counts,
     latencies: Latencies,
 }
 
 impl Recorder {
-    pub(super) fn new(arrivals: &Arrivals, timeout: Duration) -> Self {
+    /// A recorder of a load that sends `arrivals`, each with `timeout` at most.
+    pub fn new(arrivals: &Arrivals, timeout: Duration) -> Self {
         let last_ns = arrivals.duration().saturating_sub(Duration::from_nanos(1));
         Self {
-            report: Report {
+            report: Measured {
                 planned: arrivals.planned(),
                 timeout,
-                ..Report::default()
+                ..Measured::default()
             },
             open: VecDeque::new(),
             upcoming: 0,
@@ -69,12 +71,12 @@ impl Recorder {
     }
 
     /// Tells that the next request that is offered should start at `intended`.
-    pub(super) fn expect_next(&mut self, intended: Duration) {
+    pub fn expect_next(&mut self, intended: Duration) {
         self.upcoming = intended.as_secs();
     }
 
     /// Counts a request whose moment has come, and says whether it may be sent; if not, it counts as dropped.
-    pub(super) fn offer(&mut self, intended: Duration, in_flight_max: usize) -> bool {
+    pub fn offer(&mut self, intended: Duration, in_flight_max: usize) -> bool {
         let sent = self.in_flight < in_flight_max as u64;
         self.in_flight += u64::from(sent);
         let slot = self.slot(intended);
@@ -84,7 +86,7 @@ impl Recorder {
     }
 
     /// Counts a request that was offered and has ended.
-    pub(super) fn finished(&mut self, request: &Finished) {
+    pub fn finished(&mut self, request: &Finished) {
         self.in_flight -= 1;
         self.report.lag.record(request.lag);
         self.report.late += u64::from(LATE < request.lag);
@@ -110,18 +112,14 @@ impl Recorder {
 
     /// Tells that `second` has begun: publishes the seconds that ended a whole second ago, and folds those of which
     /// every request has ended.
-    pub(super) fn advance(&mut self, second: u64) -> Vec<Progress> {
+    pub fn advance(&mut self, second: u64) -> Vec<Progress> {
         let published = self.publish_before(second.saturating_sub(1));
         self.fold_before(second.saturating_sub(1));
         published
     }
 
     /// The report, and the seconds that were not published yet. Nothing may be under way any more.
-    pub(super) fn finish(
-        &mut self,
-        elapsed: Duration,
-        interrupted: bool,
-    ) -> (Report, Vec<Progress>) {
+    pub fn finish(&mut self, elapsed: Duration, interrupted: bool) -> (Measured, Vec<Progress>) {
         let end = (self.report.slots.len() + self.open.len()) as u64;
         self.upcoming = u64::MAX;
         let rest = self.publish_before(end);

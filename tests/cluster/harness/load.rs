@@ -11,8 +11,8 @@ use kube::api::Api;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use taffrail_loadtest::arrivals::{Arrivals, Spacing};
 use taffrail_loadtest::engine::{Config, Engine};
+use taffrail_loadtest::measured::Measured;
 use taffrail_loadtest::profile::Profile;
-use taffrail_loadtest::report::Report;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ const SEED: u64 = 1;
 /// Load under way; dropping it ends it.
 pub(crate) struct Load {
     cancel: CancellationToken,
-    run: JoinHandle<Report>,
+    run: JoinHandle<Measured>,
     endpoints: JoinHandle<()>,
 }
 
@@ -80,12 +80,12 @@ impl Load {
     }
 
     /// Waits until the profile is over, and reports.
-    pub(crate) async fn end(mut self) -> anyhow::Result<Report> {
+    pub(crate) async fn end(mut self) -> anyhow::Result<Measured> {
         (&mut self.run).await.context("sending load")
     }
 
     /// Sends nothing more, and reports.
-    pub(crate) async fn stop(self) -> anyhow::Result<Report> {
+    pub(crate) async fn stop(self) -> anyhow::Result<Measured> {
         self.cancel.cancel();
         self.end().await
     }
