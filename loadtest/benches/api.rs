@@ -1,6 +1,6 @@
 //! How many reads per second one core answers, through the whole router, from a snapshot of 10,000 metrics.
 //!
-//! `cargo bench -p taffrail-loadtest --bench api` shows distributions; with `-- --check` it prints reads per second
+//! `cargo bench --bench api` shows distributions; with `-- --check` it prints reads per second
 //! and core, and fails below the goal. Sockets and TLS are left out: they are the kernel's and rustls' cost.
 
 use std::hint::black_box;

@@ -1,7 +1,7 @@
 //! The engine with 1,000 targets, each with five series of twelve buckets: taking in one read of one target, and making
 //! a snapshot of all of them.
 //!
-//! `cargo bench -p taffrail-loadtest --bench ingest` prints a table in CPU time, measured once every window is full.
+//! `cargo bench --bench ingest` prints a table in CPU time, measured once every window is full.
 //! With `-- --check` it fails when a limit is exceeded. The limits are several times what was measured on a small
 //! virtual machine, so that they hold on any and only a real slowdown breaks them.
 

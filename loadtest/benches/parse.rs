@@ -1,7 +1,7 @@
 //! Reading pages: `prometheus-parse` on the whole page, our scan of the wanted lines, and the reader that makes a
 //! reading of them.
 //!
-//! `cargo bench -p taffrail-loadtest --bench parse` prints divan's figures with allocations, then a table of ratios.
+//! `cargo bench --bench parse` prints divan's figures with allocations, then a table of ratios.
 //! With `-- --check` it prints the table only and fails when the goal is missed on any page. Ratios are measured round
 //! by round in CPU time, each way once in a round, so that a busy machine slows both.
 

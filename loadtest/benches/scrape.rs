@@ -1,7 +1,7 @@
 //! What one scrape costs us, from the timer to the engine: 50 targets over real sockets, each answering with the page
 //! of 1,000 lines, read by the very loops that `taffrail serve` runs.
 //!
-//! `cargo bench -p taffrail-loadtest --bench scrape` prints CPU microseconds for each scrape. They are those of the one
+//! `cargo bench --bench scrape` prints CPU microseconds for each scrape. They are those of the one
 //! thread on which everything of ours runs; the targets have threads of their own and are not counted. With
 //! `-- --check` it fails when the best round misses the goal: a processor shared with others takes up to twice the time
 //! for the same work, and the best round is the one least disturbed.
