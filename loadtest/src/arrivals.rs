@@ -2,6 +2,9 @@
 //! gaps of independent users; either way the count is the same in every run, and equal seeds give equal moments on
 //! every machine. An iterator with bounded memory; it never looks at a clock.
 
+pub mod plan;
+pub mod trace;
+
 use std::time::Duration;
 
 use rand::{Rng, SeedableRng};

@@ -85,7 +85,12 @@ impl<'n, 'p> Fields<'n, 'p> {
     }
 
     /// The field's value, or `default`; it must be within `range`.
-    pub(super) fn within<T>(&mut self, name: &'static str, range: RangeInclusive<T>, default: T) -> T
+    pub(super) fn within<T>(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<T>,
+        default: T,
+    ) -> T
     where
         T: Read + PartialOrd + std::fmt::Display,
     {
@@ -108,7 +113,11 @@ impl<'n, 'p> Fields<'n, 'p> {
     }
 
     /// A text that another type reads, such as a word of a few.
-    pub(super) fn parsed<T>(&mut self, name: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let text: String = self.get(name)?;
         read(&text)
             .map_err(|message| self.wrong(name, message))
@@ -185,7 +194,10 @@ impl<'n, 'p> Fields<'n, 'p> {
                 &[]
             }
             _ => {
-                self.wrong(name, format!("must be a mapping of fields, and is {}", node.kind()));
+                self.wrong(
+                    name,
+                    format!("must be a mapping of fields, and is {}", node.kind()),
+                );
                 &[]
             }
         }
@@ -216,7 +228,8 @@ impl<'n, 'p> Fields<'n, 'p> {
             match T::read(&item.value) {
                 Ok(value) => values.push(value),
                 Err(reason) => {
-                    let message = reason.unwrap_or_else(|| format!("must be a list of {}", T::KIND));
+                    let message =
+                        reason.unwrap_or_else(|| format!("must be a list of {}", T::KIND));
                     self.note(item.line, name, message);
                 }
             }
@@ -250,7 +263,12 @@ impl<'n, 'p> Fields<'n, 'p> {
         self.unknown();
     }
 
-    fn child<T>(&mut self, name: &str, node: &Node, read: impl FnOnce(&mut Fields<'_, '_>) -> T) -> T {
+    fn child<T>(
+        &mut self,
+        name: &str,
+        node: &Node,
+        read: impl FnOnce(&mut Fields<'_, '_>) -> T,
+    ) -> T {
         let mut fields = Fields::of(join(&self.path, name), node, self.problems);
         let value = read(&mut fields);
         fields.unknown();
@@ -264,7 +282,11 @@ impl<'n, 'p> Fields<'n, 'p> {
         for (name, node) in self.fields {
             if !expected.contains(&name.as_str()) {
                 let known = expected.join(", ");
-                self.note(node.line, name, format!("unknown field; expected one of {known}"));
+                self.note(
+                    node.line,
+                    name,
+                    format!("unknown field; expected one of {known}"),
+                );
             }
         }
     }
@@ -331,7 +353,9 @@ impl Read for Span {
     fn read(value: &Value) -> Result<Self, Option<String>> {
         match value {
             Value::Text(text) => Self::from_str(text).map_err(|error| {
-                Some(format!("duration `{text}`: {error}; write `30s` or `1m30s`"))
+                Some(format!(
+                    "duration `{text}`: {error}; write `30s` or `1m30s`"
+                ))
             }),
             Value::Number(number) => Err(Some(format!("{number} needs a unit: `{number}s`"))),
             _ => Err(None),

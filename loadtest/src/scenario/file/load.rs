@@ -37,13 +37,20 @@ pub(super) fn read(name: &str, only: Option<&str>, fields: &mut Fields<'_, '_>) 
         (Some(service), _) => service,
         (None, Some(only)) => only.to_owned(),
         (None, None) => {
-            fields.note(fields.line(), "service", "is missing; there are several services");
+            fields.note(
+                fields.line(),
+                "service",
+                "is missing; there are several services",
+            );
             String::new()
         }
     };
     let executor = executor(fields);
     let placings = [("poisson", Placing::Poisson), ("uniform", Placing::Uniform)];
-    let pacings = [("millisecond", Pacing::Millisecond), ("precise", Pacing::Precise)];
+    let pacings = [
+        ("millisecond", Pacing::Millisecond),
+        ("precise", Pacing::Precise),
+    ];
     let arrivals = fields.word("arrivals", &placings).unwrap_or_default();
     let max_in_flight = fields.within("maxInFlight", 1..=IN_FLIGHT_MAX, IN_FLIGHT_DEFAULT);
     let graceful_stop = fields.or("gracefulStop", Span::from_secs(30));
@@ -105,8 +112,8 @@ fn executor(fields: &mut Fields<'_, '_>) -> Option<Executor> {
             Some(Executor::ConstantVus { vus, duration })
         }
         Kind::Sine => {
-            let [mean, amplitude] =
-                ["mean", "amplitude"].map(|name| fields.need::<f64>(name).map(|rate| rate * per_second));
+            let [mean, amplitude] = ["mean", "amplitude"]
+                .map(|name| fields.need::<f64>(name).map(|rate| rate * per_second));
             let [period, duration] = ["period", "duration"].map(|name| fields.need(name));
             Some(Executor::Sine {
                 mean: mean?,
@@ -116,8 +123,8 @@ fn executor(fields: &mut Fields<'_, '_>) -> Option<Executor> {
             })
         }
         Kind::Bursts => {
-            let [base, burst] =
-                ["base", "burst"].map(|name| fields.need::<f64>(name).map(|rate| rate * per_second));
+            let [base, burst] = ["base", "burst"]
+                .map(|name| fields.need::<f64>(name).map(|rate| rate * per_second));
             let [every, length, duration] =
                 ["every", "length", "duration"].map(|name| fields.need(name));
             Some(Executor::Bursts {
@@ -193,7 +200,9 @@ pub(crate) fn shorthand(profile: &Profile) -> Result<Executor, String> {
     let mut start_rate = None;
     for (index, segment) in segments.iter().enumerate() {
         let Shape::Line { from, to } = segment.shape else {
-            return Err("a swing stands alone: write two loads, the later one with a startTime".to_owned());
+            return Err(
+                "a swing stands alone: write two loads, the later one with a startTime".to_owned(),
+            );
         };
         match stages.last() {
             None => start_rate = Some(from),

@@ -82,7 +82,9 @@ impl Node {
             Value::Text(value) => value.as_str().into(),
             Value::List(values) => values.iter().map(Self::json).collect(),
             Value::Map(fields) => {
-                let fields = fields.iter().map(|(name, node)| (name.clone(), node.json()));
+                let fields = fields
+                    .iter()
+                    .map(|(name, node)| (name.clone(), node.json()));
                 serde_json::Value::Object(fields.collect())
             }
         }
