@@ -4,6 +4,8 @@
 //! A check *fails* only on what was seen. Where the experiment itself was not valid, because the load was not delivered
 //! or nobody looked, the verdict is *inconclusive*, which is neither.
 
+pub mod threshold;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
