@@ -7,6 +7,7 @@
 mod bounds;
 mod context;
 mod cost;
+mod demand;
 mod draft;
 mod health;
 mod reaction;
@@ -14,10 +15,10 @@ mod slo;
 mod stability;
 mod window;
 
-pub mod threshold;
-pub mod validity;
 pub mod baseline;
 pub mod lint;
+pub mod threshold;
+pub mod validity;
 pub mod verdict;
 
 use std::collections::BTreeMap;

@@ -146,6 +146,18 @@ pub fn safety_stop(recording: &Recording, now_s: f64) -> Option<String> {
     })
 }
 
+/// Why the run ended for its safety: the first second at which [`safety_stop`] would have ended it, of a run that did
+/// end early.
+#[must_use]
+pub fn first_safety_stop(recording: &Recording) -> Option<String> {
+    let loads = || recording.services.values().map(|service| &service.load);
+    let early = recording.about.interrupted || loads().any(|load| load.interrupted);
+    let seconds = loads().map(|load| load.slots.len()).max().unwrap_or(0);
+    (1..=seconds)
+        .filter(|_| early)
+        .find_map(|second| safety_stop(recording, second as f64))
+}
+
 fn counts_between(service: &Service, from_s: f64, to_s: f64) -> Counts {
     let mut sum = Counts::default();
     let slots = &service.load.slots;
