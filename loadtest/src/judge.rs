@@ -8,10 +8,13 @@ mod bounds;
 mod context;
 mod cost;
 mod draft;
+#[cfg(test)]
+mod fixture;
 mod health;
 mod reaction;
 mod slo;
 mod stability;
+mod waited;
 mod window;
 
 use std::collections::BTreeMap;
