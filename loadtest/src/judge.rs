@@ -9,10 +9,13 @@ mod context;
 mod cost;
 mod demand;
 mod draft;
+#[cfg(test)]
+mod fixture;
 mod health;
 mod reaction;
 mod slo;
 mod stability;
+mod waited;
 mod window;
 
 pub mod baseline;
