@@ -27,6 +27,7 @@ use crate::cluster::service::NoEndpoints;
 use crate::recording;
 use crate::scenario::Scenario;
 
+pub use self::autoscaler::spec as autoscaler_of;
 pub use self::ready::Unmet;
 pub use self::seen::{Live, LiveMetric};
 

@@ -112,16 +112,24 @@ impl FromStr for ExitMap {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut map = Vec::new();
-        for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        for pair in text
+            .split(',')
+            .map(str::trim)
+            .filter(|pair| !pair.is_empty())
+        {
             let (word, code) = pair
                 .split_once('=')
                 .ok_or_else(|| format!("`{pair}`: write it as `inconclusive=0`"))?;
             let code = code.trim().parse().ok().filter(|code| *code <= CODE_MAX);
-            let code = code.ok_or_else(|| format!("`{pair}`: a code is between 0 and {CODE_MAX}"))?;
+            let code =
+                code.ok_or_else(|| format!("`{pair}`: a code is between 0 and {CODE_MAX}"))?;
             let inconclusive = [ExitStatus::NotDelivered, ExitStatus::ObservationLost];
             let named: Vec<ExitStatus> = match word.trim() {
                 "inconclusive" => inconclusive.to_vec(),
-                word => ExitStatus::BY_WEIGHT.into_iter().filter(|status| status.word() == word).collect(),
+                word => ExitStatus::BY_WEIGHT
+                    .into_iter()
+                    .filter(|status| status.word() == word)
+                    .collect(),
             };
             if named.is_empty() {
                 let words = ExitStatus::BY_WEIGHT.map(ExitStatus::word).join(", ");
@@ -162,7 +170,11 @@ mod tests {
         ];
         for (all, expected) in cases {
             assert_eq!(S::heaviest(all.clone()), expected, "{all:?}");
-            assert_eq!(S::heaviest(all.iter().rev().copied()), expected, "{all:?} reversed");
+            assert_eq!(
+                S::heaviest(all.iter().rev().copied()),
+                expected,
+                "{all:?} reversed"
+            );
         }
     }
 

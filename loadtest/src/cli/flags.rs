@@ -109,7 +109,13 @@ pub struct RunArgs {
     pub allow_external: bool,
 
     /// Other exit codes, such as `inconclusive=0`
-    #[arg(long, env = "TAFFRAIL_LOADTEST_EXIT_MAP", value_name = "WORD=CODE,...", default_value_t, hide_default_value = true)]
+    #[arg(
+        long,
+        env = "TAFFRAIL_LOADTEST_EXIT_MAP",
+        value_name = "WORD=CODE,...",
+        default_value_t,
+        hide_default_value = true
+    )]
     pub exit_map: ExitMap,
 
     /// The kubeconfig of the cluster
@@ -128,7 +134,12 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 pub struct OneLoad {
     /// What to request, such as http://127.0.0.1:8080/
-    #[arg(long, env = "TAFFRAIL_LOADTEST_URL", requires = "profile", conflicts_with = "scenario")]
+    #[arg(
+        long,
+        env = "TAFFRAIL_LOADTEST_URL",
+        requires = "profile",
+        conflicts_with = "scenario"
+    )]
     pub url: Option<String>,
 
     /// The load: `50@30s` holds 50 requests per second for 30 s, `50->300@20s` ramps within 20 s
@@ -144,11 +155,21 @@ pub struct OneLoad {
     pub headers: Vec<(String, String)>,
 
     /// Requests in flight at most; above it they are dropped, and counted
-    #[arg(long, env = "TAFFRAIL_LOADTEST_MAX_IN_FLIGHT", default_value_t = 10_000, conflicts_with = "scenario")]
+    #[arg(
+        long,
+        env = "TAFFRAIL_LOADTEST_MAX_IN_FLIGHT",
+        default_value_t = 10_000,
+        conflicts_with = "scenario"
+    )]
     pub max_in_flight: usize,
 
     /// Connections at most to each address of the host; requests above it wait
-    #[arg(long, env = "TAFFRAIL_LOADTEST_CONNECTIONS", default_value_t = 128, conflicts_with = "scenario")]
+    #[arg(
+        long,
+        env = "TAFFRAIL_LOADTEST_CONNECTIONS",
+        default_value_t = 128,
+        conflicts_with = "scenario"
+    )]
     pub connections: usize,
 
     /// How long a request may take, from the moment it should have started
@@ -160,11 +181,21 @@ pub struct OneLoad {
     pub objective: Option<Duration>,
 
     /// Share of the requests that must be within --objective, between 0 and 1
-    #[arg(long, env = "TAFFRAIL_LOADTEST_QUANTILE", default_value_t = 0.95, conflicts_with = "scenario")]
+    #[arg(
+        long,
+        env = "TAFFRAIL_LOADTEST_QUANTILE",
+        default_value_t = 0.95,
+        conflicts_with = "scenario"
+    )]
     pub quantile: f64,
 
     /// Share of the requests that may fail, between 0 and 1
-    #[arg(long, env = "TAFFRAIL_LOADTEST_MAX_ERRORS", default_value_t = 0.01, conflicts_with = "scenario")]
+    #[arg(
+        long,
+        env = "TAFFRAIL_LOADTEST_MAX_ERRORS",
+        default_value_t = 0.01,
+        conflicts_with = "scenario"
+    )]
     pub max_errors: f64,
 }
 
@@ -215,7 +246,13 @@ pub struct ReportArgs {
     pub baseline: Option<PathBuf>,
 
     /// Other exit codes, such as `inconclusive=0`
-    #[arg(long, env = "TAFFRAIL_LOADTEST_EXIT_MAP", value_name = "WORD=CODE,...", default_value_t, hide_default_value = true)]
+    #[arg(
+        long,
+        env = "TAFFRAIL_LOADTEST_EXIT_MAP",
+        value_name = "WORD=CODE,...",
+        default_value_t,
+        hide_default_value = true
+    )]
     pub exit_map: ExitMap,
 
     #[command(flatten)]
@@ -243,13 +280,24 @@ mod tests {
         let command = Cli::command();
         command.clone().debug_assert();
         for command in command.get_subcommands() {
-            let flags = command.get_arguments().filter(|flag| flag.get_long().is_some());
-            for flag in flags.filter(|flag| !["help", "version", "header"].contains(&flag.get_id().as_str())) {
+            let flags = command
+                .get_arguments()
+                .filter(|flag| flag.get_long().is_some());
+            for flag in flags
+                .filter(|flag| !["help", "version", "header"].contains(&flag.get_id().as_str()))
+            {
                 let name = flag.get_long().unwrap_or_default();
-                let expected = format!("TAFFRAIL_LOADTEST_{}", name.to_uppercase().replace('-', "_"));
+                let expected = format!(
+                    "TAFFRAIL_LOADTEST_{}",
+                    name.to_uppercase().replace('-', "_")
+                );
                 let env = flag.get_env().and_then(|env| env.to_str());
                 let headers = name == "header";
-                assert!(headers || env == Some(&expected), "--{name} of {}", command.get_name());
+                assert!(
+                    headers || env == Some(&expected),
+                    "--{name} of {}",
+                    command.get_name()
+                );
             }
         }
     }

@@ -133,7 +133,11 @@ fn one_load(url: &str, profile: &Profile, flags: &OneLoad) -> anyhow::Result<Sce
                 pacing: Pacing::Millisecond,
             },
         )]),
-        assertions: [Some(errors), budget].into_iter().flatten().map(assertion).collect(),
+        assertions: [Some(errors), budget]
+            .into_iter()
+            .flatten()
+            .map(assertion)
+            .collect(),
         ..Scenario::default()
     })
 }

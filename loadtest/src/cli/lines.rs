@@ -21,7 +21,9 @@ pub(super) fn second(service: Option<&str>, progress: &Progress) -> String {
     let (ok, errors, dropped) = (counts.ok, counts.errors(), counts.dropped);
     let [p50, p95, p99] = [p50, p95, p99].map(|latency| millis(*latency));
     let offered = counts.offered;
-    let service = service.map(|service| format!("{service:<12}  ")).unwrap_or_default();
+    let service = service
+        .map(|service| format!("{service:<12}  "))
+        .unwrap_or_default();
     format!(
         "{second:>5} s  {service}offered {offered:>6}  ok {ok:>6}  errors {errors}  dropped {dropped}  \
          p50 {p50}  p95 {p95}  p99 {p99}  in flight {in_flight}"

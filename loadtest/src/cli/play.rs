@@ -67,7 +67,11 @@ struct Loaded {
 impl Play<'_> {
     /// Plays the scenario once. `cluster` is needed where endpoints are followed or an HPA is observed.
     pub(super) async fn run(&self, cluster: Option<&Client>) -> Result<Recording, PlayError> {
-        let observed = self.expanded.services.values().any(|service| service.observe.is_some());
+        let observed = self
+            .expanded
+            .services
+            .values()
+            .any(|service| service.observe.is_some());
         let observer = match cluster {
             Some(client) if observed => Some(self.observe(client).await?),
             _ => None,
@@ -118,18 +122,33 @@ impl Play<'_> {
                 service: name.clone(),
                 why: why.to_owned(),
             };
-            let plans: Vec<&Plan> = self.plans.iter().filter(|plan| plan.service == *name).collect();
+            let plans: Vec<&Plan> = self
+                .plans
+                .iter()
+                .filter(|plan| plan.service == *name)
+                .collect();
             if plans.is_empty() {
                 continue;
             }
-            if plans.iter().any(|plan| matches!(plan.schedule, Schedule::Closed { .. })) {
-                return Err(invalid("constant-vus cannot be run yet; use an arrival rate"));
+            if plans
+                .iter()
+                .any(|plan| matches!(plan.schedule, Schedule::Closed { .. }))
+            {
+                return Err(invalid(
+                    "constant-vus cannot be run yet; use an arrival rate",
+                ));
             }
             let Some(target) = &service.target else {
-                return Err(invalid("has no target; write `target: http://users.shop.svc:8080/`"));
+                return Err(invalid(
+                    "has no target; write `target: http://users.shop.svc:8080/`",
+                ));
             };
             let backends = discovery::start(target, cluster).await?;
-            let loads = self.expanded.scenarios.values().filter(|load| load.service == *name);
+            let loads = self
+                .expanded
+                .scenarios
+                .values()
+                .filter(|load| load.service == *name);
             let max_in_flight = loads.map(|load| load.max_in_flight).sum();
             let config = config::of(service, target, max_in_flight, self.expanded.seed)
                 .map_err(|error| invalid(&format!("{error:#}")))?;
@@ -138,7 +157,9 @@ impl Play<'_> {
             loaded.push(Loaded {
                 name: name.clone(),
                 engine: Engine::new(config).with_progress(sender),
-                arrivals: Arrivals::merged(plans.iter().filter_map(|plan| plan.arrivals()).collect()),
+                arrivals: Arrivals::merged(
+                    plans.iter().filter_map(|plan| plan.arrivals()).collect(),
+                ),
                 backends,
             });
         }
@@ -166,7 +187,11 @@ impl Play<'_> {
         measured: BTreeMap<String, Measured>,
         generator: recording::Generator,
     ) -> Recording {
-        let mut stages: Vec<_> = self.plans.iter().flat_map(|plan| plan.stages.clone()).collect();
+        let mut stages: Vec<_> = self
+            .plans
+            .iter()
+            .flat_map(|plan| plan.stages.clone())
+            .collect();
         stages.sort_by(|a, b| a.start_s.total_cmp(&b.start_s));
         let duration = self.plans.iter().map(Plan::end).max().unwrap_or_default();
         let interrupted = measured.values().any(|measured| measured.interrupted);
@@ -221,7 +246,10 @@ impl Facts {
         let how = |one: &Loaded| (one.name.clone(), one.backends.how.clone());
         Self {
             discovery: loaded.iter().map(how).collect(),
-            notes: loaded.iter().flat_map(|one| one.backends.notes.clone()).collect(),
+            notes: loaded
+                .iter()
+                .flat_map(|one| one.backends.notes.clone())
+                .collect(),
         }
     }
 }
@@ -262,7 +290,10 @@ async fn follow(
     let mut in_flight = BTreeMap::new();
     let mut failing: BTreeMap<String, Duration> = BTreeMap::new();
     while let Some((service, second)) = seconds.recv().await {
-        eprintln!("{}", lines::second(several.then_some(service.as_str()), &second));
+        eprintln!(
+            "{}",
+            lines::second(several.then_some(service.as_str()), &second)
+        );
         *in_flight.entry(second.second + 1).or_default() += second.in_flight;
         let ended = second.counts.ok + second.counts.errors();
         let share = second.counts.errors() as f64 / ended.max(1) as f64;
@@ -284,5 +315,7 @@ fn wall_clock(moment: Instant) -> String {
     let ago = clock::instant().saturating_duration_since(moment);
     let since_epoch = clock::since_epoch().saturating_sub(ago);
     let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or_default();
-    jiff::Timestamp::new(seconds, 0).unwrap_or_default().to_string()
+    jiff::Timestamp::new(seconds, 0)
+        .unwrap_or_default()
+        .to_string()
 }

@@ -125,13 +125,16 @@ fn is_loopback(host: &str) -> bool {
 /// The namespace of a cluster's service; `None` for anything else. An address is never one: it says nothing of what is
 /// behind it.
 fn namespace_of<'h>(host: &'h str, own: Option<&'h str>) -> Option<&'h str> {
-    let suffix = CLUSTER_SUFFIXES.iter().find_map(|suffix| host.strip_suffix(suffix));
+    let suffix = CLUSTER_SUFFIXES
+        .iter()
+        .find_map(|suffix| host.strip_suffix(suffix));
     if let Some(rest) = suffix {
         // A pod of a headless Service has a name in front of the Service's.
         let (service, namespace) = rest.rsplit_once('.')?;
         return (!service.is_empty() && !namespace.is_empty()).then_some(namespace);
     }
-    let is_bare = !host.is_empty() && !host.contains('.') && host.parse::<std::net::IpAddr>().is_err();
+    let is_bare =
+        !host.is_empty() && !host.contains('.') && host.parse::<std::net::IpAddr>().is_err();
     own.filter(|_| is_bare)
 }
 
@@ -144,8 +147,14 @@ mod tests {
             "name: a\ntarget: {{ url: '{url}', discovery: dns }}\nsafety: {{ allowNamespaces: [{allowed}] }}\n\
              scenarios: {{ m: {{ profile: 1@1s }} }}"
         );
-        let scenario = Scenario::read("a.yaml", &text, |_| Err(std::io::ErrorKind::NotFound.into()));
-        check(&scenario.unwrap(), flag, own).err().map(|refused| refused.to_string())
+        let scenario = Scenario::read(
+            "a.yaml",
+            &text,
+            |_| Err(std::io::ErrorKind::NotFound.into()),
+        );
+        check(&scenario.unwrap(), flag, own)
+            .err()
+            .map(|refused| refused.to_string())
     }
 
     #[test]
@@ -173,7 +182,11 @@ mod tests {
         for (url, own, allowed) in cases {
             let refused = refusal(url, false, own, "");
             assert_eq!(refused.is_none(), allowed, "{url}: {refused:?}");
-            assert_eq!(refusal(url, true, own, ""), None, "{url} with --allow-external");
+            assert_eq!(
+                refusal(url, true, own, ""),
+                None,
+                "{url} with --allow-external"
+            );
         }
     }
 

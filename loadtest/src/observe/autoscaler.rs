@@ -23,7 +23,7 @@ const PERIOD_S: f64 = 15.0;
 const DOWN_STABILIZATION_S: f64 = 300.0;
 
 /// The spec with its defaults, all but `max_surge`: that one is the target's.
-pub(super) fn spec(hpa: &HorizontalPodAutoscaler) -> Autoscaler {
+pub fn spec(hpa: &HorizontalPodAutoscaler) -> Autoscaler {
     let spec = &hpa.spec;
     let behavior = spec.behavior.as_ref();
     let up = behavior.and_then(|behavior| behavior.scale_up.as_ref());

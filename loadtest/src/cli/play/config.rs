@@ -16,8 +16,14 @@ pub(super) fn of(
     seed: u64,
 ) -> anyhow::Result<Config> {
     let url: Uri = target.url.parse().context("target.url is no URL")?;
-    ensure!(url.scheme_str() == Some("http"), "https is not supported yet, use http");
-    ensure!(target.http.version == HttpVersion::Http1, "HTTP/2 is not supported yet");
+    ensure!(
+        url.scheme_str() == Some("http"),
+        "https is not supported yet, use http"
+    );
+    ensure!(
+        target.http.version == HttpVersion::Http1,
+        "HTTP/2 is not supported yet"
+    );
     let authority = url.authority().context("target.url names no host")?;
     let default = [default_request()];
     let requests = if service.requests.is_empty() {
@@ -34,14 +40,19 @@ pub(super) fn of(
     );
     let mut headers = HeaderMap::new();
     for (name, value) in &request.headers {
-        let header: HeaderName = name.parse().with_context(|| format!("`{name}` is no header"))?;
+        let header: HeaderName = name
+            .parse()
+            .with_context(|| format!("`{name}` is no header"))?;
         let mut value = HeaderValue::from_str(value)
             .map_err(|_| anyhow::anyhow!("header `{name}` has a value that no header may have"))?;
         value.set_sensitive(true);
         headers.append(header, value);
     }
     let host = HeaderValue::from_str(authority.as_str()).context("the host cannot be a header")?;
-    let path = request.path.parse().context("the path cannot be requested")?;
+    let path = request
+        .path
+        .parse()
+        .context("the path cannot be requested")?;
     Ok(Config {
         headers,
         max_in_flight,

@@ -56,7 +56,10 @@ async fn sample(stop: CancellationToken) -> Vec<GeneratorSecond> {
     let mut before = (start, clock::process_cpu(), throttled());
     while seconds.len() < SECONDS_MAX {
         let next = start + Duration::from_secs(seconds.len() as u64 + 1);
-        let stopped = stop.run_until_cancelled(tokio::time::sleep_until(next)).await.is_none();
+        let stopped = stop
+            .run_until_cancelled(tokio::time::sleep_until(next))
+            .await
+            .is_none();
         let now = (clock::instant(), clock::process_cpu(), throttled());
         seconds.extend(second(start, before, now));
         before = now;
@@ -85,6 +88,10 @@ fn second(
 /// Periods in which this container was held up so far; 0 where nobody counts them.
 fn throttled() -> u64 {
     let text = read_bounded(CPU_STAT.as_ref(), CPU_STAT_BYTES_MAX).unwrap_or_default();
-    let count = text.lines().find_map(|line| line.strip_prefix("nr_throttled "));
-    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    let count = text
+        .lines()
+        .find_map(|line| line.strip_prefix("nr_throttled "));
+    count
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or(0)
 }

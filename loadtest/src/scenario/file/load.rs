@@ -9,7 +9,7 @@ use crate::scenario::{Executor, Load, Pacing, Placing, Span, Stage};
 const IN_FLIGHT_MAX: usize = 100_000;
 
 /// In flight unless a load says otherwise: ten seconds of 1,000 requests per second that nobody answers.
-pub(crate) const IN_FLIGHT_DEFAULT: usize = 10_000;
+pub(super) const IN_FLIGHT_DEFAULT: usize = 10_000;
 
 /// The executors by their words, those of k6 first.
 const EXECUTORS: [(&str, Kind); 6] = [
