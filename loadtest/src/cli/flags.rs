@@ -81,6 +81,7 @@ pub struct RunArgs {
     #[arg(required_unless_present = "url")]
     pub scenario: Option<PathBuf>,
 
+    /// One load on one URL, in the place of a scenario.
     #[command(flatten)]
     pub one: OneLoad,
 
@@ -126,6 +127,7 @@ pub struct RunArgs {
     #[arg(long, env = "TAFFRAIL_LOADTEST_CONTEXT")]
     pub context: Option<String>,
 
+    /// Where results go.
     #[command(flatten)]
     pub outputs: OutputArgs,
 }
@@ -255,6 +257,7 @@ pub struct ReportArgs {
     )]
     pub exit_map: ExitMap,
 
+    /// Where results go.
     #[command(flatten)]
     pub outputs: OutputArgs,
 }

@@ -42,7 +42,7 @@ pub enum Refused {
 ///
 /// # Errors
 /// The first target that must not be loaded.
-pub fn check(
+pub(super) fn check(
     scenario: &Scenario,
     allow_external: bool,
     namespace: Option<&str>,
