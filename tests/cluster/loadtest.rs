@@ -18,7 +18,7 @@ use taffrail_loadtest::clock;
 use taffrail_loadtest::discovery;
 use taffrail_loadtest::engine::{Config, Engine};
 use taffrail_loadtest::measured::Measured;
-use taffrail_loadtest::observe::{ObserveError, Observed, Observer};
+use taffrail_loadtest::observe::{Live, ObserveError, Observed, Observer};
 use taffrail_loadtest::recording::{EventKind, MetricKind};
 use taffrail_loadtest::scenario::{self, ObjectName, Observe, Scenario, Span};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,9 @@ use crate::tenancy::rights;
 
 /// Enough for processes to start, for the adapter to read them, and for the HPA controller to act, on a slow machine.
 const SOON: Duration = Duration::from_secs(60);
+
+/// Enough for a new pod to get its first requests.
+const LONGER: Duration = Duration::from_secs(3);
 
 /// A watch that says nothing for so long is lost. Shorter than a scenario would have it, so that the test is short.
 const MAX_GAP: Span = Span::from_secs(6);
@@ -163,12 +166,12 @@ impl<'a> Scene<'a> {
         Ok(scenario)
     }
 
-    /// Watches and sends `profile`, and goes on until `is_seen` or [`SOON`] after the profile's end.
+    /// Watches and sends `profile` until `is_seen` says that all was seen, and a little longer, for what follows from it.
     async fn run(
         &self,
         client: &Client,
         profile: &str,
-        is_seen: impl Fn(&taffrail_loadtest::observe::Live) -> bool,
+        mut is_seen: impl FnMut(&Live) -> bool,
     ) -> anyhow::Result<(Observed, Measured)> {
         let scenario = self.scenario()?;
         let observer = Observer::start(client, &scenario).await?;
@@ -189,9 +192,8 @@ impl<'a> Scene<'a> {
                 Ok(())
             })
             .await;
-            if seen.is_err() {
-                cancel.cancel();
-            }
+            tokio::time::sleep(LONGER).await;
+            cancel.cancel();
             seen
         };
         let (measured, seen) = tokio::join!(load, seen);
@@ -222,8 +224,8 @@ async fn a_recording_holds_what_the_hpa_its_target_and_its_endpoints_did(
     let scene = Scene::with_hpa(cluster, "recording", by_rate(3, behavior)).await?;
     // Somebody with the rights of the manifests and no others.
     let client = checker(&scene).await?;
-    let is_seen = |live: &taffrail_loadtest::observe::Live| live.endpoints == Some(3);
-    let (observed, measured) = scene.run(&client, "20@25s", is_seen).await?;
+    let is_seen = |live: &Live| live.endpoints == Some(3);
+    let (observed, measured) = scene.run(&client, "20@90s", is_seen).await?;
 
     let web = &observed.services["web"];
     let replicas = &web.replicas;
@@ -348,15 +350,17 @@ async fn an_hpa_that_misbehaves_is_seen_to(cluster: &Cluster) -> anyhow::Result<
 async fn max_too_low(scene: &Scene<'_>) -> anyhow::Result<()> {
     let client = checker(scene).await?;
     let namespace = format!("--namespace={}", scene.namespace);
+    // Once it has done what it may.
     let delete = async {
-        tokio::time::sleep(Duration::from_secs(12)).await;
+        service::ready(scene.cluster, &scene.namespace, "web", 2).await?;
+        tokio::time::sleep(LONGER).await;
         let delete = ["delete", "requestmetrics/web", &namespace];
         scene.cluster.kubectl().run(delete).await
     };
-    let is_seen = |live: &taffrail_loadtest::observe::Live| {
+    let is_seen = |live: &Live| {
         live.desired == Some(2) && live.metrics.iter().all(|metric| metric.value.is_none())
     };
-    let (ran, deleted) = tokio::join!(scene.run(&client, "30@20s", is_seen), delete);
+    let (ran, deleted) = tokio::join!(scene.run(&client, "30@90s", is_seen), delete);
     deleted?;
     let (observed, _) = ran?;
     let web = &observed.services["web"];
