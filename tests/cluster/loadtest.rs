@@ -2,37 +2,31 @@
 //! and running from the manifests in `deploy/loadtest` with exactly their rights. What is checked here is what a recording
 //! holds; the verdict over one is tested where no cluster is needed.
 
+mod scene;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use http::{HeaderValue, Uri};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use kube::api::{Api, ListParams};
-use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use taffrail_loadtest::arrivals::{Arrivals, Spacing};
 use taffrail_loadtest::clock;
 use taffrail_loadtest::discovery;
-use taffrail_loadtest::engine::{Config, Engine};
-use taffrail_loadtest::measured::Measured;
-use taffrail_loadtest::observe::{Live, ObserveError, Observed, Observer};
+use taffrail_loadtest::observe::{Live, ObserveError, Observer};
 use taffrail_loadtest::recording::{EventKind, MetricKind};
-use taffrail_loadtest::scenario::{self, ObjectName, Observe, Scenario, Span};
-use tokio_util::sync::CancellationToken;
+use taffrail_loadtest::scenario::Span;
 
-use crate::adapter;
+use self::scene::{LONGER, Scene, bind, by_rate, checker};
 use crate::harness::{Cluster, Table, sample, table, until};
 use crate::service;
 use crate::tenancy::rights;
 
 /// Enough for processes to start, for the adapter to read them, and for the HPA controller to act, on a slow machine.
 const SOON: Duration = Duration::from_secs(60);
-
-/// Enough for a new pod to get its first requests.
-const LONGER: Duration = Duration::from_secs(3);
 
 /// A watch that says nothing for so long is lost. Shorter than a scenario would have it, so that the test is short.
 const MAX_GAP: Span = Span::from_secs(6);
@@ -77,143 +71,6 @@ pub(crate) fn tests() -> Table {
         alone:
         an_api_server_that_is_away_leaves_gaps_and_no_zeros,
     )
-}
-
-/// A service in a namespace of its own: the app, and where it is wanted its RequestMetrics and HPA.
-struct Scene<'a> {
-    cluster: &'a Cluster,
-    namespace: String,
-}
-
-impl<'a> Scene<'a> {
-    /// One ready pod of `web` that answers ten requests a second for each of its workers.
-    async fn start(cluster: &'a Cluster, purpose: &str) -> anyhow::Result<Self> {
-        let namespace = cluster.namespace(purpose).await?;
-        let scene = Self { cluster, namespace };
-        let args = ["--workers=8", "--service-time=20ms", "--cpu-share=0.02"];
-        scene.apply(&sample::deployment("web", 1, &args)).await?;
-        scene.apply(&sample::service("web")).await?;
-        service::ready(cluster, &scene.namespace, "web", 1).await?;
-        Ok(scene)
-    }
-
-    /// The same with an adapter that serves its metrics, and an HPA of this spec on them.
-    async fn with_hpa(cluster: &'a Cluster, purpose: &str, spec: Value) -> anyhow::Result<Self> {
-        adapter::installed(cluster).await?;
-        let scene = Self::start(cluster, purpose).await?;
-        let mut object = service::object("web");
-        object["spec"]["window"] = "5s".into();
-        scene.apply(&object).await?;
-        let mut hpa = json!({
-            "apiVersion": "autoscaling/v2",
-            "kind": "HorizontalPodAutoscaler",
-            "metadata": {"name": "web"},
-            "spec": spec,
-        });
-        hpa["spec"]["scaleTargetRef"] =
-            json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
-        // Once there is something to read, the first thing that the HPA sees is no failure.
-        until("the rate to be served", SOON, async || {
-            let read = adapter::read(cluster, &scene.namespace, "request_rate", "service=web");
-            read.await?.map_err(anyhow::Error::msg)
-        })
-        .await?;
-        scene.apply(&hpa).await?;
-        Ok(scene)
-    }
-
-    async fn apply(&self, object: &Value) -> anyhow::Result<()> {
-        let kubectl = self.cluster.kubectl();
-        kubectl.apply(&self.namespace, &object.to_string()).await?;
-        Ok(())
-    }
-
-    async fn scale(&self, replicas: u32) -> anyhow::Result<()> {
-        let replicas = format!("--replicas={replicas}");
-        let namespace = format!("--namespace={}", self.namespace);
-        let scale = ["scale", "deployment/web", &replicas, &namespace];
-        self.cluster.kubectl().run(scale).await?;
-        Ok(())
-    }
-
-    fn scenario(&self) -> anyhow::Result<Scenario> {
-        let target: scenario::Target = serde_json::from_value(json!({
-            "url": format!("http://web.{}.svc/", self.namespace),
-            "discovery": "endpoints",
-            "connections": {
-                "perEndpoint": 8, "maxAge": null, "maxAgeJitter": 0.0, "maxRequests": 0,
-                "onEndpointAdd": "rebalance", "preconnect": 1,
-            },
-            "http": {"version": "1.1", "timeout": "5s", "expect": []},
-        }))?;
-        let observe = Observe {
-            hpa: ObjectName {
-                namespace: self.namespace.clone(),
-                name: "web".to_owned(),
-            },
-            metric_interval: Span::from_secs(1),
-            max_gap: MAX_GAP,
-        };
-        let service = scenario::Service {
-            target: Some(target),
-            observe: Some(observe),
-            ..scenario::Service::default()
-        };
-        let mut scenario = Scenario::default();
-        scenario.services.insert("web".to_owned(), service);
-        scenario.preconditions.quiet = Span::from_secs(1);
-        scenario.preconditions.timeout = Span::from(SOON);
-        Ok(scenario)
-    }
-
-    /// Watches and sends `profile` until `is_seen` says that all was seen, and a little longer, for what follows from it.
-    async fn run(
-        &self,
-        client: &Client,
-        profile: &str,
-        mut is_seen: impl FnMut(&Live) -> bool,
-    ) -> anyhow::Result<(Observed, Measured)> {
-        let scenario = self.scenario()?;
-        let observer = Observer::start(client, &scenario).await?;
-        observer.preconditions(&scenario, |_| ()).await?;
-        let target = scenario.services["web"].target.as_ref();
-        let backends = discovery::start(target.context("no target")?, Some(client)).await?;
-        ensure!(backends.how == "endpoints", "{backends:?}");
-        let config = Config::new(HeaderValue::from_static("web"), Uri::from_static("/"));
-        let arrivals = Arrivals::new(&profile.parse()?, Spacing::Poisson(1));
-        let zero = clock::instant();
-        let cancel = CancellationToken::new();
-        let load = Engine::new(config).run(arrivals, backends.addresses.clone(), cancel.clone());
-        let seen = async {
-            let seen = until("what the cluster should do", SOON, async || {
-                let live = observer.live();
-                let live = live.get("web").context("not observed")?;
-                ensure!(is_seen(live), "{live:?}");
-                Ok(())
-            })
-            .await;
-            tokio::time::sleep(LONGER).await;
-            cancel.cancel();
-            seen
-        };
-        let (measured, seen) = tokio::join!(load, seen);
-        let observed = observer.finish(zero);
-        seen.with_context(|| format!("{:?}", observed.services))?;
-        Ok((observed, measured))
-    }
-}
-
-/// A rate of five a second for each pod, and no policy but the API's own. The window is short so that tests are.
-fn by_rate(max_replicas: u32, behavior: Value) -> Value {
-    json!({
-        "minReplicas": 1,
-        "maxReplicas": max_replicas,
-        "behavior": behavior,
-        "metrics": [{"type": "External", "external": {
-            "metric": {"name": "request_rate", "selector": {"matchLabels": {"service": "web"}}},
-            "target": {"type": "AverageValue", "averageValue": "5"},
-        }}],
-    })
 }
 
 async fn a_recording_holds_what_the_hpa_its_target_and_its_endpoints_did(
@@ -655,20 +512,21 @@ async fn the_manifests_run_a_job_with_exactly_the_rights_it_needs(
     }
 
     let jobs = Api::<Job>::namespaced(cluster.admin(), &scene.namespace);
+    // Whether a busy machine sent them in time is not the question here.
     until("the job to end", SOON, async || {
-        let status = jobs
-            .get("taffrail-loadtest")
-            .await?
-            .status
-            .unwrap_or_default();
-        ensure!(status.succeeded == Some(1), "{status:?}");
+        let status = jobs.get("taffrail-loadtest").await?.status;
+        let status = status.unwrap_or_default();
+        ensure!(
+            status.succeeded == Some(1) || status.failed == Some(1),
+            "{status:?}"
+        );
         Ok(())
     })
     .await?;
     let ours = ListParams::default().labels("app.kubernetes.io/name=taffrail-loadtest");
     let pod = pods.list(&ours).await?.items.pop().context("no pod")?;
     let log = cluster.log(&scene.namespace, &pod.name_any(), "loadtest");
-    assert!(log.contains("20"), "twenty requests were sent: {log}");
+    assert!(log.contains("20 offered of 20 planned"), "{log}");
     Ok(())
 }
 
@@ -704,34 +562,4 @@ async fn install(scene: &Scene<'_>, args: Option<&Value>) -> anyhow::Result<()> 
     let dir = dir.path().display().to_string();
     scene.cluster.kubectl().run(["apply", "-k", &dir]).await?;
     Ok(())
-}
-
-/// Somebody who may do in the scene's namespace what the manifests allow, and nothing else.
-async fn checker(scene: &Scene<'_>) -> anyhow::Result<Client> {
-    let rbac = std::fs::read_to_string(format!("{MANIFESTS}/rbac.yaml"))?;
-    let rbac = rbac.replace(
-        "namespace: shop",
-        &format!("namespace: {}", scene.namespace),
-    );
-    scene
-        .cluster
-        .kubectl()
-        .apply(&scene.namespace, &rbac)
-        .await?;
-    let user = format!("checker-of-{}", scene.namespace);
-    let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user});
-    bind(scene, &subject).await?;
-    scene.cluster.client_as(&user, None).await
-}
-
-/// Gives the Role `taffrail-loadtest` to somebody.
-async fn bind(scene: &Scene<'_>, subject: &Value) -> anyhow::Result<()> {
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": {"name": "checker"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "taffrail-loadtest"},
-        "subjects": [subject],
-    });
-    scene.apply(&binding).await
 }
