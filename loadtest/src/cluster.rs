@@ -3,5 +3,6 @@
 
 pub mod connect;
 pub mod rights;
+pub mod safety;
 pub mod service;
 pub(crate) mod watching;

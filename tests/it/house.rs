@@ -108,6 +108,11 @@ const FENCED: &[(&str, &[&str])] = &[
             "src/cluster/",
             "src/api/auth.rs",
             "src/api/auth/",
+            "loadtest/src/cluster/",
+            "loadtest/src/discovery.rs",
+            "loadtest/src/discovery/",
+            "loadtest/src/observe.rs",
+            "loadtest/src/observe/",
         ],
     ),
     (
@@ -117,6 +122,11 @@ const FENCED: &[(&str, &[&str])] = &[
             "src/cluster/",
             "src/api/auth.rs",
             "src/api/auth/",
+            "loadtest/src/cluster/",
+            "loadtest/src/discovery.rs",
+            "loadtest/src/discovery/",
+            "loadtest/src/observe.rs",
+            "loadtest/src/observe/",
         ],
     ),
     (

@@ -220,3 +220,138 @@ async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, 
         Err(_) => Err(Failed::SILENT),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::Client;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// What a server says to a request, and whether it then goes on holding the connection without a word.
+    struct Answer(u16, &'static str, bool);
+
+    const LIST: &str = r#"{"kind":"List","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"a"}}]}"#;
+    const CHANGE: &str = r#"{"type":"MODIFIED","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","resourceVersion":"9"}}}
+"#;
+    const EXPIRED: &str = r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"old","reason":"Expired","code":410}}
+"#;
+    const REFUSED: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"no","reason":"Forbidden","code":403}"#;
+
+    /// A server that gives one answer after the other, and notes what it was asked.
+    async fn server(answers: Vec<Answer>) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            for answer in answers {
+                let (stream, _) = listener.accept().await.unwrap();
+                held.extend(respond(stream, &answer, &noted).await);
+            }
+            std::future::pending::<()>().await;
+        });
+        let url = format!("http://{address}").parse().unwrap();
+        let mut config = kube::Config::new(url);
+        config.default_retry = false;
+        (Client::try_from(config).unwrap(), asked)
+    }
+
+    async fn respond(
+        stream: TcpStream,
+        answer: &Answer,
+        asked: &Mutex<Vec<String>>,
+    ) -> Option<TcpStream> {
+        let mut stream = BufReader::new(stream);
+        let mut first = String::new();
+        stream.read_line(&mut first).await.unwrap();
+        asked.lock().unwrap().push(first);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            stream.read_line(&mut line).await.unwrap();
+        }
+        let Answer(code, body, holds) = answer;
+        let head = format!(
+            "HTTP/1.1 {code} -\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
+        );
+        let mut stream = stream.into_inner();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body.as_bytes()).await.unwrap();
+        holds.then_some(stream)
+    }
+
+    fn watch(client: Client) -> Watch<ConfigMap> {
+        Watch::named(Api::namespaced(client, "shop"), "a", Duration::from_secs(3))
+    }
+
+    #[tokio::test]
+    async fn a_watch_goes_on_where_it_ended_and_says_that_it_lives() {
+        let answers = vec![
+            Answer(200, LIST, false),
+            Answer(200, CHANGE, false),
+            Answer(200, "", false),
+        ];
+        let (client, asked) = server(answers).await;
+        let mut watch = watch(client);
+        assert!(matches!(watch.next().await, News::All(all) if all.len() == 1));
+        assert!(matches!(watch.next().await, News::Alive));
+        assert!(matches!(watch.next().await, News::Applied(object) if object.name_any() == "a"));
+        assert!(
+            matches!(watch.next().await, News::Alive),
+            "it has begun anew"
+        );
+        let asked = asked.lock().unwrap().clone();
+        assert!(
+            asked[1].contains("resourceVersion=7") && asked[1].contains("timeoutSeconds=1&"),
+            "{asked:?}"
+        );
+        assert!(asked[2].contains("resourceVersion=9"), "{asked:?}");
+        assert!(
+            asked
+                .iter()
+                .all(|line| line.contains("fieldSelector=metadata.name%3Da")),
+            "{asked:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_the_server_forgot_is_listed_again_and_is_no_failure() {
+        let answers = vec![
+            Answer(200, LIST, false),
+            Answer(200, EXPIRED, false),
+            Answer(200, LIST, false),
+        ];
+        let (client, _) = server(answers).await;
+        let mut watch = watch(client);
+        assert!(matches!(watch.next().await, News::All(_)));
+        assert!(matches!(watch.next().await, News::Alive));
+        assert!(matches!(watch.next().await, News::All(_)));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_and_a_silence_are_failures_that_are_tried_again() {
+        let answers = vec![
+            Answer(403, REFUSED, false),
+            Answer(200, LIST, false),
+            Answer(200, "", true),
+            Answer(200, "", true),
+        ];
+        let (client, _) = server(answers).await;
+        let mut watch = watch(client);
+        assert!(matches!(watch.next().await, News::Failed(why) if why.ends_with("answers 403")));
+        assert!(matches!(watch.next().await, News::All(_)));
+        assert!(matches!(watch.next().await, News::Alive));
+        // It was to end after a second, and neither ends nor says a word.
+        let silent = timeout(Duration::from_secs(30), watch.next())
+            .await
+            .unwrap();
+        assert!(matches!(silent, News::Failed(why) if why.ends_with("does not answer")));
+        assert!(matches!(watch.next().await, News::Alive));
+    }
+}

@@ -68,10 +68,22 @@ impl Plan {
         url: Option<&str>,
     ) -> Result<Self, ObserveError> {
         let ObjectName { namespace, name } = &observe.hpa;
-        let verbs = ["get", "list", "watch"];
-        let mut needed: Vec<Right> =
-            Right::all("autoscaling", "horizontalpodautoscalers", &verbs).collect();
-        rights::check(client, namespace, needed.clone()).await?;
+        let service = url.and_then(url_parts);
+        let mut needed = of_hpa(
+            service
+                .as_ref()
+                .filter(|(named, _)| named.namespace == *namespace),
+        );
+        if let Err(mut denied) = rights::check(client, namespace, needed.clone()).await {
+            // What the HPA scales and reads cannot be known yet; usually it is this.
+            denied
+                .needed
+                .extend(Right::all("apps", "deployments", &["list", "watch"]));
+            denied
+                .needed
+                .extend(Right::all(metric::GROUP, "\"*\"", &["list"]));
+            return Err(denied.into());
+        }
         let hpas = Api::<HorizontalPodAutoscaler>::namespaced(client.clone(), namespace);
         let hpa = found(
             &format!("HorizontalPodAutoscaler {namespace}/{name}"),
@@ -92,7 +104,7 @@ impl Plan {
             needed.extend(Right::all(metric::GROUP, &metric.name, &["list"]));
         }
         rights::check(client, namespace, needed).await?;
-        let service = match url.and_then(url_parts) {
+        let service = match service {
             Some((service, port)) => {
                 let selected = selected(client, &service, port).await?;
                 Some((service, selected))
@@ -169,6 +181,28 @@ impl Plan {
     }
 }
 
+/// The rights that every HPA takes, and those of a Service of its namespace.
+fn of_hpa(service: Option<&(ObjectName, u16)>) -> Vec<Right> {
+    let verbs = ["get", "list", "watch"];
+    let mut needed: Vec<Right> =
+        Right::all("autoscaling", "horizontalpodautoscalers", &verbs).collect();
+    if service.is_some() {
+        needed.extend(of_service());
+    }
+    needed
+}
+
+fn of_service() -> Vec<Right> {
+    let services = Right::all("", "services", &["get"]);
+    services
+        .chain(Right::all(
+            "discovery.k8s.io",
+            "endpointslices",
+            &["list", "watch"],
+        ))
+        .collect()
+}
+
 /// The Service that a URL names, and the URL's port.
 fn url_parts(url: &str) -> Option<(ObjectName, u16)> {
     let url: http::Uri = url.parse().ok()?;
@@ -187,13 +221,7 @@ async fn selected(
     port: u16,
 ) -> Result<Selected, ObserveError> {
     let ObjectName { namespace, name } = service;
-    let mut needed: Vec<Right> = Right::all("", "services", &["get"]).collect();
-    needed.extend(Right::all(
-        "discovery.k8s.io",
-        "endpointslices",
-        &["list", "watch"],
-    ));
-    rights::check(client, namespace, needed).await?;
+    rights::check(client, namespace, of_service()).await?;
     let services = Api::<Service>::namespaced(client.clone(), namespace);
     let service = found(&format!("Service {namespace}/{name}"), services.get(name)).await?;
     Ok(Selected::new(&service, port)?)
@@ -249,7 +277,7 @@ enum Object<K> {
     Is(Box<K>),
     Gone,
     Same,
-    Lost,
+    Lost(String),
 }
 
 async fn object<K>(watch: &mut Watch<K>) -> Object<K>
@@ -264,7 +292,7 @@ where
         News::Applied(object) => Object::Is(Box::new(object)),
         News::Deleted(_) => Object::Gone,
         News::Alive => Object::Same,
-        News::Failed(_) => Object::Lost,
+        News::Failed(why) => Object::Lost(why),
     }
 }
 
@@ -272,13 +300,14 @@ async fn follow_hpa(mut watch: Watch<HorizontalPodAutoscaler>, ground: Ground) {
     loop {
         let heard = object(&mut watch).await;
         let (mut seen, t_s) = ground.now();
-        if !matches!(heard, Object::Lost) {
-            seen.heard(Watched::Hpa, t_s);
+        match &heard {
+            Object::Lost(why) => seen.failed(Watched::Hpa, why.clone()),
+            _ => seen.heard(Watched::Hpa, t_s),
         }
         match heard {
             Object::Is(hpa) => seen.hpa(t_s, &hpa),
             Object::Gone => seen.hpa_gone(t_s),
-            Object::Same | Object::Lost => {}
+            Object::Same | Object::Lost(_) => {}
         }
     }
 }
@@ -304,8 +333,9 @@ async fn follow_target(
             _ => None,
         };
         let (mut seen, t_s) = ground.now();
-        if !matches!(heard, Object::Lost) {
-            seen.heard(Watched::Target, t_s);
+        match &heard {
+            Object::Lost(why) => seen.failed(Watched::Target, why.clone()),
+            _ => seen.heard(Watched::Target, t_s),
         }
         match target {
             Some(target) => seen.target(t_s, target),
@@ -329,11 +359,15 @@ async fn follow_endpoints(mut watch: Watch<EndpointSlice>, selected: Selected, g
     let mut slices = Slices::default();
     loop {
         let news = watch.next().await;
-        let is_lost = matches!(news, News::Failed(_));
+        let failure = match &news {
+            News::Failed(why) => Some(why.clone()),
+            _ => None,
+        };
         let is_news = slices.hear(news);
         let (mut seen, t_s) = ground.now();
-        if !is_lost {
-            seen.heard(Watched::Endpoints, t_s);
+        match failure {
+            Some(why) => seen.failed(Watched::Endpoints, why),
+            None => seen.heard(Watched::Endpoints, t_s),
         }
         if is_news {
             seen.endpoints(t_s, &selected.ready(slices.all()));

@@ -58,3 +58,84 @@ pub(super) fn problems(
     }
     problems
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::autoscaler;
+    use super::super::seen::Watched;
+    use super::super::target::Target;
+    use super::*;
+
+    /// The HPA's word is that it scaled at 1,000 s since the epoch; the observation began at 1,100 s.
+    fn seen(desired: u32, ready: u32, updated: u32) -> Seen {
+        let hpa = json!({
+            "metadata": {"name": "users", "namespace": "shop"},
+            "spec": {"minReplicas": 2, "maxReplicas": 9,
+                "scaleTargetRef": {"kind": "Deployment", "name": "users"}},
+            "status": {"desiredReplicas": desired, "currentReplicas": desired, "conditions": [],
+                "lastScaleTime": "1970-01-01T00:16:40Z"},
+        });
+        let hpa: k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler =
+            serde_json::from_value(hpa).unwrap();
+        let target = json!({
+            "spec": {"replicas": desired, "strategy": {}},
+            "status": {"replicas": desired, "readyReplicas": ready, "updatedReplicas": updated},
+        });
+        let metrics = autoscaler::metrics(&hpa.spec);
+        let mut seen = Seen::new(15.0, "HPA".to_owned(), "target".to_owned(), metrics);
+        seen.heard(Watched::Hpa, 0.0);
+        seen.heard(Watched::Target, 0.0);
+        seen.hpa(0.0, &hpa);
+        seen.target(0.0, Target::read("Deployment", &target));
+        seen
+    }
+
+    fn at(seen: &Seen, replicas: Option<u32>, quiet_s: f64, t_s: u64) -> Vec<String> {
+        let now = Duration::from_secs(1_100 + t_s);
+        problems(seen, replicas, quiet_s, t_s as f64, now)
+    }
+
+    #[test]
+    fn an_hpa_at_rest_at_its_minimum_is_ready() {
+        assert_eq!(at(&seen(2, 2, 2), None, 60.0, 1), Vec::<String>::new());
+        assert_eq!(at(&seen(5, 5, 5), Some(5), 60.0, 1), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_thing_that_is_not_so_is_told() {
+        let told = at(&seen(3, 1, 2), None, 300.0, 1).join("\n");
+        for expected in [
+            "3 replicas are desired, not 2",
+            "1 replicas are ready, not 2",
+            "a rollout is under way",
+            "the HPA scaled 101 s ago, which must be 300 s",
+        ] {
+            assert!(told.contains(expected), "{expected}: {told}");
+        }
+        let silent = at(&seen(2, 2, 2), None, 60.0, 20).join("\n");
+        assert!(
+            silent.contains("the scale target is not observed"),
+            "{silent}"
+        );
+    }
+
+    #[test]
+    fn a_change_before_our_eyes_counts_whatever_the_servers_clock_says() {
+        let mut seen = seen(2, 2, 2);
+        for (t_s, desired) in [(5.0, 3), (6.0, 2)] {
+            let hpa = json!({
+                "metadata": {}, "spec": {"minReplicas": 2, "maxReplicas": 9,
+                    "scaleTargetRef": {"kind": "Deployment", "name": "users"}},
+                "status": {"desiredReplicas": desired, "currentReplicas": 2, "conditions": []},
+            });
+            seen.hpa(t_s, &serde_json::from_value(hpa).unwrap());
+        }
+        assert_eq!(
+            at(&seen, None, 60.0, 10),
+            ["the HPA scaled 4 s ago, which must be 60 s"]
+        );
+        assert_eq!(at(&seen, None, 4.0, 10), Vec::<String>::new());
+    }
+}

@@ -1,6 +1,9 @@
 //! All that was seen of one service, as it comes in: each piece with the moment it was received. A watch that proves
 //! nothing for longer than `max_gap` leaves a gap, and what it tells is unknown from its last proof on. Pure.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -69,6 +72,8 @@ pub(super) struct Seen {
     target_name: String,
     /// When each watch last proved that it tells everything.
     heard: BTreeMap<Watched, Option<f64>>,
+    /// Why each watch failed last.
+    failures: BTreeMap<Watched, String>,
     hpa_spec: Option<HorizontalPodAutoscalerSpec>,
     specs: Vec<(f64, Autoscaler)>,
     target: Option<Target>,
@@ -142,10 +147,16 @@ impl Seen {
         })
     }
 
+    /// A watch has failed, and will be tried again.
+    pub(super) fn failed(&mut self, watched: Watched, why: String) {
+        self.failures.insert(watched, why);
+    }
+
     /// Up to now everything was told that `watched` is about.
     pub(super) fn heard(&mut self, watched: Watched, t_s: f64) {
         let before = self.heard.insert(watched, Some(t_s)).flatten();
         let Some(before) = before.filter(|before| self.max_gap_s < t_s - before) else {
+            self.failures.remove(&watched);
             return;
         };
         for steps in watched.numbers(&mut self.service.replicas) {
@@ -157,11 +168,10 @@ impl Seen {
     }
 
     fn gap(&mut self, watched: Watched, from_s: f64, to_s: Option<f64>) {
-        let gap = Gap {
-            from_s,
-            to_s,
-            what: watched.what().to_owned(),
-        };
+        let why = self.failures.remove(&watched);
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        let what = format!("{}{why}", watched.what());
+        let gap = Gap { from_s, to_s, what };
         self.keep("gaps", |seen| &mut seen.service.gaps, gap, ENTRIES_MAX);
     }
 
@@ -207,11 +217,8 @@ impl Seen {
     }
 
     fn hpa_spec(&mut self, t_s: f64, hpa: &HorizontalPodAutoscaler) {
-        let Some(before) = self.hpa_spec.replace(hpa.spec.clone()) else {
-            self.specs.push((t_s, autoscaler::spec(hpa)));
-            return;
-        };
-        if before == hpa.spec {
+        let before = self.hpa_spec.replace(hpa.spec.clone());
+        if before.as_ref() == Some(&hpa.spec) {
             return;
         }
         let spec = (t_s, autoscaler::spec(hpa));
@@ -221,8 +228,10 @@ impl Seen {
             spec,
             CHANGES_MAX,
         );
-        let name = self.hpa_name.clone();
-        self.changed(t_s, name, autoscaler::change(&before, &hpa.spec));
+        if let Some(before) = before {
+            let name = self.hpa_name.clone();
+            self.changed(t_s, name, autoscaler::change(&before, &hpa.spec));
+        }
     }
 
     fn conditions(&mut self, t_s: f64, hpa: &HorizontalPodAutoscaler) {
