@@ -10,7 +10,6 @@ mod outputs;
 mod play;
 mod report;
 mod run;
-mod safety;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -23,7 +22,6 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use self::exit::{ExitMap, ExitStatus};
 use self::flags::{Cli, SchemaOf};
 pub use self::flags::{Command, LintArgs, OneLoad, OutputArgs, ReportArgs, RunArgs};
-pub use self::safety::Refused;
 use crate::recording::Recording;
 use crate::scenario::Scenario;
 

@@ -109,6 +109,15 @@ pub struct RunArgs {
     #[arg(long, env = "TAFFRAIL_LOADTEST_ALLOW_EXTERNAL")]
     pub allow_external: bool,
 
+    /// Load services of this namespace, beside those that the scenario lists; may be given several times
+    #[arg(
+        long = "allow-namespace",
+        env = "TAFFRAIL_LOADTEST_ALLOW_NAMESPACE",
+        value_name = "NAMESPACE",
+        value_delimiter = ','
+    )]
+    pub allow_namespaces: Vec<String>,
+
     /// Other exit codes, such as `inconclusive=0`
     #[arg(
         long,

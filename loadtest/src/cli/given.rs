@@ -56,6 +56,8 @@ impl Given {
             scenario.run.pass,
             scenario.run.repeat
         );
+        let allowed = args.allow_namespaces.iter().cloned();
+        scenario.safety.allow_namespaces.extend(allowed);
         replace_outputs(&mut scenario.report, &args.outputs);
         Ok(given)
     }

@@ -18,7 +18,7 @@ use crate::arrivals::Arrivals;
 use crate::arrivals::plan::{Plan, Schedule};
 use crate::clock;
 use crate::discovery::{self, Backends, DiscoveryError};
-use crate::engine::Engine;
+use crate::engine::{Engine, Load};
 use crate::measured::{Measured, Progress};
 use crate::observe::{ObserveError, Observer, Unmet};
 use crate::recording::{self, About, Event, EventKind, Recording, SCHEMA_VERSION, Tier};
@@ -60,7 +60,7 @@ pub(super) struct Play<'s> {
 struct Loaded {
     name: String,
     engine: Engine,
-    arrivals: Arrivals,
+    load: Load,
     backends: Backends,
 }
 
@@ -130,36 +130,24 @@ impl Play<'_> {
             if plans.is_empty() {
                 continue;
             }
-            if plans
-                .iter()
-                .any(|plan| matches!(plan.schedule, Schedule::Closed { .. }))
-            {
-                return Err(invalid(
-                    "constant-vus cannot be run yet; use an arrival rate",
-                ));
-            }
+            let load = together(&plans).map_err(|why| invalid(why))?;
             let Some(target) = &service.target else {
                 return Err(invalid(
                     "has no target; write `target: http://users.shop.svc:8080/`",
                 ));
             };
             let backends = discovery::start(target, cluster).await?;
-            let loads = self
-                .expanded
-                .scenarios
-                .values()
-                .filter(|load| load.service == *name);
-            let max_in_flight = loads.map(|load| load.max_in_flight).sum();
-            let config = config::of(service, target, max_in_flight, self.expanded.seed)
+            let loads = self.expanded.scenarios.values();
+            let loads: Vec<_> = loads.filter(|load| load.service == *name).collect();
+            let max_age = backends.max_age.map(|age| *age);
+            let config = config::of(service, target, &loads, max_age, self.expanded.seed)
                 .map_err(|error| invalid(&format!("{error:#}")))?;
             let (sender, seconds) = mpsc::channel(PROGRESS_CAPACITY);
             tokio::spawn(forward(name.clone(), seconds, progress.clone()));
             loaded.push(Loaded {
                 name: name.clone(),
                 engine: Engine::new(config).with_progress(sender),
-                arrivals: Arrivals::merged(
-                    plans.iter().filter_map(|plan| plan.arrivals()).collect(),
-                ),
+                load,
                 backends,
             });
         }
@@ -174,7 +162,7 @@ impl Play<'_> {
             let cancel = self.cancel.clone();
             running.spawn(async move {
                 let addresses = one.backends.addresses.clone();
-                let measured = one.engine.run(one.arrivals, addresses, cancel).await;
+                let measured = one.engine.run(one.load, addresses, cancel).await;
                 (one.name, measured)
             });
         }
@@ -232,6 +220,28 @@ impl Play<'_> {
             text: format!("{} is due by the scenario", event.name),
         };
         self.scenario.events.iter().map(mark).collect()
+    }
+}
+
+/// The loads of one service as one. A closed loop stands alone: what it sends depends on its own answers only.
+fn together(plans: &[&Plan]) -> Result<Load, &'static str> {
+    match plans {
+        [
+            Plan {
+                schedule: Schedule::Closed { users, start, end },
+                ..
+            },
+        ] if start.is_zero() => Ok(Load::Closed {
+            users: *users,
+            duration: *end,
+        }),
+        plans => {
+            let arrivals: Option<Vec<Arrivals>> =
+                plans.iter().map(|plan| plan.arrivals()).collect();
+            let arrivals = arrivals
+                .ok_or("constant-vus must be the service's only load, without a startTime")?;
+            Ok(Load::Open(Arrivals::merged(arrivals)))
+        }
     }
 }
 

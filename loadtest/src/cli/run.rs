@@ -12,10 +12,11 @@ use super::exit::ExitStatus;
 use super::flags::RunArgs;
 use super::given::Given;
 use super::play::{Play, PlayError};
-use super::{Stop, lines, lint, outputs, report, safety, stopped};
+use super::{Stop, lines, lint, outputs, report, stopped};
 use crate::arrivals::plan::Plan;
 use crate::clock;
 use crate::cluster::connect::connect;
+use crate::cluster::safety;
 use crate::judge::threshold;
 use crate::judge::verdict::{Reason, Verdict, judge_all, judge_series};
 use crate::recording::Recording;
@@ -24,12 +25,6 @@ use crate::scenario::{Discovery, Scenario};
 
 /// Bytes of a trace: a week of seconds, with room for comments.
 pub(super) const TRACE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
-/// Where a pod finds the name of its namespace.
-const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-
-/// A name of Kubernetes.
-const NAMESPACE_BYTES_MAX: u64 = 253;
 
 /// Everything that a run takes, known to be sound.
 #[derive(Debug)]
@@ -113,9 +108,7 @@ fn prepare(args: &RunArgs) -> Result<Prepared, Stop> {
     let given = Given::of(args).map_err(Stop::invalid)?;
     let scenario = &given.scenario;
     threshold::check(scenario).map_err(Stop::invalid)?;
-    let namespace = read_bounded(NAMESPACE_FILE.as_ref(), NAMESPACE_BYTES_MAX).ok();
-    let namespace = namespace.as_deref().map(str::trim);
-    safety::check(scenario, args.allow_external, namespace).map_err(Stop::invalid)?;
+    safety::check(scenario, args.allow_external).map_err(Stop::invalid)?;
     let plans = plans(scenario, &given.beside)?;
     let expanded = scenario.expand(clock::env).map_err(Stop::invalid)?;
     let baseline = args.baseline.as_deref().map(report::read).transpose()?;
