@@ -142,3 +142,90 @@ fn duration_s(executor: &Executor) -> Option<f64> {
         Executor::Replay { .. } | Executor::ConstantVus { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, SERVICE};
+    use super::*;
+    use crate::recording::Recording;
+    use crate::scenario::{Pacing, Placing, Span, Stage};
+
+    fn load(executor: Executor) -> Load {
+        Load {
+            service: SERVICE.into(),
+            executor,
+            arrivals: Placing::default(),
+            max_in_flight: 100,
+            graceful_stop: Span::default(),
+            start_time: Span::from_secs(10),
+            pacing: Pacing::default(),
+        }
+    }
+
+    fn stage(target: f64, seconds: u64) -> Stage {
+        Stage {
+            name: None,
+            target,
+            duration: Span::from_secs(seconds),
+        }
+    }
+
+    /// A run whose load begins at 10 s, and in which 100 requests a second were offered whatever was intended.
+    fn run(executor: Executor) -> Recording {
+        let add = |recording: &mut Recording| {
+            recording
+                .scenario
+                .scenarios
+                .insert("main".into(), load(executor));
+        };
+        Fixture::new(40).demand(50.0).with(add).recording()
+    }
+
+    fn at(recording: &Recording, seconds: [usize; 4]) -> [u32; 4] {
+        let needed = needed(&Context::new(recording, SERVICE).unwrap()).unwrap();
+        assert_eq!(needed.len(), 40);
+        seconds.map(|second| needed[second])
+    }
+
+    #[test]
+    fn the_need_follows_the_curve_and_not_chance() {
+        let stages = vec![stage(100.0, 10), stage(600.0, 0), stage(600.0, 10)];
+        let ramp = run(Executor::RampingArrivalRate {
+            start_rate: 0.0,
+            stages,
+        });
+        // 0 to 100 in 10 s, then exactly twelve pods' worth; before and after, one.
+        assert_eq!(at(&ramp, [5, 11, 19, 20]), [1, 1, 2, 12]);
+        assert_eq!(at(&ramp, [21, 29, 30, 39]), [12, 12, 1, 1]);
+        assert_eq!(peak(&ramp.scenario, SERVICE), Some(12));
+
+        let bursts = run(Executor::Bursts {
+            base: 50.0,
+            burst: 200.0,
+            every: Span::from_secs(10),
+            length: Span::from_secs(2),
+            duration: Span::from_secs(30),
+        });
+        assert_eq!(at(&bursts, [10, 11, 12, 20]), [4, 4, 1, 4]);
+        assert_eq!(peak(&bursts.scenario, SERVICE), Some(4));
+
+        let sine = run(Executor::Sine {
+            mean: 100.0,
+            amplitude: 50.0,
+            period: Span::from_secs(20),
+            duration: Span::from_secs(30),
+        });
+        assert_eq!(at(&sine, [15, 25, 9, 39]), [3, 2, 1, 3]);
+        assert_eq!(peak(&sine.scenario, SERVICE), Some(3));
+    }
+
+    #[test]
+    fn without_a_curve_the_offered_requests_tell() {
+        let users = run(Executor::ConstantVus {
+            vus: 3,
+            duration: Span::from_secs(30),
+        });
+        assert_eq!(at(&users, [0, 10, 20, 39]), [2, 2, 2, 2]);
+        assert_eq!(peak(&users.scenario, SERVICE), None);
+    }
+}

@@ -346,3 +346,6 @@ fn stage_s(scenario: &Scenario, scope: &Scope) -> Option<f64> {
             _ => None,
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -232,3 +232,6 @@ pub fn judge_series(verdicts: &[Verdict], repeat: Repeat) -> Series {
         reason,
     }
 }
+
+#[cfg(test)]
+mod tests;
