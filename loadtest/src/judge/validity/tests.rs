@@ -7,7 +7,7 @@ use super::super::Outcome::{Inconclusive, Pass, Skipped};
 use super::super::fixture::{Fixture, SERVICE};
 use super::*;
 use crate::measured::EndpointCounts;
-use crate::recording::{Gap, SpecChange};
+use crate::recording::{Backend, Gap, SpecChange};
 use crate::scenario::{Event, Executor, Load, Pacing, Placing, Span};
 
 fn found(run: Fixture, name: &str) -> Finding {
