@@ -7,6 +7,7 @@
 mod bounds;
 mod context;
 mod cost;
+mod demand;
 mod draft;
 #[cfg(test)]
 mod fixture;
@@ -16,6 +17,12 @@ mod slo;
 mod stability;
 mod waited;
 mod window;
+
+pub mod baseline;
+pub mod lint;
+pub mod threshold;
+pub mod validity;
+pub mod verdict;
 
 use std::collections::BTreeMap;
 
