@@ -8,7 +8,9 @@ use super::context::Context;
 use super::demand;
 use super::draft::{Draft, Limit, Untold, at, number, seconds};
 use super::waited::{Wait, for_good};
-use crate::scenario::assertion::{PeakReplicas, Reference, ReplicaRatio, ReplicasWithin, SettlingTime, Whole};
+use crate::scenario::assertion::{
+    PeakReplicas, Reference, ReplicaRatio, ReplicasWithin, SettlingTime, Whole,
+};
 use crate::steps::{Span, Steps};
 
 /// The last part of a stretch, whose most usual number of replicas is the settled one.
@@ -25,7 +27,11 @@ struct Extreme {
 }
 
 /// 17. Never more than the HPA's `maxReplicas`.
-pub(super) fn never_above_max(context: &Context<'_>, draft: Draft, check: &Whole) -> Result<Finding, Untold> {
+pub(super) fn never_above_max(
+    context: &Context<'_>,
+    draft: Draft,
+    check: &Whole,
+) -> Result<Finding, Untold> {
     let autoscaler = context.autoscaler()?;
     let scope = context.scope(&check.scope)?;
     let max = autoscaler.max_replicas;
@@ -34,22 +40,44 @@ pub(super) fn never_above_max(context: &Context<'_>, draft: Draft, check: &Whole
     let bounded = [
         ("the HPA wanted", &replicas.desired, max),
         ("the scale target was told", &replicas.spec, max),
-        ("there were ready", &replicas.ready, max.saturating_add(autoscaler.max_surge)),
+        (
+            "there were ready",
+            &replicas.ready,
+            max.saturating_add(autoscaler.max_surge),
+        ),
     ];
     let extremes = bounded.into_iter().filter_map(|(what, steps, bound)| {
         let span = extreme(steps, &scope, |value| i64::from(value))?;
-        Some(Extreme { what, value: span.value?, bound, span })
+        Some(Extreme {
+            what,
+            value: span.value?,
+            bound,
+            span,
+        })
     });
     let worst = extremes.reduce(|a, b| if over(&b) <= over(&a) { a } else { b });
     let worst = worst.ok_or_else(nobody_looked)?;
-    let told = format!("{} {} pods at most, first {}", worst.what, worst.value, at(worst.span.from_s.max(0.0)));
+    let told = format!(
+        "{} {} pods at most, first {}",
+        worst.what,
+        worst.value,
+        at(worst.span.from_s.max(0.0))
+    );
     let draft = draft.unit("pods").over(worst.span.from_s..worst.span.to_s);
     let told = told + &unseen(&replicas.desired, &scope);
-    Ok(draft.judged(f64::from(worst.value), Limit::AtMost(f64::from(worst.bound)), told))
+    Ok(draft.judged(
+        f64::from(worst.value),
+        Limit::AtMost(f64::from(worst.bound)),
+        told,
+    ))
 }
 
 /// 18. Never fewer than the HPA's `minReplicas`. Ready pods are not looked at: a pod that fails is not the HPA's doing.
-pub(super) fn never_below_min(context: &Context<'_>, draft: Draft, check: &Whole) -> Result<Finding, Untold> {
+pub(super) fn never_below_min(
+    context: &Context<'_>,
+    draft: Draft,
+    check: &Whole,
+) -> Result<Finding, Untold> {
     let bound = context.autoscaler()?.min_replicas;
     let scope = context.scope(&check.scope)?;
     let replicas = &context.service.replicas;
@@ -59,34 +87,62 @@ pub(super) fn never_below_min(context: &Context<'_>, draft: Draft, check: &Whole
     ];
     let extremes = bounded.into_iter().filter_map(|(what, steps)| {
         let span = extreme(steps, &scope, |value| -i64::from(value))?;
-        Some(Extreme { what, value: span.value?, bound, span })
+        Some(Extreme {
+            what,
+            value: span.value?,
+            bound,
+            span,
+        })
     });
     let worst = extremes.reduce(|a, b| if over(&a) <= over(&b) { a } else { b });
     let worst = worst.ok_or_else(nobody_looked)?;
-    let told = format!("{} {} pods at least, first {}", worst.what, worst.value, at(worst.span.from_s.max(0.0)));
+    let told = format!(
+        "{} {} pods at least, first {}",
+        worst.what,
+        worst.value,
+        at(worst.span.from_s.max(0.0))
+    );
     let draft = draft.unit("pods").over(worst.span.from_s..worst.span.to_s);
     let told = told + &unseen(&replicas.desired, &scope);
-    Ok(draft.judged(f64::from(worst.value), Limit::AtLeast(f64::from(bound)), told))
+    Ok(draft.judged(
+        f64::from(worst.value),
+        Limit::AtLeast(f64::from(bound)),
+        told,
+    ))
 }
 
 /// 19. The most that the HPA wanted.
-pub(super) fn peak_replicas(context: &Context<'_>, draft: Draft, check: &PeakReplicas) -> Result<Finding, Untold> {
+pub(super) fn peak_replicas(
+    context: &Context<'_>,
+    draft: Draft,
+    check: &PeakReplicas,
+) -> Result<Finding, Untold> {
     let scope = context.scope(&check.scope)?;
     let desired = context.desired()?;
     let peak = extreme(desired, &scope, |value| i64::from(value)).ok_or_else(nobody_looked)?;
     let value = peak.value.ok_or_else(nobody_looked)?;
-    let told = format!("the HPA wanted {value} pods at most, first {}", at(peak.from_s));
+    let told = format!(
+        "the HPA wanted {value} pods at most, first {}",
+        at(peak.from_s)
+    );
     let told = told + &unseen(desired, &scope);
     let draft = draft.unit("pods").over(peak.from_s..peak.to_s);
     Ok(draft.judged(f64::from(value), between(check.between), told))
 }
 
 /// 20. Ready pods within two bounds all the time.
-pub(super) fn replicas_within(context: &Context<'_>, draft: Draft, check: &ReplicasWithin) -> Result<Finding, Untold> {
+pub(super) fn replicas_within(
+    context: &Context<'_>,
+    draft: Draft,
+    check: &ReplicasWithin,
+) -> Result<Finding, Untold> {
     let scope = context.scope(&check.scope)?;
     let scope = scope.start + check.settle.seconds()..scope.end;
     if scope.end <= scope.start {
-        return Err(Untold::unknown(format!("{} is over before {} have passed", check.scope, check.settle)));
+        return Err(Untold::unknown(format!(
+            "{} is over before {} have passed",
+            check.scope, check.settle
+        )));
     }
     let ready = context.ready()?;
     let [min, max] = check.between.map(i64::from);
@@ -95,7 +151,11 @@ pub(super) fn replicas_within(context: &Context<'_>, draft: Draft, check: &Repli
     let value = worst.value.ok_or_else(nobody_looked)?;
     let told = match outside(value) {
         ..=0 => format!("the ready pods stayed within bounds, with {value} nearest to one"),
-        _ => format!("{value} pods were ready from {} to {}", number(worst.from_s), seconds(worst.to_s)),
+        _ => format!(
+            "{value} pods were ready from {} to {}",
+            number(worst.from_s),
+            seconds(worst.to_s)
+        ),
     };
     let told = told + &unseen(ready, &scope);
     let draft = draft.unit("pods").over(worst.from_s..worst.to_s);
@@ -103,7 +163,11 @@ pub(super) fn replicas_within(context: &Context<'_>, draft: Draft, check: &Repli
 }
 
 /// 21. How many more the HPA wanted at most than was right.
-pub(super) fn overshoot_ratio(context: &Context<'_>, draft: Draft, check: &ReplicaRatio) -> Result<Finding, Untold> {
+pub(super) fn overshoot_ratio(
+    context: &Context<'_>,
+    draft: Draft,
+    check: &ReplicaRatio,
+) -> Result<Finding, Untold> {
     let scope = context.scope(&check.scope)?;
     let desired = context.desired()?;
     let (right, how) = right_number(context, &scope, check.against)?;
@@ -115,17 +179,27 @@ pub(super) fn overshoot_ratio(context: &Context<'_>, draft: Draft, check: &Repli
         number(ratio)
     );
     let told = told + &unseen(desired, &scope);
-    Ok(draft.over(peak.from_s..peak.to_s).judged(ratio, Limit::AtMost(check.max), told))
+    Ok(draft
+        .over(peak.from_s..peak.to_s)
+        .judged(ratio, Limit::AtMost(check.max), told))
 }
 
 /// 22. How far the HPA fell below what was right, once it had wanted as many.
-pub(super) fn undershoot_ratio(context: &Context<'_>, draft: Draft, check: &ReplicaRatio) -> Result<Finding, Untold> {
+pub(super) fn undershoot_ratio(
+    context: &Context<'_>,
+    draft: Draft,
+    check: &ReplicaRatio,
+) -> Result<Finding, Untold> {
     let scope = context.scope(&check.scope)?;
     let desired = context.desired()?;
     let (right, how) = right_number(context, &scope, check.against)?;
-    let reached = desired.spans(scope.clone()).find(|span| span.value.is_some_and(|value| right <= value));
+    let reached = desired
+        .spans(scope.clone())
+        .find(|span| span.value.is_some_and(|value| right <= value));
     let Some(reached) = reached else {
-        return Err(Untold::moot(format!("the HPA never wanted the {right} pods that {how}")));
+        return Err(Untold::moot(format!(
+            "the HPA never wanted the {right} pods that {how}"
+        )));
     };
     let after = reached.from_s..scope.end;
     let low = extreme(desired, &after, |value| -i64::from(value)).ok_or_else(nobody_looked)?;
@@ -136,16 +210,32 @@ pub(super) fn undershoot_ratio(context: &Context<'_>, draft: Draft, check: &Repl
         number(ratio)
     );
     let told = told + &unseen(desired, &after);
-    Ok(draft.over(low.from_s..low.to_s).judged(ratio, Limit::AtMost(check.max), told))
+    Ok(draft
+        .over(low.from_s..low.to_s)
+        .judged(ratio, Limit::AtMost(check.max), told))
 }
 
 /// 23. How long it took to come near the number at the end for good.
-pub(super) fn settling_time(context: &Context<'_>, draft: Draft, check: &SettlingTime) -> Result<Finding, Untold> {
+pub(super) fn settling_time(
+    context: &Context<'_>,
+    draft: Draft,
+    check: &SettlingTime,
+) -> Result<Finding, Untold> {
     let scope = context.scope(&check.scope)?;
     let desired = context.desired()?;
-    let last = desired.spans(scope.clone()).last().and_then(|span| span.value);
-    let last = last.ok_or_else(|| Untold::unknown(format!("nobody saw what the HPA wanted at the end of {}", check.scope)))?;
-    let waited = for_good(desired, scope.clone(), |value| value.abs_diff(last) <= check.band);
+    let last = desired
+        .spans(scope.clone())
+        .last()
+        .and_then(|span| span.value);
+    let last = last.ok_or_else(|| {
+        Untold::unknown(format!(
+            "nobody saw what the HPA wanted at the end of {}",
+            check.scope
+        ))
+    })?;
+    let waited = for_good(desired, scope.clone(), |value| {
+        value.abs_diff(last) <= check.band
+    });
     let wait = Wait {
         from_s: scope.start,
         from: format!("the beginning of {}", check.scope),
@@ -161,7 +251,9 @@ pub(super) fn settling_time(context: &Context<'_>, draft: Draft, check: &Settlin
 
 /// The first of the known stretches within `range` whose number weighs most.
 fn extreme(steps: &Steps, range: &Range<f64>, weight: impl Fn(u32) -> i64) -> Option<Span> {
-    let known = steps.spans(range.clone()).filter_map(|span| Some((weight(span.value?), span)));
+    let known = steps
+        .spans(range.clone())
+        .filter_map(|span| Some((weight(span.value?), span)));
     let heaviest = known.reduce(|a, b| if b.0 <= a.0 { a } else { b });
     heaviest.map(|(_, span)| span)
 }
@@ -173,7 +265,11 @@ fn right_number(
     against: Option<Reference>,
 ) -> Result<(u32, &'static str), Untold> {
     let has_demand = context.spec().is_some_and(|spec| spec.demand.is_some());
-    let default = if has_demand { Reference::Needed } else { Reference::Settled };
+    let default = if has_demand {
+        Reference::Needed
+    } else {
+        Reference::Settled
+    };
     match against.unwrap_or(default) {
         Reference::Needed => {
             let needed = demand::needed(context)?;
@@ -199,7 +295,9 @@ fn settled(steps: &Steps, scope: &Range<f64>) -> Option<u32> {
             None => held.push((value, span.seconds())),
         }
     }
-    let longest = held.into_iter().max_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+    let longest = held
+        .into_iter()
+        .max_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
     longest.map(|(value, _)| value)
 }
 

@@ -41,7 +41,7 @@ pub(super) fn recovery_time(
     let run = from_s..context.end_s();
     let draft = draft.unit("s").resolution(SLOT_S);
     let limit = Limit::AtMost(check.max.seconds());
-    let quantile = word(objective.quantile);
+    let quantile = objective.word();
     let within = shown(objective.target.seconds());
     let Some((breach_s, first)) = windows.first_breach(run.clone()) else {
         all_told(context, &windows, &run)?;
@@ -64,7 +64,9 @@ pub(super) fn recovery_time(
     let max_s = check.max.seconds() + SLOT_S;
     match (earliest, latest) {
         (Some(earliest), latest)
-            if earliest <= max_s && latest.is_none_or(|latest| max_s < latest) && latest != Some(earliest) =>
+            if earliest <= max_s
+                && latest.is_none_or(|latest| max_s < latest)
+                && latest != Some(earliest) =>
         {
             Err(Untold::unknown(format!(
                 "whether {quantile} was back within {within} in time could not be told: the first breach was {}, and \
@@ -373,7 +375,7 @@ impl Violations {
             amount(self.bad as f64, "s"),
             amount((self.good + self.bad) as f64, "s"),
             shown(objective.target.seconds()),
-            word(objective.quantile)
+            objective.word()
         )
     }
 
@@ -448,7 +450,8 @@ fn recovered_s(
 fn all_told(context: &Context<'_>, windows: &Windows, run: &Range<f64>) -> Result<(), Untold> {
     let slots = &context.service.load.slots;
     let mut seconds = windows.seconds(run);
-    let unknown = seconds.find(|second| is_violated(windows, &slots[*second], *second, None).is_none());
+    let unknown =
+        seconds.find(|second| is_violated(windows, &slots[*second], *second, None).is_none());
     match unknown {
         None => Ok(()),
         Some(second) => Err(Untold::unknown(format!(

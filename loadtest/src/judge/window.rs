@@ -98,6 +98,11 @@ impl Objective {
             failures,
         })
     }
+
+    /// The word for its quantile, as `p95`.
+    pub(super) fn word(&self) -> String {
+        word(self.quantile)
+    }
 }
 
 impl Windows {
@@ -107,18 +112,21 @@ impl Windows {
         let [window, widest] =
             [objective.window, objective.max_window].map(|span| whole_seconds(span).max(1));
         let enough = enough(objective.quantile);
-        let windows: Vec<Option<Window>> = (0..slots.len()).map(|second| {
-            let end = second + 1;
-            sliding.push(second);
-            let [latest, earliest] = [window, widest].map(|seconds| end.saturating_sub(seconds));
-            sliding.shrink(earliest, latest, enough);
-            // A window that would begin before the run is shorter than asked for, and is told all the same if it can be.
-            (enough <= sliding.requests).then(|| Window {
-                start_s: sliding.start as f64,
-                quantile_s: sliding.quantile(objective.quantile),
-                failed_share: sliding.failed_share(),
+        let windows: Vec<Option<Window>> = (0..slots.len())
+            .map(|second| {
+                let end = second + 1;
+                sliding.push(second);
+                let [latest, earliest] =
+                    [window, widest].map(|seconds| end.saturating_sub(seconds));
+                sliding.shrink(earliest, latest, enough);
+                // A window that would begin before the run is shorter than asked for, and is told all the same if it can be.
+                (enough <= sliding.requests).then(|| Window {
+                    start_s: sliding.start as f64,
+                    quantile_s: sliding.quantile(objective.quantile),
+                    failed_share: sliding.failed_share(),
+                })
             })
-        }).collect();
+            .collect();
         Self {
             target_s: objective.target.seconds(),
             told_later: told_later(&windows),
