@@ -325,3 +325,6 @@ fn unseen(steps: &Steps, range: &Range<f64>) -> String {
 fn nobody_looked() -> Untold {
     Untold::unknown("nobody looked at the replicas then")
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Finding;
 use super::context::{Context, SLOT_S};
 use super::draft::{Draft, Limit, Untold, amount, at, number, seconds};
-use super::window::{Objective, Windows, latency as shown, quantile_of, word};
+use super::window::{Objective, Windows, latency as shown, quantile_of, told_apart, word};
 use crate::measured::{Counts, ErrorClass, Slot};
 use crate::scenario::assertion::{
     ColdStartPenalty, ErrorBudget, ErrorRate, FailureClass, Latency, ScaleEventErrors,
@@ -50,7 +50,7 @@ pub(super) fn recovery_time(
             check.from,
             at(from_s)
         );
-        return Ok(draft.over(run).judged(0.0, limit, told));
+        return Ok(draft.resolution(0.0).over(run).judged(0.0, limit, told));
     };
     let hold = check.hold.seconds().ceil() as usize;
     let rest = first..windows.seconds(&run).end;
@@ -536,3 +536,6 @@ fn too_few(total: u64, enough: u64) -> Untold {
 fn percent(ratio: f64) -> String {
     format!("{} %", number(ratio * 100.0))
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,7 +128,7 @@ impl Windows {
             })
             .collect();
         Self {
-            target_s: objective.target.seconds(),
+            target_s: told_apart(*objective.target).as_secs_f64(),
             told_later: told_later(&windows),
             windows,
         }
@@ -334,6 +334,11 @@ fn whole_seconds(span: Span) -> usize {
     span.seconds().ceil() as usize
 }
 
+/// The longest latency that cannot be told from this one: what is within that is within the limit.
+pub(super) fn told_apart(limit: Duration) -> Duration {
+    Duration::from_micros(highest(bucket(limit)))
+}
+
 /// The bucket of a latency: exact below 2,048 microseconds, then to eleven leading bits.
 fn bucket(latency: Duration) -> usize {
     let micros = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
@@ -348,3 +353,6 @@ fn highest(bucket: usize) -> u64 {
     let leading = bucket - shift * half;
     (((leading + 1) << shift) - 1) as u64
 }
+
+#[cfg(test)]
+mod tests;
