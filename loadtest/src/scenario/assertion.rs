@@ -295,3 +295,6 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for WithoutService<A> {
         self.map.next_value_seed(seed)
     }
 }
+
+#[cfg(test)]
+mod tests;
