@@ -17,10 +17,6 @@ use crate::measured::{Counts, Latencies};
 use crate::recording::{Recording, Service};
 use crate::scenario::{Scenario, Threshold};
 
-/// Requests that must have ended within the span of the safety rule: a share of fewer says little, and one failed
-/// request at the very beginning must not end a run.
-const SAFETY_REQUESTS_MIN: u64 = 20;
-
 /// How exactly a latency is known, as a share of it: the three digits of its histogram.
 const RESOLUTION: f64 = 0.001;
 
@@ -134,7 +130,7 @@ pub fn safety_stop(recording: &Recording, now_s: f64) -> Option<String> {
         let counts = counts_between(service, from_s, now_s);
         let ended = counts.ok + counts.errors();
         let share = counts.errors() as f64 / ended as f64;
-        (SAFETY_REQUESTS_MIN <= ended && safety.max_error_rate < share).then(|| {
+        (0 < ended && safety.max_error_rate < share).then(|| {
             format!(
                 "{:.1} % of the requests to {name} failed in the {} before {now_s:.0} s, and the scenario's safety \
                  allows {:.1} %",

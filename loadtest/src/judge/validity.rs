@@ -122,7 +122,7 @@ impl Premise {
 
 /// A name without what tells it from others of its kind.
 fn bare(name: &str) -> &str {
-    name.split('[').next().unwrap_or(name)
+    name.split(['[', ' ']).next().unwrap_or(name)
 }
 
 /// Every premise, with what was seen of it.
