@@ -264,3 +264,6 @@ fn distinguish(findings: &mut [Finding]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,26 +1,25 @@
 //! Whether users were served well: checks 9 to 16. A request that failed is slower than any limit, unless a check says
 //! otherwise, and a window that holds too few requests says nothing.
 
-use std::collections::BTreeMap;
+mod scaling;
+mod violation;
+
 use std::ops::Range;
 use std::time::Duration;
 
+pub(super) use self::scaling::{cold_start_penalty, scale_event_errors};
+use self::violation::is_violated;
+pub(super) use self::violation::{violation_ratio, violation_seconds};
 use super::Finding;
 use super::context::{Context, SLOT_S};
-use super::draft::{Draft, Limit, Untold, amount, at, number, seconds};
+use super::draft::{Draft, Limit, Untold, at, number, seconds};
 use super::window::{Objective, Windows, latency as shown, quantile_of, told_apart, word};
 use crate::measured::{Counts, ErrorClass, Slot};
-use crate::scenario::assertion::{
-    ColdStartPenalty, ErrorBudget, ErrorRate, FailureClass, Latency, ScaleEventErrors,
-    SloRecoveryTime, SloViolation,
-};
-use crate::scenario::{Quantile, Share};
+use crate::scenario::Quantile;
+use crate::scenario::assertion::{ErrorBudget, ErrorRate, FailureClass, Latency, SloRecoveryTime};
 
 /// How exactly a latency is told, as a share of itself: as the histograms that it comes from.
 const LATENCY_RESOLUTION: f64 = 0.001;
-
-/// The quantile by which young pods are compared with old ones.
-const COLD_QUANTILE: f64 = 0.95;
 
 /// 9. From the first breach of the objective to its being met again for good.
 pub(super) fn recovery_time(
@@ -92,48 +91,6 @@ pub(super) fn recovery_time(
             Ok(draft.judged(f64::INFINITY, limit, told))
         }
     }
-}
-
-/// 10. Seconds in which the objective was missed.
-pub(super) fn violation_seconds(
-    context: &Context<'_>,
-    draft: Draft,
-    check: &SloViolation,
-) -> Result<Finding, Untold> {
-    let (scope, objective) = violation_terms(context, check)?;
-    let seen = Violations::count(context, &scope, objective, check.max_error);
-    let draft = draft.unit("s").resolution(SLOT_S).over(seen.marked(&scope));
-    let most = seen.bad + seen.unknown;
-    if (seen.bad as f64) <= check.max && check.max < most as f64 {
-        return Err(seen.untold());
-    }
-    Ok(draft.judged(
-        seen.bad as f64,
-        Limit::AtMost(check.max),
-        seen.told(objective),
-    ))
-}
-
-/// 11. The same as a share of the seconds that could be told.
-pub(super) fn violation_ratio(
-    context: &Context<'_>,
-    draft: Draft,
-    check: &SloViolation,
-) -> Result<Finding, Untold> {
-    let (scope, objective) = violation_terms(context, check)?;
-    let seen = Violations::count(context, &scope, objective, check.max_error);
-    let known = seen.good + seen.bad;
-    let all = (known + seen.unknown) as f64;
-    let [least, most] = [seen.bad, seen.bad + seen.unknown].map(|bad| bad as f64 / all);
-    if known == 0 || (least <= check.max && check.max < most) {
-        return Err(seen.untold());
-    }
-    let draft = draft
-        .resolution(SLOT_S / known as f64)
-        .over(seen.marked(&scope));
-    let ratio = seen.bad as f64 / known as f64;
-    let told = format!("{}, {} of them", seen.told(objective), number(ratio));
-    Ok(draft.judged(ratio, Limit::AtMost(check.max), told))
 }
 
 /// 12. The share of requests that were bad.
@@ -225,205 +182,6 @@ pub(super) fn error_rate(
         .judged(ratio, Limit::AtMost(check.max.get()), told))
 }
 
-/// 15. Requests that failed near a scale-in or a new backend.
-pub(super) fn scale_event_errors(
-    context: &Context<'_>,
-    draft: Draft,
-    check: &ScaleEventErrors,
-) -> Result<Finding, Untold> {
-    let scope = context.scope(&check.scope)?;
-    let within_s = check.within.seconds();
-    let replicas = &context.service.replicas;
-    // A pod that is ready is an endpoint a moment later; where endpoints are not seen, that is as near as it gets.
-    let backends = if replicas.endpoints.is_empty() {
-        &replicas.ready
-    } else {
-        &replicas.endpoints
-    };
-    let ins = context
-        .desired()?
-        .changes(scope.clone())
-        .filter(|change| !change.is_up());
-    let adds = backends
-        .changes(scope.clone())
-        .filter(|change| change.is_up());
-    let events: Vec<f64> = ins.chain(adds).map(|change| change.t_s).collect();
-    if events.is_empty() {
-        return Err(Untold::moot(
-            "there was neither a scale-in nor a new backend",
-        ));
-    }
-    let is_near = |second: usize| {
-        let start_s = second as f64;
-        events
-            .iter()
-            .any(|t_s| t_s - within_s < start_s + SLOT_S && start_s <= t_s + within_s)
-    };
-    let near = context.slots(&scope).filter(|second| is_near(*second));
-    let failed: u64 = near
-        .map(|second| {
-            failed_in(
-                &context.service.load.slots[second].counts,
-                FailureClass::Any,
-            )
-        })
-        .sum();
-    let told = format!(
-        "{failed} requests failed within {} of {} scale-ins and new backends",
-        seconds(within_s),
-        events.len()
-    );
-    Ok(draft
-        .over(scope)
-        .judged(failed as f64, Limit::AtMost(check.max as f64), told))
-}
-
-/// 16. How much slower young pods are than old ones in the same seconds.
-pub(super) fn cold_start_penalty(
-    context: &Context<'_>,
-    draft: Draft,
-    check: &ColdStartPenalty,
-) -> Result<Finding, Untold> {
-    let scope = context.scope(&check.scope)?;
-    let timeout = context.service.load.timeout;
-    let (mut young, mut old) = (BTreeMap::new(), BTreeMap::new());
-    for slot in slots(context, &scope)
-        .iter()
-        .filter(|slot| slot.young().next().is_some())
-    {
-        let young_here: BTreeMap<Duration, u64> = slot.young().collect();
-        for (latency, count) in slot.latencies() {
-            let of_young = young_here.get(&latency).copied().unwrap_or(0).min(count);
-            *young.entry(latency).or_insert(0) += of_young;
-            // Timeouts are among the latencies and are no answers.
-            if timeout.is_zero() || latency < timeout {
-                *old.entry(latency).or_insert(0) += count - of_young;
-            }
-        }
-    }
-    if young.is_empty() {
-        return Err(Untold::moot("no pod was young"));
-    }
-    let [young, old] = [young, old].map(|latencies| quantile_of_answers(&latencies, COLD_QUANTILE));
-    let [young_s, old_s] = [young?, old?];
-    let ratio = young_s / old_s;
-    let told = format!(
-        "p95 of young pods was {}, {} times that of the others in the same seconds, {}",
-        shown(young_s),
-        number(ratio),
-        shown(old_s)
-    );
-    let draft = draft
-        .resolution(2.0 * LATENCY_RESOLUTION * ratio)
-        .over(scope);
-    Ok(draft.judged(ratio, Limit::AtMost(check.max), told))
-}
-
-/// Seconds by how the objective was met in them.
-#[derive(Debug, Default)]
-struct Violations {
-    good: usize,
-    bad: usize,
-    unknown: usize,
-    /// The longest stretch of bad seconds.
-    longest: Range<usize>,
-}
-
-impl Violations {
-    fn count(
-        context: &Context<'_>,
-        scope: &Range<f64>,
-        objective: Objective,
-        max_error: Option<Share>,
-    ) -> Self {
-        let windows = context.windows(objective);
-        let mut seen = Self::default();
-        let mut current = 0..0;
-        for second in windows.seconds(scope) {
-            let slot = &context.service.load.slots[second];
-            match is_violated(&windows, slot, second, max_error) {
-                Some(true) => {
-                    let start = if current.end == second {
-                        current.start
-                    } else {
-                        second
-                    };
-                    current = start..second + 1;
-                    if seen.longest.len() < current.len() {
-                        seen.longest = current.clone();
-                    }
-                    seen.bad += 1;
-                }
-                Some(false) => seen.good += 1,
-                None => seen.unknown += 1,
-            }
-        }
-        seen
-    }
-
-    /// What a report marks: the longest stretch, or all that was looked at.
-    fn marked(&self, scope: &Range<f64>) -> Range<f64> {
-        match self.longest.is_empty() {
-            true => scope.clone(),
-            false => self.longest.start as f64..self.longest.end as f64,
-        }
-    }
-
-    fn told(&self, objective: Objective) -> String {
-        format!(
-            "{} of {} were not served within {} at {}",
-            amount(self.bad as f64, "s"),
-            amount((self.good + self.bad) as f64, "s"),
-            shown(objective.target.seconds()),
-            objective.word()
-        )
-    }
-
-    fn untold(&self) -> Untold {
-        Untold::unknown(format!(
-            "{} missed the objective, and {} had too few requests to tell",
-            seconds(self.bad as f64),
-            seconds(self.unknown as f64)
-        ))
-    }
-}
-
-/// Whether users were not served well in a second; `None` where that is unknown. Where nobody asked, nobody was not.
-fn is_violated(
-    windows: &Windows,
-    slot: &Slot,
-    second: usize,
-    max_error: Option<Share>,
-) -> Option<bool> {
-    if 0 < slot.counts.offered
-        && slot.counts.ok == 0
-        && 0 < failed_in(&slot.counts, FailureClass::Any)
-    {
-        return Some(true);
-    }
-    if let Some(window) = windows.of_second(second) {
-        let too_many = max_error.is_some_and(|max| max.get() < window.failed_share);
-        return Some(too_many || windows.misses(second) == Some(true));
-    }
-    // The first requests of a run are too few for a window of their own; the first one that can be told holds them.
-    (slot.counts.offered == 0 || windows.is_told_later(second)).then_some(false)
-}
-
-fn violation_terms(
-    context: &Context<'_>,
-    check: &SloViolation,
-) -> Result<(Range<f64>, Objective), Untold> {
-    let objective = Objective::new(
-        context,
-        check.quantile,
-        check.target,
-        check.window,
-        check.max_window,
-        check.failures,
-    )?;
-    Ok((context.scope(&check.scope)?, objective))
-}
-
 /// The moment from which on all windows of `hold` seconds meet the objective, where an unknown window is a miss if
 /// `unknown` says so. Windows past the end are unknown too, unless the run ended in a miss.
 fn recovered_s(
@@ -508,29 +266,6 @@ fn failed_in(counts: &Counts, class: FailureClass) -> u64 {
         FailureClass::Unexpected => counts.errors_of(ErrorClass::Unexpected),
         FailureClass::Dropped => counts.dropped,
     }
-}
-
-fn quantile_of_answers(latencies: &BTreeMap<Duration, u64>, q: f64) -> Result<f64, Untold> {
-    let total: u64 = latencies.values().sum();
-    let enough = super::window::enough(q);
-    if total < enough {
-        return Err(too_few(total, enough));
-    }
-    let rank = (q * total as f64).ceil() as u64;
-    let mut below = 0;
-    let reached = latencies.iter().find(|(_, count)| {
-        below += **count;
-        rank <= below
-    });
-    reached
-        .map(|(latency, _)| latency.as_secs_f64())
-        .ok_or_else(|| too_few(total, enough))
-}
-
-fn too_few(total: u64, enough: u64) -> Untold {
-    Untold::unknown(format!(
-        "{total} requests are too few for this quantile, which takes {enough}"
-    ))
 }
 
 fn percent(ratio: f64) -> String {
