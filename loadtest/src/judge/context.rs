@@ -41,7 +41,7 @@ impl<'a> Context<'a> {
 
     /// The beginning of a finding about this service.
     pub(super) fn draft(&self, title: impl Into<String>, group: Group) -> Draft {
-        Draft::new(title.into(), self.name.to_owned(), group)
+        Draft::new(title.into(), self.name, group)
     }
 
     /// What the scenario says of the service.
@@ -105,7 +105,9 @@ impl<'a> Context<'a> {
             Anchor::FirstBreach => {
                 let windows = self.windows(Objective::of_scenario(self)?);
                 let breach = windows.first_breach(whole);
-                breach.ok_or_else(|| Untold::moot("the objective of latency was never missed"))
+                breach
+                    .map(|(start_s, _)| start_s)
+                    .ok_or_else(|| Untold::moot("the objective of latency was never missed"))
             }
             Anchor::MetricBreach => {
                 super::reaction::metric_breach(self, 0.0, None).map(|breach| breach.at_s)

@@ -216,3 +216,104 @@ fn enough(known_s: f64, length_s: f64) -> Result<(), Untold> {
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Outcome::{Fail, Inconclusive, Pass};
+    use super::super::fixture::Fixture;
+
+    /// A run of 100 s with 100 requests a second, for which two pods are ready, then four.
+    fn run() -> Fixture {
+        Fixture::new(100).ready(&[(-60.0, 2), (50.0, 4)])
+    }
+
+    #[test]
+    fn pods_cost_as_long_as_they_are_ready() {
+        let finding = run().finding(json!({"pod_seconds": {"max": 300}}));
+        assert_eq!(
+            (finding.outcome, finding.value, finding.marginal),
+            (Pass, Some(300.0), false)
+        );
+        assert_eq!(
+            finding.sentence,
+            "the ready replicas make 300 pod seconds; the limit is 300 pod s"
+        );
+        assert_eq!(
+            run().finding(json!({"pod_seconds": {"max": 299}})).outcome,
+            Fail
+        );
+        let cost =
+            |max: f64| run().finding(json!({"cost": {"price_per_pod_hour": 36.0, "max": max}}));
+        assert_eq!((cost(3.0).outcome, cost(2.9).outcome), (Pass, Fail));
+        let stage = run().stage("low", 0.0, 50.0);
+        let finding = stage.finding(json!({"pod_seconds": {"scope": "stage(low)", "max": 100}}));
+        assert_eq!(finding.value, Some(100.0));
+    }
+
+    #[test]
+    fn what_was_not_seen_makes_the_sum_less_exact() {
+        let finding = run()
+            .unseen(10.0, 15.0)
+            .finding(json!({"pod_seconds": {"max": 295}}));
+        assert_eq!(
+            (finding.outcome, finding.marginal),
+            (Pass, true),
+            "{}",
+            finding.sentence
+        );
+        let finding = run()
+            .unseen(10.0, 30.0)
+            .finding(json!({"pod_seconds": {"max": 1000}}));
+        assert_eq!(finding.outcome, Inconclusive);
+    }
+
+    #[test]
+    fn pods_are_held_against_what_the_load_needed() {
+        // 100 requests a second at 50 for a pod need two.
+        let finding = run()
+            .demand(50.0)
+            .finding(json!({"pod_seconds_ratio": {"max": 1.6}}));
+        assert_eq!(
+            (finding.outcome, finding.value),
+            (Pass, Some(1.5)),
+            "{}",
+            finding.sentence
+        );
+        let fails = run()
+            .demand(50.0)
+            .finding(json!({"pod_seconds_ratio": {"max": 1.4}}));
+        assert_eq!(fails.outcome, Fail);
+        let marginal = run()
+            .demand(50.0)
+            .finding(json!({"pod_seconds_ratio": {"max": 1.495}}));
+        assert_eq!((marginal.outcome, marginal.marginal), (Pass, true));
+        let unknown = run().finding(json!({"pod_seconds_ratio": {"max": 9}}));
+        assert_eq!(
+            unknown.outcome, Inconclusive,
+            "nobody said what a pod can take"
+        );
+    }
+
+    #[test]
+    fn too_few_and_too_many_are_told_apart() {
+        // Three are needed: first there is one too few, then one too many.
+        let judged = |check: &str, accuracy: f64, timeshare: f64| {
+            let limits = json!({check: {"accuracy": accuracy, "timeshare": timeshare}});
+            let findings = run().demand(40.0).findings(limits);
+            let value = |at: usize| findings[at].value.unwrap();
+            assert!((value(0) - 0.5 / 3.0).abs() < 1e-9, "{findings:?}");
+            assert!((value(1) - 0.5).abs() < 1e-9, "{findings:?}");
+            [findings[0].outcome, findings[1].outcome]
+        };
+        for check in ["under_provisioning", "over_provisioning"] {
+            assert_eq!(judged(check, 0.2, 0.6), [Pass, Pass]);
+            assert_eq!(judged(check, 0.1, 0.4), [Fail, Fail]);
+        }
+        let only = run()
+            .demand(40.0)
+            .finding(json!({"over_provisioning": {"timeshare": "60%"}}));
+        assert_eq!(only.name, "over_provisioning[timeshare]");
+    }
+}

@@ -45,7 +45,7 @@ pub(super) fn needed(context: &Context<'_>) -> Result<Vec<u32>, Untold> {
         false => mean_around(&offered, second),
     };
     Ok(seconds
-        .map(|second| (rate(second) / per_pod - SLACK).ceil().max(1.0) as u32)
+        .map(|second| replicas(rate(second), per_pod))
         .collect())
 }
 
@@ -106,28 +106,40 @@ fn rate(load: &Load, t_s: f64) -> Option<f64> {
     }
 }
 
-/// The most replicas that the load on a service needs at any second; `None` where the scenario does not tell.
-pub(super) fn peak(scenario: &Scenario, name: &str) -> Option<u32> {
-    let per_pod = scenario.services.get(name)?.demand?.rps_per_pod;
-    let loads: Vec<_> = scenario
+/// The most replicas that the load on a service needs at any second before `until_s`; `None` where the scenario does not
+/// tell.
+pub(super) fn peak(scenario: &Scenario, name: &str, until_s: f64) -> Option<u32> {
+    let loads = scenario
         .scenarios
         .values()
-        .filter(|load| load.service == name)
-        .collect();
-    let ends = loads
-        .iter()
-        .map(|load| Some(load.start_time.seconds() + duration_s(&load.executor)?));
+        .filter(|load| load.service == name);
+    let ends = loads.map(|load| Some(load.start_time.seconds() + duration_s(&load.executor)?));
     let end_s = ends
         .collect::<Option<Vec<_>>>()?
         .into_iter()
         .reduce(f64::max)?;
-    let rate = |second: usize| {
-        // Both ends of the second, as a ramp is highest where it ends.
-        let at = |t_s: f64| loads.iter().filter_map(|load| rate(load, t_s)).sum::<f64>();
-        at(second as f64).max(at(second as f64 + 1.0 - EXACT))
-    };
-    let most = (0..end_s.ceil() as usize).map(rate).fold(0.0, f64::max);
-    (0.0 < per_pod).then(|| (most / per_pod - SLACK).ceil().max(1.0) as u32)
+    // Both ends of each second, as a ramp is highest where it ends.
+    let seconds = 0..end_s.min(until_s).ceil() as usize;
+    let moments = seconds.flat_map(|second| [second as f64, second as f64 + 1.0 - EXACT]);
+    let within = moments.filter(|t_s| *t_s < until_s);
+    within.filter_map(|t_s| at(scenario, name, t_s)).max()
+}
+
+/// The replicas that the load on a service needs at a moment; `None` where the scenario does not tell.
+pub(super) fn at(scenario: &Scenario, name: &str, t_s: f64) -> Option<u32> {
+    let per_pod = scenario.services.get(name)?.demand?.rps_per_pod;
+    let loads = scenario
+        .scenarios
+        .values()
+        .filter(|load| load.service == name);
+    let rates = loads
+        .map(|load| rate(load, t_s))
+        .collect::<Option<Vec<_>>>()?;
+    (0.0 < per_pod).then(|| replicas(rates.iter().sum(), per_pod))
+}
+
+fn replicas(rate: f64, per_pod: f64) -> u32 {
+    (rate / per_pod - SLACK).ceil().max(1.0) as u32
 }
 
 /// How long an executor sends; `None` where only its file tells, or nothing does.
@@ -140,5 +152,92 @@ fn duration_s(executor: &Executor) -> Option<f64> {
             Some(duration.seconds())
         }
         Executor::Replay { .. } | Executor::ConstantVus { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, SERVICE};
+    use super::*;
+    use crate::recording::Recording;
+    use crate::scenario::{Pacing, Placing, Span, Stage};
+
+    fn load(executor: Executor) -> Load {
+        Load {
+            service: SERVICE.into(),
+            executor,
+            arrivals: Placing::default(),
+            max_in_flight: 100,
+            graceful_stop: Span::default(),
+            start_time: Span::from_secs(10),
+            pacing: Pacing::default(),
+        }
+    }
+
+    fn stage(target: f64, seconds: u64) -> Stage {
+        Stage {
+            name: None,
+            target,
+            duration: Span::from_secs(seconds),
+        }
+    }
+
+    /// A run whose load begins at 10 s, and in which 100 requests a second were offered whatever was intended.
+    fn run(executor: Executor) -> Recording {
+        let add = |recording: &mut Recording| {
+            recording
+                .scenario
+                .scenarios
+                .insert("main".into(), load(executor));
+        };
+        Fixture::new(40).demand(50.0).with(add).recording()
+    }
+
+    fn at(recording: &Recording, seconds: [usize; 4]) -> [u32; 4] {
+        let needed = needed(&Context::new(recording, SERVICE).unwrap()).unwrap();
+        assert_eq!(needed.len(), 40);
+        seconds.map(|second| needed[second])
+    }
+
+    #[test]
+    fn the_need_follows_the_curve_and_not_chance() {
+        let stages = vec![stage(100.0, 10), stage(600.0, 0), stage(600.0, 10)];
+        let ramp = run(Executor::RampingArrivalRate {
+            start_rate: 0.0,
+            stages,
+        });
+        // 0 to 100 in 10 s, then exactly twelve pods' worth; before and after, one.
+        assert_eq!(at(&ramp, [5, 11, 19, 20]), [1, 1, 2, 12]);
+        assert_eq!(at(&ramp, [21, 29, 30, 39]), [12, 12, 1, 1]);
+        assert_eq!(peak(&ramp.scenario, SERVICE, f64::INFINITY), Some(12));
+
+        let bursts = run(Executor::Bursts {
+            base: 50.0,
+            burst: 200.0,
+            every: Span::from_secs(10),
+            length: Span::from_secs(2),
+            duration: Span::from_secs(30),
+        });
+        assert_eq!(at(&bursts, [10, 11, 12, 20]), [4, 4, 1, 4]);
+        assert_eq!(peak(&bursts.scenario, SERVICE, f64::INFINITY), Some(4));
+
+        let sine = run(Executor::Sine {
+            mean: 100.0,
+            amplitude: 50.0,
+            period: Span::from_secs(20),
+            duration: Span::from_secs(30),
+        });
+        assert_eq!(at(&sine, [15, 25, 9, 39]), [3, 2, 1, 3]);
+        assert_eq!(peak(&sine.scenario, SERVICE, f64::INFINITY), Some(3));
+    }
+
+    #[test]
+    fn without_a_curve_the_offered_requests_tell() {
+        let users = run(Executor::ConstantVus {
+            vus: 3,
+            duration: Span::from_secs(30),
+        });
+        assert_eq!(at(&users, [0, 10, 20, 39]), [2, 2, 2, 2]);
+        assert_eq!(peak(&users.scenario, SERVICE, f64::INFINITY), None);
     }
 }

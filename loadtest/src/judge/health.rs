@@ -110,7 +110,7 @@ fn errors(draft: Draft, scope: &Range<f64>, reads: &[&Read], max: u32) -> Findin
     let failed: Vec<_> = reads.iter().filter(|read| read.value.is_none()).collect();
     let why = failed.first().map(|read| {
         let error = read.error.as_deref().unwrap_or("there was no value");
-        format!("; the first {}: {error}", at(read.t_s))
+        format!(", first {}: {error}", at(read.t_s))
     });
     let told = format!(
         "{} of {} reads of the metric failed{}",
@@ -142,7 +142,10 @@ pub(super) fn metric_accuracy(
     let mut ratios: Vec<f64> = reads
         .filter_map(|read| {
             let taken_s = read.t_s - read.age_s.unwrap_or(0.0);
-            let second = (taken_s.floor() - 1.0).max(0.0) as usize;
+            if taken_s < 1.0 {
+                return None;
+            }
+            let second = taken_s as usize - 1; // the last one that had ended
             let seen = windows
                 .of_second(second)
                 .filter(|seen| 0.0 < seen.quantile_s)?;
@@ -320,5 +323,202 @@ fn unit_s(metric: &Metric) -> Result<f64, Untold> {
             "{} is no latency by its name, which would end with _ms or _seconds",
             metric.name
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Outcome::{Fail, Inconclusive, Pass};
+    use super::super::fixture::Fixture;
+
+    fn measured(values: &[(f64, Option<f64>)]) -> Fixture {
+        Fixture::new(300).metric(values)
+    }
+
+    #[test]
+    fn a_metric_is_fresh_complete_and_without_errors() {
+        let check = json!({"metric_health": {"max_age": "5s", "max_gap": "10s", "max_errors": 3}});
+        let outcomes = |run: Fixture| {
+            let findings = run.findings(check.clone());
+            let names: Vec<_> = findings
+                .iter()
+                .map(|finding| finding.name.as_str())
+                .collect();
+            assert_eq!(
+                names,
+                [
+                    "metric_health[age]",
+                    "metric_health[gap]",
+                    "metric_health[errors]"
+                ]
+            );
+            [
+                findings[0].outcome,
+                findings[1].outcome,
+                findings[2].outcome,
+            ]
+        };
+        assert_eq!(
+            outcomes(measured(&[(0.0, Some(100.0))])),
+            [Pass, Pass, Pass]
+        );
+        let gone = measured(&[(0.0, Some(100.0)), (100.0, None), (120.0, Some(100.0))]);
+        assert_eq!(outcomes(gone), [Pass, Fail, Fail]);
+        let mut old = measured(&[(0.0, Some(100.0))]);
+        old.service().metrics[0].reads[70].age_s = Some(9.0);
+        assert_eq!(outcomes(old), [Fail, Pass, Pass]);
+    }
+
+    #[test]
+    fn a_gap_is_told_with_where_it_was_and_its_resolution() {
+        let gone = measured(&[(0.0, Some(100.0)), (100.0, None), (120.0, Some(100.0))]);
+        let gap = |max: &str| gone.finding(json!({"metric_health": {"max_gap": max}}));
+        let finding = gap("22s");
+        assert_eq!(
+            (finding.value, finding.from_s, finding.to_s),
+            (Some(22.0), Some(98.0), Some(120.0))
+        );
+        assert_eq!((finding.outcome, finding.marginal), (Pass, true));
+        assert_eq!((gap("30s").outcome, gap("30s").marginal), (Pass, false));
+        assert_eq!(gap("15s").outcome, Fail);
+        let errors = gone.finding(json!({"metric_health": {"max_errors": 0}}));
+        assert!(
+            errors
+                .sentence
+                .contains("10 of 150 reads of the metric failed, first at 100 s: 404"),
+            "{}",
+            errors.sentence
+        );
+        let never = Fixture::new(300).finding(json!({"metric_health": {"max_errors": 0}}));
+        assert_eq!(never.outcome, Inconclusive);
+    }
+
+    #[test]
+    fn a_metric_agrees_with_what_clients_saw() {
+        // Clients see 100 ms all the time.
+        let outcome = |value: f64, tolerance: Option<f64>| {
+            let check = json!({"metric_accuracy": {"tolerance": tolerance, "min": 0.9}});
+            measured(&[(0.0, Some(value))]).finding(check).outcome
+        };
+        for (value, one_sided, both_ways) in [
+            (45.0, Fail, Fail),
+            (60.0, Pass, Fail),
+            (105.0, Pass, Pass),
+            (125.0, Fail, Pass),
+        ] {
+            assert_eq!(outcome(value, None), one_sided, "{value} ms");
+            assert_eq!(
+                outcome(value, Some(0.3)),
+                both_ways,
+                "{value} ms within 30 %"
+            );
+        }
+        let half = measured(&[(0.0, Some(100.0)), (150.0, Some(300.0))]);
+        let finding = half.finding(json!({"metric_accuracy": {"min": 0.6}}));
+        assert_eq!(finding.outcome, Fail);
+        assert!(
+            (finding.value.unwrap() - 0.5).abs() < 0.01,
+            "{}",
+            finding.sentence
+        );
+        assert!(
+            finding
+                .sentence
+                .contains("between 0.5 and 1.1 times the p95"),
+            "{}",
+            finding.sentence
+        );
+    }
+
+    #[test]
+    fn a_value_is_compared_with_the_window_that_it_is_of() {
+        // The latency jumps at 100 s, the metric with it, and both are 20 s old when they are read.
+        let mut run = Fixture::new(300)
+            .load(100, 300, 100, 200)
+            .metric(&[(0.0, Some(100.0)), (124.0, Some(200.0))]);
+        for read in &mut run.service().metrics[0].reads {
+            read.age_s = Some(20.0);
+        }
+        let finding = run
+            .finding(json!({"metric_accuracy": {"window": "1s", "tolerance": 0.1, "min": 0.95}}));
+        assert_eq!(finding.outcome, Pass, "{}", finding.sentence);
+    }
+
+    #[test]
+    fn accuracy_needs_a_latency_and_requests() {
+        let check = json!({"metric_accuracy": {"min": 0.9}});
+        let mut rate = measured(&[(0.0, Some(100.0))]);
+        rate.service().metrics[0].name = "request_rate".into();
+        assert_eq!(rate.finding(check.clone()).outcome, Inconclusive);
+        let idle = measured(&[(0.0, Some(100.0))]).load(0, 300, 0, 0);
+        assert_eq!(idle.finding(check.clone()).outcome, Inconclusive);
+        assert_eq!(Fixture::new(300).finding(check).outcome, Inconclusive);
+    }
+
+    fn conditions() -> Fixture {
+        Fixture::new(300)
+            .condition(-10.0, "ScalingActive", Some(true), "ValidMetricFound")
+            .condition(-10.0, "AbleToScale", Some(true), "ReadyForNewScale")
+            .condition(-10.0, "ScalingLimited", Some(false), "DesiredWithinRange")
+    }
+
+    #[test]
+    fn an_hpa_must_be_able_in_all_known_seconds() {
+        let check = |settle: &str| json!({"hpa_conditions": {"settle": settle}});
+        assert_eq!(conditions().finding(check("0s")).outcome, Pass);
+        let failing = conditions()
+            .condition(
+                20.0,
+                "ScalingActive",
+                Some(false),
+                "FailedGetExternalMetric",
+            )
+            .condition(30.0, "AbleToScale", Some(false), "FailedGetScale")
+            .condition(50.0, "ScalingActive", Some(true), "ValidMetricFound")
+            .condition(60.0, "AbleToScale", Some(true), "ReadyForNewScale");
+        let finding = failing.finding(check("0s"));
+        assert_eq!(
+            (finding.outcome, finding.value),
+            (Fail, Some(40.0)),
+            "{}",
+            finding.sentence
+        );
+        assert_eq!((finding.from_s, finding.to_s), (Some(20.0), Some(60.0)));
+        assert!(
+            finding.sentence.contains("FailedGetExternalMetric"),
+            "{}",
+            finding.sentence
+        );
+        assert_eq!(
+            failing.finding(check("60s")).outcome,
+            Pass,
+            "it had settled by then"
+        );
+        let unknown = conditions()
+            .condition(20.0, "ScalingActive", None, "")
+            .condition(50.0, "ScalingActive", Some(true), "ValidMetricFound");
+        assert_eq!(
+            unknown.finding(check("0s")).outcome,
+            Pass,
+            "unknown is not false"
+        );
+        assert_eq!(Fixture::new(300).finding(check("0s")).outcome, Inconclusive);
+        assert_eq!(conditions().finding(check("300s")).outcome, Inconclusive);
+    }
+
+    #[test]
+    fn the_time_at_the_limits_is_limited() {
+        let limited = conditions()
+            .condition(100.0, "ScalingLimited", Some(true), "TooManyReplicas")
+            .condition(160.0, "ScalingLimited", Some(false), "DesiredWithinRange");
+        let outcome = |max: &str| {
+            let findings = limited.findings(json!({"hpa_conditions": {"max_limited": max}}));
+            assert_eq!(findings[1].name, "hpa_conditions[limited]");
+            (findings[1].outcome, findings[1].value)
+        };
+        assert_eq!(outcome("60s"), (Pass, Some(60.0)));
+        assert_eq!(outcome("59s"), (Fail, Some(60.0)));
     }
 }

@@ -408,3 +408,6 @@ fn watched(from_s: f64, from: &Anchor, what: String, max_s: f64) -> Wait {
 fn unseen(what: &str, t_s: f64) -> Untold {
     Untold::unknown(format!("nobody saw {what} at {} s", number(t_s)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -322,3 +322,213 @@ fn times(count: usize) -> String {
         count => format!("{count} times"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Outcome::{Fail, Inconclusive, Pass, Skipped};
+    use super::super::fixture::Fixture;
+
+    /// A run of ten minutes in which the HPA wanted these.
+    fn desired(seen: &[(f64, u32)]) -> Fixture {
+        Fixture::new(600).desired(seen)
+    }
+
+    fn up_and_down() -> Fixture {
+        desired(&[(-60.0, 2), (100.0, 5), (250.0, 3), (560.0, 4)])
+    }
+
+    #[test]
+    fn a_turn_is_a_flap_only_within_the_window() {
+        let finding = up_and_down().finding(json!({"flap_count": {"max": 0}}));
+        assert_eq!((finding.outcome, finding.value), (Fail, Some(1.0)));
+        assert_eq!((finding.from_s, finding.to_s), (Some(100.0), Some(250.0)));
+        assert_eq!(
+            finding.sentence,
+            "the HPA turned once within 5m: first from 2 to 5 at 100 s, then from 5 to 3 at 250 s; the limit is 0"
+        );
+        for (max, window, outcome) in [(1, "300s", Pass), (0, "149s", Pass), (1, "310s", Fail)] {
+            let finding =
+                up_and_down().finding(json!({"flap_count": {"max": max, "window": window}}));
+            assert_eq!(finding.outcome, outcome, "{}", finding.sentence);
+        }
+        let same_way = desired(&[(-60.0, 2), (100.0, 5), (115.0, 8)]);
+        assert_eq!(
+            same_way.finding(json!({"flap_count": {"max": 0}})).outcome,
+            Pass
+        );
+    }
+
+    #[test]
+    fn scale_events_count_by_their_direction() {
+        for (direction, count) in [("any", 3.0), ("up", 2.0), ("down", 1.0)] {
+            let at_most = |max: f64| {
+                let check = json!({"scale_events": {"direction": direction, "max": max as u32}});
+                up_and_down().finding(check)
+            };
+            assert_eq!(
+                (at_most(count).outcome, at_most(count).value),
+                (Pass, Some(count))
+            );
+            assert_eq!(at_most(count - 1.0).outcome, Fail);
+        }
+        let first = up_and_down().stage("high", 0.0, 200.0);
+        let finding = first.finding(json!({"scale_events": {"scope": "stage(high)", "max": 1}}));
+        assert_eq!(finding.outcome, Pass, "events of other stages do not count");
+    }
+
+    #[test]
+    fn churn_counts_every_replica_and_its_excess_those_for_nothing() {
+        let churn = up_and_down().finding(json!({"replica_churn": {"max": 5}}));
+        assert_eq!((churn.outcome, churn.value), (Fail, Some(6.0)));
+        let excess = up_and_down().finding(json!({"churn_excess": {"max": 4}}));
+        assert_eq!((excess.outcome, excess.value), (Pass, Some(4.0)));
+        let straight = desired(&[(-60.0, 2), (100.0, 5), (115.0, 8)]);
+        assert_eq!(
+            straight.finding(json!({"churn_excess": {"max": 0}})).value,
+            Some(0.0)
+        );
+    }
+
+    #[test]
+    fn monotonic_allows_one_way() {
+        let outcome = |seen: &[(f64, u32)], direction: &str| {
+            let check = json!({"monotonic": {"direction": direction}});
+            desired(seen).finding(check).outcome
+        };
+        let up = [(-60.0, 2), (100.0, 5), (115.0, 8)];
+        let down = [(-60.0, 8), (100.0, 5), (115.0, 2)];
+        assert_eq!(
+            [
+                outcome(&up, "up"),
+                outcome(&up, "any"),
+                outcome(&up, "down")
+            ],
+            [Pass, Pass, Fail]
+        );
+        assert_eq!(
+            [
+                outcome(&down, "up"),
+                outcome(&down, "any"),
+                outcome(&down, "down")
+            ],
+            [Fail, Pass, Pass]
+        );
+        let finding = up_and_down().finding(json!({"monotonic": {}}));
+        assert_eq!((finding.outcome, finding.value), (Fail, Some(1.0)));
+        assert!(
+            finding.sentence.contains("first from 5 to 3 at 250 s"),
+            "{}",
+            finding.sentence
+        );
+    }
+
+    #[test]
+    fn a_step_is_what_one_period_brings() {
+        let check =
+            |period: &str| json!({"scale_step": {"pods": 4, "percent": 100, "period": period}});
+        // The second change is seen a little less than a period after the first.
+        let doubled = desired(&[(-60.0, 2), (100.0, 4), (114.6, 8)]);
+        let finding = doubled.finding(check("15s"));
+        assert_eq!(
+            (finding.outcome, finding.value),
+            (Pass, Some(4.0)),
+            "{}",
+            finding.sentence
+        );
+        let finding = doubled.finding(check("60s"));
+        assert_eq!(
+            (finding.outcome, finding.value),
+            (Fail, Some(6.0)),
+            "{}",
+            finding.sentence
+        );
+        let jumped = desired(&[(-60.0, 2), (100.0, 9)]).finding(check("15s"));
+        assert_eq!((jumped.outcome, jumped.limit.as_str()), (Fail, "<= 4 pods"));
+        let tenth = json!({"scale_step": {"percent": 10, "direction": "down", "period": "60s"}});
+        let shrunk = |to| {
+            desired(&[(-60.0, 30), (100.0, to)])
+                .finding(tenth.clone())
+                .outcome
+        };
+        assert_eq!([shrunk(27), shrunk(26), shrunk(30)], [Pass, Fail, Skipped]);
+    }
+
+    #[test]
+    fn a_blip_must_have_no_consequence() {
+        let blip = |seconds: u32| Fixture::new(seconds).stage("blip", 100.0, 110.0);
+        let check = |after: &str| json!({"no_reaction": {"scope": "stage(blip)", "after": after}});
+        let late = blip(600).desired(&[(-60.0, 2), (140.0, 3)]);
+        assert_eq!(late.finding(check("10s")).outcome, Pass);
+        let finding = late.finding(check("60s"));
+        assert_eq!((finding.outcome, finding.value), (Fail, Some(1.0)));
+        assert_eq!((finding.from_s, finding.to_s), (Some(100.0), Some(170.0)));
+        let before = blip(600).desired(&[(-60.0, 2), (90.0, 3)]);
+        assert_eq!(before.finding(check("60s")).outcome, Pass);
+        assert_eq!(
+            blip(120).finding(check("60s")).outcome,
+            Inconclusive,
+            "the run was over too soon"
+        );
+    }
+
+    #[test]
+    fn replicas_are_kept_while_the_metric_is_missing() {
+        let values = [(0.0, Some(100.0)), (100.0, None), (200.0, Some(100.0))];
+        let outcome = |seen: &[(f64, u32)], hold: bool| {
+            let run = desired(seen)
+                .metric(&values)
+                .event("down", 100.0, Some(220.0));
+            run.finding(json!({"fail_safe": {"during": "event(down)", "hold": hold}}))
+                .outcome
+        };
+        assert_eq!(outcome(&[(-60.0, 4), (150.0, 3)], false), Fail);
+        assert_eq!(
+            outcome(&[(-60.0, 4), (100.5, 3)], false),
+            Pass,
+            "that was decided before"
+        );
+        assert_eq!(
+            outcome(&[(-60.0, 4), (210.0, 3)], false),
+            Pass,
+            "the metric was back"
+        );
+        assert_eq!(outcome(&[(-60.0, 4), (150.0, 5)], false), Pass);
+        assert_eq!(outcome(&[(-60.0, 4), (150.0, 5)], true), Fail);
+
+        let check = json!({"fail_safe": {"during": "event(down)"}});
+        let never = desired(&[(-60.0, 4)]).event("down", 100.0, Some(200.0));
+        assert_eq!(
+            never.finding(check.clone()).outcome,
+            Inconclusive,
+            "nobody read the metric"
+        );
+        let there = never.metric(&[(0.0, Some(100.0))]);
+        assert_eq!(
+            there.finding(check).outcome,
+            Skipped,
+            "it was never missing"
+        );
+    }
+
+    #[test]
+    fn what_nobody_saw_was_not_steady() {
+        let unseen = || Fixture::new(600).unseen(-61.0, 601.0);
+        for check in [
+            json!({"flap_count": {"max": 0}}),
+            json!({"scale_events": {"max": 0}}),
+            json!({"replica_churn": {"max": 0}}),
+            json!({"churn_excess": {"max": 0}}),
+            json!({"monotonic": {}}),
+            json!({"scale_step": {"pods": 1, "period": "15s"}}),
+            json!({"no_reaction": {"scope": "run"}}),
+        ] {
+            assert_eq!(
+                unseen().finding(check.clone()).outcome,
+                Inconclusive,
+                "{check}"
+            );
+        }
+    }
+}

@@ -144,11 +144,11 @@ fn cast_doubt(findings: &mut [Finding], validity: &[Finding]) {
     }
 }
 
-/// Whether two findings speak of the same service and share a moment. One without a service or an end speaks of all.
+/// Whether two findings speak of the same service and share some time. One without a service or an end speaks of all.
 fn concerns(broken: &Finding, finding: &Finding) -> bool {
     let same = |a: &str, b: &str| a.is_empty() || b.is_empty() || a == b;
     let before = |from: Option<f64>, to: Option<f64>| match (from, to) {
-        (Some(from), Some(to)) => from <= to,
+        (Some(from), Some(to)) => from < to,
         _ => true,
     };
     same(&broken.service, &finding.service)
@@ -232,3 +232,6 @@ pub fn judge_series(verdicts: &[Verdict], repeat: Repeat) -> Series {
         reason,
     }
 }
+
+#[cfg(test)]
+mod tests;

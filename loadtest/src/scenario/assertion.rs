@@ -6,7 +6,12 @@
 //! the scale target is told, and that are ready; `m(t)` is the metric, `p_q(a, b)` the `q`-quantile of the response times
 //! of requests that should have started within `a` and `b`, `n*(t)` the replicas that the load needs.
 
-mod parameters;
+mod bounds;
+mod cost;
+mod health;
+mod reaction;
+mod slo;
+mod stability;
 
 use std::fmt;
 
@@ -17,7 +22,22 @@ use serde::de::{
 };
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use self::parameters::*;
+pub use self::bounds::{
+    PeakReplicas, Reference, ReplicaRatio, ReplicasWithin, SettlingTime, Whole,
+};
+pub use self::cost::{Cost, PodSeconds, PodSecondsRatio, Provisioning};
+pub use self::health::{HpaConditions, MetricAccuracy, MetricHealth};
+pub use self::reaction::{
+    DecisionLatency, NoScaleInBefore, TimeToFirstScaleOut, TimeToMetricBreach, TimeToReady,
+    TimeToReplicas, TimeToScaleIn, TimeToTraffic,
+};
+pub use self::slo::{
+    ColdStartPenalty, ErrorBudget, ErrorRate, FailureClass, Failures, Latency, ScaleEventErrors,
+    SloRecoveryTime, SloViolation,
+};
+pub use self::stability::{
+    Churn, Direction, FailSafe, FlapCount, Monotonic, NoReaction, ScaleEvents, ScaleStep,
+};
 
 /// Something that must hold.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -295,3 +315,6 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for WithoutService<A> {
         self.map.next_value_seed(seed)
     }
 }
+
+#[cfg(test)]
+mod tests;
