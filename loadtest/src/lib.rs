@@ -20,6 +20,7 @@
 //! | [`steps`] | a number that changes in steps, as replicas do | pure |
 //! | [`recording`] | everything seen of a run, on one clock | pure |
 //! | [`judge`] | the verdict over a recording | pure |
+//! | [`report`] | recording and verdict as HTML, JSON, JUnit, Markdown, metrics, and on a terminal | pure |
 //! | [`page`] | a `/metrics` page, as a test reads it | pure |
 //! | [`sample_app`] | one configurable HTTP server | edge |
 //! | [`cli`] | the flags, live lines and exit codes of `taffrail-loadtest` | edge |
@@ -47,6 +48,8 @@ pub mod steps;
 pub mod recording;
 
 pub mod judge;
+
+pub mod report;
 
 pub mod page;
 

@@ -1,8 +1,7 @@
 //! How times, durations and numbers are written for people, alike in the terminal and in the report.
 
-use crate::demo::timeline::Objective;
-
 /// A moment of a run: `1:05` for 65 seconds, `1:00:05` past an hour.
+#[must_use]
 pub fn moment(t_s: f64) -> String {
     let t = t_s.max(0.0).round() as u64;
     let (hours, minutes, seconds) = (t / 3600, t / 60 % 60, t % 60);
@@ -14,6 +13,7 @@ pub fn moment(t_s: f64) -> String {
 }
 
 /// A span of time: `48 s`, `3 min 20 s`.
+#[must_use]
 pub fn span(seconds: f64) -> String {
     let s = seconds.max(0.0).round() as u64;
     match (s / 60, s % 60) {
@@ -24,6 +24,7 @@ pub fn span(seconds: f64) -> String {
 }
 
 /// A latency: `0.8 ms`, `250 ms`, `1.25 s`.
+#[must_use]
 pub fn latency(ms: f64) -> String {
     if 999.5 <= ms {
         let seconds = format!("{:.2}", ms / 1000.0);
@@ -36,6 +37,7 @@ pub fn latency(ms: f64) -> String {
 }
 
 /// A number of things with thousands apart: `12,345`.
+#[must_use]
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -49,6 +51,7 @@ pub fn count(n: u64) -> String {
 }
 
 /// A plain number, as on an axis: at most three decimals, thousands apart.
+#[must_use]
 pub fn number(value: f64) -> String {
     let text = format!("{value:.3}");
     let short = trimmed(&text);
@@ -60,6 +63,7 @@ pub fn number(value: f64) -> String {
 }
 
 /// Replicas with their noun: `1 replica`, `6 replicas`.
+#[must_use]
 pub fn replicas(n: u32) -> String {
     if n == 1 {
         "1 replica".to_owned()
@@ -69,6 +73,7 @@ pub fn replicas(n: u32) -> String {
 }
 
 /// A share in percent: two decimals, and never `100 %` unless it is all.
+#[must_use]
 pub fn percent(share: f64) -> String {
     if share < 1.0 && 0.9999 < share {
         return "99.99 %".to_owned();
@@ -77,17 +82,15 @@ pub fn percent(share: f64) -> String {
 }
 
 /// An objective: `p95 within 250 ms`.
-pub fn objective(objective: Objective) -> String {
-    format!(
-        "p{} within {}",
-        quantile_digits(objective.quantile),
-        latency(objective.latency_ms)
-    )
+#[must_use]
+pub fn objective(quantile: f64, limit_ms: f64) -> String {
+    format!("{} within {}", self::quantile(quantile), latency(limit_ms))
 }
 
-/// A quantile as people say it: `95` for 0.95, `99.9` for 0.999.
-fn quantile_digits(quantile: f64) -> String {
-    trimmed(&format!("{:.2}", quantile * 100.0)).to_owned()
+/// A quantile as people say it: `p95` for 0.95, `p99.9` for 0.999.
+#[must_use]
+pub fn quantile(quantile: f64) -> String {
+    format!("p{}", trimmed(&format!("{:.2}", quantile * 100.0)))
 }
 
 /// A decimal fraction without the zeros that say nothing.
@@ -145,10 +148,6 @@ mod tests {
             ],
             ["100 %", "99.99 %", "90 %", "12.35 %"]
         );
-        let three_nines = Objective {
-            quantile: 0.999,
-            latency_ms: 80.0,
-        };
-        assert_eq!(objective(three_nines), "p99.9 within 80 ms");
+        assert_eq!(objective(0.999, 80.0), "p99.9 within 80 ms");
     }
 }
