@@ -2,12 +2,32 @@
 //! so it opens offline, under any content policy, and prints; the charts are SVG written here. The same recording gives
 //! the same bytes. It shows what was recorded and found, and judges nothing. Its parts draw other reports, too.
 
+#[cfg(test)]
+mod browser;
+mod canvas;
+mod generator;
+mod page;
+mod panels;
+mod series;
 pub mod svg;
+#[cfg(test)]
+mod tests;
+mod thin;
 
 use std::fmt::{self, Write};
 
+use super::Report;
+
 /// The style of every report. A file of its own, so that editors know it for what it is.
 const STYLE: &str = include_str!("html/style.css");
+
+/// The report as a whole HTML document.
+#[must_use]
+pub fn html(report: &Report<'_>) -> String {
+    let mut html = String::new();
+    page::write(&mut html, report).expect("writing into a String cannot fail");
+    html
+}
 
 /// Begins a document with this title. `style` is added to the style of every report.
 ///
@@ -64,16 +84,5 @@ impl fmt::Display for Escaped<'_> {
             f.write_str(special)?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_character_with_a_meaning_in_html_is_escaped() {
-        let text = r#"a<b>&"c'é"#;
-        assert_eq!(Escaped(text).to_string(), "a&lt;b&gt;&amp;&quot;c&#39;é");
     }
 }

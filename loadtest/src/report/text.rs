@@ -1,4 +1,9 @@
-//! How times, durations and numbers are written for people, alike in the terminal and in the report.
+//! How times, durations, numbers and outcomes are written for people, alike in every report.
+
+use std::borrow::Cow;
+
+use crate::judge::{Finding, Group, Outcome};
+use crate::recording::{Stage, Tier};
 
 /// A moment of a run: `1:05` for 65 seconds, `1:00:05` past an hour.
 #[must_use]
@@ -93,6 +98,123 @@ pub fn quantile(quantile: f64) -> String {
     format!("p{}", trimmed(&format!("{:.2}", quantile * 100.0)))
 }
 
+/// A value with its unit: `42.5 s`, `1,200 ms`, `3 pods`, `0.98`.
+#[must_use]
+pub fn measure(value: f64, unit: &str) -> String {
+    let sign = if value < 0.0 { "-" } else { "" };
+    let magnitude = value.abs();
+    // What people compare has three digits that count; a share keeps more, because 0.9996 is not 1.
+    let digits = match magnitude {
+        m if 100.0 <= m => 0,
+        m if 10.0 <= m => 1,
+        m if 1.0 <= m => 2,
+        _ => 4,
+    };
+    let short = format!("{magnitude:.digits$}");
+    let short = match trimmed(&short).parse() {
+        Ok(whole) if 100.0 <= magnitude => count(whole),
+        _ => trimmed(&short).to_owned(),
+    };
+    match unit {
+        "" => format!("{sign}{short}"),
+        unit => format!("{sign}{short} {unit}"),
+    }
+}
+
+/// What a check found: its value with its unit, or a dash.
+#[must_use]
+pub fn value(finding: &Finding) -> String {
+    let known = |value| measure(value, &finding.unit);
+    finding.value.map_or("–".to_owned(), known)
+}
+
+/// How exactly it could be told, as `± 1 s`; empty when it is exact or was not told.
+#[must_use]
+pub fn resolution(finding: &Finding) -> String {
+    if finding.value.is_some() && 0.0 < finding.resolution {
+        format!("± {}", measure(finding.resolution, &finding.unit))
+    } else {
+        String::new()
+    }
+}
+
+/// The word for how a check ended.
+#[must_use]
+pub fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Pass => "passed",
+        Outcome::Fail => "failed",
+        Outcome::Inconclusive => "inconclusive",
+        Outcome::Skipped => "skipped",
+    }
+}
+
+/// A sign for the same, for a quick eye. It never stands without the word.
+#[must_use]
+pub fn sign(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Pass => "✓",
+        Outcome::Fail => "✗",
+        Outcome::Inconclusive => "?",
+        Outcome::Skipped => "–",
+    }
+}
+
+/// The word for what a check belongs to.
+#[must_use]
+pub fn group(group: Group) -> &'static str {
+    match group {
+        Group::Reaction => "reaction",
+        Group::Slo => "slo",
+        Group::Bounds => "bounds",
+        Group::Stability => "stability",
+        Group::Cost => "cost",
+        Group::Health => "health",
+        Group::Threshold => "threshold",
+        Group::Validity => "validity",
+        Group::Baseline => "baseline",
+    }
+}
+
+/// Where a scenario was played, and how real that is.
+#[must_use]
+pub fn tier(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Virtual => "SIMULATION: time, pods and requests are computed, nothing was measured",
+        Tier::Local => "Measured on one machine, with a model of the HPA",
+        Tier::Cluster => "Measured in a cluster, with its own HPA controller",
+    }
+}
+
+/// The name of a stage, with its load's where that differs from its service's.
+#[must_use]
+pub fn stage(stage: &Stage) -> Cow<'_, str> {
+    if stage.load == stage.service || stage.load.is_empty() {
+        return Cow::Borrowed(&stage.name);
+    }
+    Cow::Owned(format!("{} ({})", stage.name, stage.load))
+}
+
+/// Text from outside without what would steer a terminal or break a line: control characters, and those that turn the
+/// direction of text, are shown as `\u{fffd}`; a line break is a space.
+#[must_use]
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let safe = |c: char| match c {
+        '\n' | '\r' | '\t' => ' ',
+        c if is_unsafe(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    Cow::Owned(text.chars().map(safe).collect())
+}
+
+fn is_unsafe(c: char) -> bool {
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
+}
+
 /// A decimal fraction without the zeros that say nothing.
 fn trimmed(decimal: &str) -> &str {
     if decimal.contains('.') {
@@ -149,5 +271,31 @@ mod tests {
             ["100 %", "99.99 %", "90 %", "12.35 %"]
         );
         assert_eq!(objective(0.999, 80.0), "p99.9 within 80 ms");
+    }
+
+    #[test]
+    fn a_value_has_the_digits_that_count_and_its_unit() {
+        let measured = [
+            (42.46, "s"),
+            (0.99961, ""),
+            (1234.4, "ms"),
+            (3.0, "pods"),
+            (-2.5, "s"),
+            (0.0, "s"),
+        ]
+        .map(|(value, unit)| measure(value, unit));
+        assert_eq!(
+            measured,
+            ["42.5 s", "0.9996", "1,234 ms", "3 pods", "-2.5 s", "0 s"]
+        );
+    }
+
+    #[test]
+    fn text_from_outside_steers_no_terminal() {
+        assert_eq!(plain("pod-1 ist schön"), "pod-1 ist schön");
+        assert_eq!(
+            plain("a\x1b[2Jb\nc\u{202e}d\u{9b}e"),
+            "a\u{fffd}[2Jb c\u{fffd}d\u{fffd}e"
+        );
     }
 }
