@@ -2,7 +2,9 @@
 //! happens meanwhile, and what must hold. One file drives all three tiers: virtual time, processes on one machine, and a
 //! cluster with its own HPA controller. This is the resolved form, in which every default is filled in;
 
+pub mod anchor;
 pub mod assertion;
+pub mod quantity;
 pub mod span;
 
 use std::collections::BTreeMap;
@@ -10,7 +12,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::assertion::Assertion;
+pub use self::anchor::{Anchor, Scope};
+pub use self::assertion::{Assertion, Check};
+pub use self::quantity::{Quantile, Share};
 pub use self::span::Span;
 
 /// A whole scenario.
