@@ -14,6 +14,7 @@ pub mod text;
 #[cfg(test)]
 pub(crate) mod fixture;
 
+use crate::judge::verdict::Verdict;
 use crate::judge::{Finding, Outcome};
 use crate::recording::Recording;
 
@@ -22,19 +23,15 @@ use crate::recording::Recording;
 pub struct Report<'a> {
     /// What was seen. Its scenario holds no secret any more.
     pub recording: &'a Recording,
-    /// What the checks found, in the order of the scenario.
-    pub findings: &'a [Finding],
-    /// How it ended as a whole.
-    pub outcome: Outcome,
-    /// Why, in one sentence.
-    pub reason: &'a str,
+    /// What was found.
+    pub verdict: &'a Verdict,
 }
 
 impl<'a> Report<'a> {
     /// The findings, those that need a look first: failed, inconclusive, passed, skipped; each kind by its group.
     #[must_use]
     pub fn ranked(&self) -> Vec<&'a Finding> {
-        let mut findings: Vec<&Finding> = self.findings.iter().collect();
+        let mut findings: Vec<&Finding> = self.verdict.findings.iter().collect();
         findings.sort_by_key(|finding| (rank(finding.outcome), finding.group));
         findings
     }
@@ -43,7 +40,7 @@ impl<'a> Report<'a> {
     #[must_use]
     pub fn count(&self, outcome: Outcome) -> usize {
         let ended = |finding: &&Finding| finding.outcome == outcome;
-        self.findings.iter().filter(ended).count()
+        self.verdict.findings.iter().filter(ended).count()
     }
 
     /// How many ended in each way, as `1 failed, 12 passed`; ways in which none ended are left out.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Report;
+use crate::judge::verdict::{Reason, Verdict};
 use crate::judge::{Finding, Group, Outcome};
 use crate::measured::{Counts, EndpointCounts, ErrorClass, Latencies, Measured, Slot, SlotEndpoint};
 use crate::recording::{
@@ -52,7 +52,16 @@ pub(crate) fn recording_of(seconds: usize) -> Recording {
 }
 
 /// What checks might have found in it: one of each outcome, and a marginal one.
-pub(crate) fn findings() -> Vec<Finding> {
+pub(crate) fn verdict() -> Verdict {
+    Verdict {
+        findings: findings(),
+        outcome: Outcome::Fail,
+        reason: Reason::Failed,
+        sentence: "something does not hold: p95 was above 300 ms for 40 s from 2:00 on, limit 30 s (± 1 s)".to_owned(),
+    }
+}
+
+fn findings() -> Vec<Finding> {
     let finding = |name: &str, group, outcome, value, limit: &str, unit: &str, sentence: &str| Finding {
         name: name.to_owned(),
         service: "users".to_owned(),
@@ -80,16 +89,6 @@ pub(crate) fn findings() -> Vec<Finding> {
         Finding { service: String::new(), from_s: None, to_s: None, ..finding("offered_load", Group::Validity, Outcome::Pass, Some(0.9996), ">= 0.99", "",
             "99.96 % of the requests were sent within 100 ms of their moment.") },
     ]
-}
-
-/// A failed report of `recording` and `findings`.
-pub(crate) fn report<'a>(recording: &'a Recording, findings: &'a [Finding]) -> Report<'a> {
-    Report {
-        recording,
-        findings,
-        outcome: Outcome::Fail,
-        reason: "slo_recovery_time[high] does not hold: p95 was above 300 ms for 40 s, limit 30 s (± 1 s)",
-    }
 }
 
 fn scenario() -> Scenario {

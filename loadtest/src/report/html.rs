@@ -16,7 +16,7 @@ mod thin;
 
 use std::fmt::{self, Write};
 
-use super::Report;
+use super::{Report, text};
 
 /// The style of every report. A file of its own, so that editors know it for what it is.
 const STYLE: &str = include_str!("html/style.css");
@@ -65,23 +65,24 @@ pub fn end(out: &mut String) -> fmt::Result {
     out.write_str("</main>\n</body>\n</html>\n")
 }
 
-/// Text that is safe between tags and inside quoted attributes.
+/// Text that is safe between tags and inside quoted attributes. What would steer a terminal that the file is shown on, or
+/// turn the direction of text, is shown as a replacement character.
 #[derive(Debug, Clone, Copy)]
 pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in self.0.split_inclusive(['&', '<', '>', '"', '\'']) {
-            let (plain, special) = match part.as_bytes().last() {
-                Some(b'&') => (&part[..part.len() - 1], "&amp;"),
-                Some(b'<') => (&part[..part.len() - 1], "&lt;"),
-                Some(b'>') => (&part[..part.len() - 1], "&gt;"),
-                Some(b'"') => (&part[..part.len() - 1], "&quot;"),
-                Some(b'\'') => (&part[..part.len() - 1], "&#39;"),
-                _ => (part, ""),
-            };
-            f.write_str(plain)?;
-            f.write_str(special)?;
+        for c in self.0.chars() {
+            match c {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&#39;")?,
+                '\n' => f.write_char(c)?,
+                c if text::is_unsafe(c) => f.write_char(char::REPLACEMENT_CHARACTER)?,
+                c => f.write_char(c)?,
+            }
         }
         Ok(())
     }

@@ -40,7 +40,7 @@ impl Canvas<'_> {
         let mut chart = Chart::new(self.end_s, height_px, scale, label)?;
         // Every second one, so that neighbours differ.
         for stage in self.stages.iter().skip(1).step_by(2) {
-            chart.band("stage", stage.start_s, stage.end_s, &text::plain(&stage.name))?;
+            chart.band("stage", stage.start_s, stage.end_s, &stage.name)?;
         }
         Ok(chart)
     }
@@ -48,10 +48,10 @@ impl Canvas<'_> {
     /// Names the stages at their beginnings, where there is room.
     pub(super) fn stage_names(&self, chart: &mut Chart) -> fmt::Result {
         self.stages.iter().try_for_each(|stage| {
-            let name = text::plain(&stage.name);
+            let name = &stage.name;
             let short = match name.char_indices().nth(NAME_MAX) {
                 Some((at, _)) => format!("{}…", &name[..at]),
-                None => name.into_owned(),
+                None => name.clone(),
             };
             chart.mark_label(stage.start_s.max(0.0), &short)
         })
@@ -62,7 +62,7 @@ impl Canvas<'_> {
         self.scaled_s.iter().try_for_each(|t_s| chart.mark(*t_s))?;
         for (number, finding) in &self.findings {
             if let Some((from_s, to_s)) = self.marked(finding) {
-                chart.band(&format!("found found{number}"), from_s, to_s, &text::plain(&finding.name))?;
+                chart.band(&format!("found found{number}"), from_s, to_s, &finding.name)?;
             }
         }
         let seconds = self.end_s.ceil() as usize;

@@ -90,10 +90,10 @@ fn notes(out: &mut String, recording: &Recording) -> fmt::Result {
         });
         words.push(format!("; {} sent more than 100 ms late, {} dropped.", service.load.late, service.load.counts.dropped));
         let words = words.join(" ").replace(" ;", ";");
-        writeln!(out, "<li>{}</li>", Escaped(&text::plain(&words)))?;
+        writeln!(out, "<li>{}</li>", Escaped(&words))?;
     }
     for note in &recording.generator.notes {
-        writeln!(out, "<li>{}</li>", Escaped(&text::plain(note)))?;
+        writeln!(out, "<li>{}</li>", Escaped(note))?;
     }
     out.write_str("</ul>\n")
 }

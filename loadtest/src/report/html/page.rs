@@ -6,6 +6,7 @@ use std::fmt::{self, Write};
 use super::canvas::Canvas;
 use super::generator;
 use super::panels::Timelines;
+use super::series::Series;
 use super::{Escaped, begin, end};
 use crate::judge::{Finding, Outcome};
 use crate::recording::{EventKind, Service};
@@ -24,7 +25,7 @@ type Numbered<'a> = (usize, &'a Finding);
 /// The whole document.
 pub(super) fn write(out: &mut String, report: &Report<'_>) -> fmt::Result {
     let findings: Vec<Numbered<'_>> = report.ranked().into_iter().enumerate().collect();
-    let title = text::plain(&report.recording.scenario.name);
+    let title = &report.recording.scenario.name;
     begin(out, &title, &style(&findings))?;
     verdict(out, report)?;
     facts(out, report)?;
@@ -51,7 +52,7 @@ fn style(findings: &[Numbered<'_>]) -> String {
 fn verdict(out: &mut String, report: &Report<'_>) -> fmt::Result {
     let about = &report.recording.about;
     let scenario = &report.recording.scenario;
-    let (class, word) = match report.outcome {
+    let (class, word) = match report.verdict.outcome {
         Outcome::Pass => ("good", "Passed"),
         Outcome::Fail => ("bad", "Failed"),
         Outcome::Inconclusive => ("unsure", "Inconclusive"),
@@ -65,16 +66,16 @@ fn verdict(out: &mut String, report: &Report<'_>) -> fmt::Result {
         out,
         "<header class=\"top\">\n<p class=\"{badge}\">{}</p>\n<h1>{}</h1>\n",
         text::tier(about.tier),
-        Escaped(&text::plain(&scenario.name))
+        Escaped(&scenario.name)
     )?;
     if !scenario.description.is_empty() {
-        writeln!(out, "<p class=\"note\">{}</p>", Escaped(&text::plain(&scenario.description)))?;
+        writeln!(out, "<p class=\"note\">{}</p>", Escaped(&scenario.description))?;
     }
-    let sign = text::sign(report.outcome);
+    let sign = text::sign(report.verdict.outcome);
     write!(
         out,
         "<p class=\"verdict {class}\"><strong>{sign} {word}</strong> {}</p>\n</header>\n",
-        Escaped(&text::plain(report.reason))
+        Escaped(&report.verdict.sentence)
     )
 }
 
@@ -97,8 +98,8 @@ fn facts(out: &mut String, report: &Report<'_>) -> fmt::Result {
         writeln!(
             out,
             "<div><dt>{}</dt><dd>{}</dd></div>",
-            Escaped(&text::plain(name)),
-            Escaped(&text::plain(value))
+            Escaped(name),
+            Escaped(value)
         )?;
     }
     out.write_str("</dl>\n")
@@ -131,15 +132,14 @@ fn check(out: &mut String, (number, finding): Numbered<'_>, several: bool) -> fm
     if finding.marginal {
         out.write_str("<small>marginal: the limit lies within the resolution</small>")?;
     }
-    let name = text::plain(&finding.name);
-    let name = Escaped(&name);
+    let name = Escaped(&finding.name);
     match finding.from_s {
         Some(_) => write!(out, "</td><td><a href=\"#f{number}\"><code>{name}</code></a>")?,
         None => write!(out, "</td><td><code>{name}</code>")?,
     }
     let group = text::group(finding.group);
     match several && !finding.service.is_empty() {
-        true => write!(out, "<small>{}, {group}</small>", Escaped(&text::plain(&finding.service)))?,
+        true => write!(out, "<small>{}, {group}</small>", Escaped(&finding.service))?,
         false => write!(out, "<small>{group}</small>")?,
     }
     let resolution = text::resolution(finding);
@@ -147,8 +147,8 @@ fn check(out: &mut String, (number, finding): Numbered<'_>, several: bool) -> fm
         out,
         "</td><td class=\"n\">{}<small>{resolution}</small></td><td class=\"n\">{}</td><td class=\"words\">{}</td></tr>",
         Escaped(&text::value(finding)),
-        Escaped(&text::plain(&finding.limit)),
-        Escaped(&text::plain(&finding.sentence))
+        Escaped(&finding.limit),
+        Escaped(&finding.sentence)
     )
 }
 
@@ -182,12 +182,11 @@ fn timelines(out: &mut String, report: &Report<'_>, findings: &[Numbered<'_>]) -
             scaled_s: changes.map(|change| change.t_s).collect(),
             findings: about,
         };
-        let declared = recording.scenario.services.get(name);
         let timelines = Timelines {
             canvas,
+            series: Series::of(recording, name),
             service,
             slo: recording.scenario.slo.as_ref(),
-            demand: declared.and_then(|declared| declared.demand.as_ref()),
         };
         block(out, heading, &timelines.canvas, |out| timelines.write(out))?;
     }
@@ -212,15 +211,15 @@ fn block(
 ) -> fmt::Result {
     out.write_str("<section class=\"block\">\n")?;
     if !heading.is_empty() {
-        writeln!(out, "<h3 class=\"service\">{}</h3>", Escaped(&text::plain(heading)))?;
+        writeln!(out, "<h3 class=\"service\">{}</h3>", Escaped(heading))?;
     }
     for (number, finding) in canvas.findings.iter().filter(|(_, finding)| finding.from_s.is_some()) {
         writeln!(
             out,
             "<p class=\"found-note\" id=\"f{number}\"><strong>{} {}</strong> {} <a href=\"#checks\">All checks</a></p>",
             text::sign(finding.outcome),
-            Escaped(&text::plain(&finding.name)),
-            Escaped(&text::plain(&finding.sentence))
+            Escaped(&finding.name),
+            Escaped(&finding.sentence)
         )?;
     }
     out.write_str("<div class=\"card\">\n")?;
@@ -251,7 +250,7 @@ fn reaction(out: &mut String, report: &Report<'_>) -> fmt::Result {
         writeln!(
             out,
             "<tr><td>{}</td><td>{}</td><td>{} → {}</td><td>{}</td><td>{}</td><td>{}</td><td><strong>{}</strong></td></tr>",
-            Escaped(&text::plain(name)),
+            Escaped(name),
             text::moment(reaction.decision.t_s),
             reaction.decision.from,
             reaction.decision.to,
@@ -279,8 +278,8 @@ fn stages(out: &mut String, report: &Report<'_>) -> fmt::Result {
         writeln!(
             out,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td>{}</tr>",
-            Escaped(&text::plain(&text::stage(stage))),
-            Escaped(&text::plain(&stage.service)),
+            Escaped(&text::stage(stage)),
+            Escaped(&stage.service),
             text::moment(stage.start_s),
             text::moment(stage.end_s),
             seen.map_or(String::new(), |service| stage_cells(service, stage.start_s, stage.end_s))
@@ -325,7 +324,7 @@ fn events(out: &mut String, report: &Report<'_>) -> fmt::Result {
             out,
             "<li><span class=\"n\">{}</span> <span>{kind}</span> <span>{}{until}</span></li>",
             text::moment(event.t_s),
-            Escaped(&text::plain(&event.text))
+            Escaped(&event.text)
         )?;
     }
     out.write_str("</ol>\n")?;

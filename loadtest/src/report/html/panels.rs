@@ -12,7 +12,7 @@ use crate::measured::Measured;
 use crate::recording::{Metric, Service};
 use crate::report::scale::Scale;
 use crate::report::text;
-use crate::scenario::{Demand, Slo};
+use crate::scenario::Slo;
 use crate::steps::Steps;
 
 /// Metrics that are drawn; an HPA has rarely more than two.
@@ -34,21 +34,19 @@ type Key<'a> = (&'a str, String);
 #[derive(Debug)]
 pub(super) struct Timelines<'a> {
     pub(super) canvas: Canvas<'a>,
+    pub(super) series: Series,
     pub(super) service: &'a Service,
     pub(super) slo: Option<&'a Slo>,
-    pub(super) demand: Option<&'a Demand>,
 }
 
 impl Timelines<'_> {
     /// All timelines of the service and their axis.
     pub(super) fn write(&self, out: &mut String) -> fmt::Result {
-        let rps_per_pod = self.demand.map(|demand| demand.rps_per_pod);
-        let series = Series::of(self.service, self.slo, rps_per_pod);
-        self.load(out, &series)?;
-        self.latency(out, &series)?;
-        self.replicas(out, &series)?;
+        self.load(out, &self.series)?;
+        self.latency(out, &self.series)?;
+        self.replicas(out, &self.series)?;
         for (i, metric) in self.service.metrics.iter().take(METRICS_MAX).enumerate() {
-            self.metric(out, i, metric, &series)?;
+            self.metric(out, i, metric, &self.series)?;
         }
         self.pods(out)?;
         time_axis(out, self.canvas.end_s)
@@ -124,7 +122,8 @@ impl Timelines<'_> {
         self.canvas.over(&mut chart, |range| {
             let words = series.quantiles.iter().filter_map(|(q, line)| {
                 let ms = most_in(line, &range)?;
-                Some(format!("{} {}", text::quantile(*q), text::latency(ms)))
+                let words = if ms.is_finite() { text::latency(ms) } else { "among failed requests".to_owned() };
+                Some(format!("{} {words}", text::quantile(*q)))
             });
             let words: Vec<String> = words.collect();
             if words.is_empty() { "no answers".to_owned() } else { words.join(", ") }
@@ -215,7 +214,7 @@ impl Timelines<'_> {
             if first.value.is_none() {
                 failed += stretch.len();
                 let why = first.error.as_deref().unwrap_or("no value");
-                let words = format!("nothing read from {} to {}: {}", text::moment(first.t_s), text::moment(last.t_s), text::plain(why));
+                let words = format!("nothing read from {} to {}: {}", text::moment(first.t_s), text::moment(last.t_s), why);
                 chart.strip("absent", first.t_s, last.t_s, &words)?;
             }
         }
@@ -277,7 +276,7 @@ impl Timelines<'_> {
         let name = |address: &std::net::SocketAddr| {
             let known = |key: &str| self.service.backends.get(key).and_then(|backend| backend.pod.as_deref());
             let pod = known(&address.to_string()).or_else(|| known(&address.ip().to_string()));
-            pod.map_or(address.to_string(), |pod| text::plain(pod).into_owned())
+            pod.map_or(address.to_string(), str::to_owned)
         };
         let mut names: Vec<String> = endpoints.iter().take(PODS_MAX).map(|(address, _)| name(address)).collect();
         if PODS_MAX < endpoints.len() {
@@ -290,7 +289,7 @@ impl Timelines<'_> {
     fn gaps(&self, chart: &mut Chart) -> Result<bool, fmt::Error> {
         for gap in &self.service.gaps {
             let to_s = gap.to_s.unwrap_or(self.canvas.end_s);
-            let words = format!("not observed from {} to {}: {}", text::moment(gap.from_s), text::moment(to_s), text::plain(&gap.what));
+            let words = format!("not observed from {} to {}: {}", text::moment(gap.from_s), text::moment(to_s), &gap.what);
             chart.strip("absent", gap.from_s, to_s, &words)?;
         }
         Ok(!self.service.gaps.is_empty())
@@ -347,8 +346,10 @@ fn most_in(line: &[Point], range: &Range<usize>) -> Option<f64> {
     within(line, range).max_by(f64::total_cmp)
 }
 
+/// The highest value that is one: a quantile among failed requests is beyond all values.
 fn most(line: &[Point]) -> f64 {
-    line.iter().filter_map(|(_, value)| *value).fold(0.0, f64::max)
+    let known = line.iter().filter_map(|(_, value)| *value).filter(|value| value.is_finite());
+    known.fold(0.0, f64::max)
 }
 
 fn least(line: &[Point]) -> Option<f64> {

@@ -1,22 +1,20 @@
 //! What was seen of a service as lines over time: a point a second, in the units of the charts. A quantile is of the
 //! trailing window that the objective speaks of, so that a line is over the objective where a band says so.
 
-use std::time::Duration;
-
 use super::svg::Point;
-use crate::measured::Measured;
-use crate::recording::Service;
-use crate::scenario::Slo;
+use crate::judge::drawn;
+use crate::measured::Slot;
+use crate::recording::Recording;
+use crate::scenario::{Slo, Span};
 use crate::steps::Steps;
 
 /// The window of quantiles where no objective says another: short enough to see a step, long enough for a quantile.
-const WINDOW_S: usize = 10;
-
-/// Over how long the load is averaged to tell what it needed: single requests need no pod of their own.
-const NEED_WINDOW_S: usize = 30;
-
-/// Answers above a quantile for it to mean anything.
-const ABOVE_MIN: f64 = 10.0;
+const WINDOW: Slo = Slo {
+    quantile: 0.95,
+    target: Span::from_secs(1),
+    window: Span::from_secs(10),
+    max_window: Span::from_secs(60),
+};
 
 /// The lines of a service's load.
 #[derive(Debug)]
@@ -38,25 +36,32 @@ pub(super) struct Series {
 }
 
 impl Series {
-    /// The lines of `service`.
-    pub(super) fn of(service: &Service, slo: Option<&Slo>, rps_per_pod: Option<f64>) -> Self {
-        let load = &service.load;
-        let line = |value: &dyn Fn(&crate::measured::Slot) -> u64| {
-            let values = load.slots.iter().map(|slot| Some(value(slot) as f64));
+    /// The lines of a service.
+    pub(super) fn of(recording: &Recording, name: &str) -> Self {
+        let slots = recording.services.get(name).map_or(&[][..], |service| &service.load.slots);
+        let slo = recording.scenario.slo;
+        let line = |value: &dyn Fn(&Slot) -> u64| {
+            let values = slots.iter().map(|slot| Some(value(slot) as f64));
             middles().zip(values).collect()
         };
         let mut judged = vec![0.5, 0.95, 0.99];
         judged.extend(slo.map(|slo| slo.quantile));
         judged.sort_by(f64::total_cmp);
         judged.dedup();
+        let quantiles = judged.into_iter().map(|q| (q, quantile(slots, &slo.unwrap_or(WINDOW), q)));
+        let quantiles: Vec<(f64, Vec<Point>)> = quantiles.collect();
+        let over = |slo: Slo| {
+            let judged = quantiles.iter().find(|(q, _)| *q == slo.quantile);
+            judged.map(|(_, line)| violations(line, slo.target.seconds() * 1e3))
+        };
         Self {
             intended: line(&|slot| slot.counts.offered),
             sent: line(&|slot| slot.counts.offered - slot.counts.dropped),
             ok: line(&|slot| slot.counts.ok),
             errors: line(&|slot| slot.counts.errors() + slot.counts.dropped),
-            quantiles: quantiles(load, slo, &judged),
-            violations: slo.map_or(Vec::new(), |slo| violations(load, slo)),
-            needed: rps_per_pod.map_or(Vec::new(), |rps| needed(load, rps)),
+            violations: slo.and_then(over).unwrap_or_default(),
+            quantiles,
+            needed: needed(recording, name),
         }
     }
 }
@@ -72,74 +77,38 @@ fn middles() -> impl Iterator<Item = f64> {
     (0u32..).map(|second| f64::from(second) + 0.5)
 }
 
-fn quantiles(load: &Measured, slo: Option<&Slo>, judged: &[f64]) -> Vec<(f64, Vec<Point>)> {
-    let window_s = slo.map_or(WINDOW_S, |slo| seconds(slo.window.seconds()));
-    let mut lines: Vec<(f64, Vec<Point>)> = judged.iter().map(|q| (*q, Vec::new())).collect();
-    for end in 1..=load.slots.len() {
-        let latencies = load.latencies_of(end.saturating_sub(window_s)..end);
-        for (q, line) in &mut lines {
-            let ms = latencies.quantile(*q).map(|latency| latency.as_secs_f64() * 1e3);
-            line.push((end as f64, ms));
-        }
-    }
-    lines
+/// A quantile in milliseconds, at the end of its window.
+fn quantile(slots: &[Slot], slo: &Slo, q: f64) -> Vec<Point> {
+    let ends = (1u32..).map(f64::from);
+    let values = drawn::quantiles(slots, slo, q).into_iter();
+    ends.zip(values.map(|seconds| seconds.map(|seconds| seconds * 1e3))).collect()
 }
 
-/// The stretches in which a trailing window did not meet the objective. A request without a good answer is slower than any
-/// objective. A window with too few requests is widened as far as the objective allows, and else says nothing.
-fn violations(load: &Measured, slo: &Slo) -> Vec<(f64, f64)> {
-    let requests_min = (ABOVE_MIN / (1.0 - slo.quantile).max(f64::EPSILON)).ceil() as u64;
-    let mut violations: Vec<(f64, f64)> = Vec::new();
-    for end in 1..=load.slots.len() {
-        let offered = |window_s: usize| -> u64 {
-            let slots = &load.slots[end.saturating_sub(window_s)..end];
-            slots.iter().map(|slot| slot.counts.offered).sum()
-        };
-        let widths = seconds(slo.window.seconds())..=seconds(slo.max_window.seconds().max(slo.window.seconds()));
-        let Some(window_s) = widths.into_iter().find(|width| requests_min <= offered(*width)) else {
-            continue;
-        };
-        let within = load.latencies_of(end.saturating_sub(window_s)..end).count_within(Duration::from(*slo.target));
-        if slo.quantile <= within as f64 / offered(window_s) as f64 {
-            continue;
-        }
-        let to_s = end as f64;
-        match violations.last_mut() {
-            Some((_, until_s)) if *until_s == to_s - 1.0 => *until_s = to_s,
-            _ => violations.push((to_s - 1.0, to_s)),
-        }
-    }
-    violations
+/// The stretches of seconds whose window is over the limit.
+fn violations(line: &[Point], limit_ms: f64) -> Vec<(f64, f64)> {
+    let is_over = |point: &Point| point.1.is_some_and(|ms| limit_ms < ms);
+    let stretches = line.chunk_by(|a, b| is_over(a) == is_over(b)).filter(|stretch| is_over(&stretch[0]));
+    stretches.map(|stretch| (stretch[0].0 - 1.0, stretch[stretch.len() - 1].0)).collect()
 }
 
-fn needed(load: &Measured, rps_per_pod: f64) -> Vec<Point> {
-    let offered: Vec<u64> = load.slots.iter().map(|slot| slot.counts.offered).collect();
-    let need = |end: usize| {
-        let window = &offered[end.saturating_sub(NEED_WINDOW_S)..end];
-        let rate = window.iter().sum::<u64>() as f64 / window.len().max(1) as f64;
-        (rate / rps_per_pod).ceil()
-    };
-    let points = (1..=offered.len()).map(|end| (end as f64 - 1.0, Some(need(end))));
-    let mut steps: Vec<Point> = points.collect();
+fn needed(recording: &Recording, name: &str) -> Vec<Point> {
+    let starts = (0u32..).map(f64::from);
+    let values = drawn::needed(recording, name).into_iter();
+    let mut steps: Vec<Point> = starts.zip(values.map(|n| Some(f64::from(n)))).collect();
     steps.dedup_by(|next, before| next.1 == before.1);
     steps
-}
-
-/// Whole seconds, at least one.
-fn seconds(seconds: f64) -> usize {
-    (seconds.round() as usize).max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measured::ErrorClass;
     use crate::report::fixture;
 
     #[test]
     fn the_judged_line_is_over_the_objective_where_the_band_is() {
         let recording = fixture::recording();
-        let slo = recording.scenario.slo.unwrap();
-        let series = Series::of(&recording.services["users"], Some(&slo), Some(120.0));
+        let series = Series::of(&recording, "users");
         let [(from_s, to_s)] = series.violations[..] else {
             panic!("one violation, not {:?}", series.violations);
         };
@@ -148,23 +117,24 @@ mod tests {
         let over = judged.iter().filter(|(_, ms)| ms.is_some_and(|ms| 300.0 < ms));
         let over: Vec<f64> = over.map(|(t_s, _)| *t_s).collect();
         assert!(over.iter().all(|t_s| from_s <= *t_s && *t_s <= to_s), "{over:?}");
-        assert_eq!(series.needed.iter().map(|need| need.1).max_by(|a, b| a.partial_cmp(b).unwrap()), Some(Some(6.0)));
+        let most = series.needed.iter().filter_map(|need| need.1).fold(0.0, f64::max);
+        assert!((5.0..=6.0).contains(&most), "600 requests per second at 120 a pod are not {most} pods");
     }
 
     #[test]
     fn failures_alone_are_a_violation() {
-        let recording = fixture::recording();
-        let mut load = recording.services["users"].load.clone();
-        for slot in &mut load.slots[500..520] {
-            for _ in 0..slot.counts.offered / 10 {
-                slot.counts.ok -= 1;
-                slot.counts.offered += 1;
-                slot.counts.dropped += 2;
-            }
+        let mut recording = fixture::recording();
+        let late = |recording: &Recording| {
+            let series = Series::of(recording, "users");
+            series.violations.iter().any(|(from_s, _)| 490.0 < *from_s)
+        };
+        assert!(!late(&recording));
+        let slots = &mut recording.services.get_mut("users").unwrap().load.slots;
+        for slot in &mut slots[500..520] {
+            let failed = slot.counts.ok / 10;
+            slot.counts.ok -= failed;
+            (0..failed).for_each(|_| slot.counts.count_error(ErrorClass::ServerStatus));
         }
-        let slo = recording.scenario.slo.unwrap();
-        let fast = |v: &(f64, f64)| 490.0 < v.0;
-        assert!(violations(&load, &slo).iter().any(fast));
-        assert!(!violations(&recording.services["users"].load, &slo).iter().any(fast));
+        assert!(late(&recording));
     }
 }

@@ -3,7 +3,8 @@
 
 use super::browser::{Colours, browse, problems, screenshot};
 use super::*;
-use crate::judge::{Finding, Outcome};
+use crate::judge::Outcome;
+use crate::judge::verdict::Verdict;
 use crate::recording::{About, Event, Recording, SCHEMA_VERSION};
 use crate::report::{fixture, text};
 
@@ -13,6 +14,10 @@ const WIDTHS_PX: [u32; 2] = [390, 1280];
 /// What is put wherever a recording holds text.
 const HOSTILE: &str = "\"'><script>alert(1)</script>&amp;<!--\x1b[2J\u{202e}";
 
+fn of<'a>(recording: &'a Recording, verdict: &'a Verdict) -> Report<'a> {
+    Report { recording, verdict }
+}
+
 #[test]
 fn every_character_with_a_meaning_in_html_is_escaped() {
     let text = r#"a<b>&"c'é"#;
@@ -21,12 +26,12 @@ fn every_character_with_a_meaning_in_html_is_escaped() {
 
 #[test]
 fn the_verdict_comes_first_and_every_finding_is_told_without_colour() {
-    let (recording, findings) = (fixture::recording(), fixture::findings());
-    let report = fixture::report(&recording, &findings);
+    let (recording, verdict) = (fixture::recording(), fixture::verdict());
+    let report = of(&recording, &verdict);
     let page = html(&report);
     let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is missing"));
     assert!(at("✗ Failed") < at("<h2>Checks") && at("<h2>Checks") < at("class=\"chart\""));
-    for finding in &findings {
+    for finding in &verdict.findings {
         let word = format!("{} {}", text::sign(finding.outcome), text::outcome(finding.outcome));
         assert!(at(&format!("<code>{}</code>", finding.name)) < page.len());
         assert!(page.contains(&word) && page.contains(&Escaped(&finding.sentence).to_string()), "{}", finding.name);
@@ -39,10 +44,10 @@ fn the_verdict_comes_first_and_every_finding_is_told_without_colour() {
 
 #[test]
 fn a_check_links_to_a_mark_in_the_charts_that_the_style_then_shows() {
-    let (recording, findings) = (fixture::recording(), fixture::findings());
-    let page = html(&fixture::report(&recording, &findings));
+    let (recording, verdict) = (fixture::recording(), fixture::verdict());
+    let page = html(&of(&recording, &verdict));
     let numbers: Vec<&str> = page.split("href=\"#f").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
-    assert_eq!(numbers.len(), findings.iter().filter(|finding| finding.from_s.is_some()).count());
+    assert_eq!(numbers.len(), verdict.findings.iter().filter(|finding| finding.from_s.is_some()).count());
     for number in numbers {
         assert!(page.contains(&format!("id=\"f{number}\"")));
         assert!(page.contains(&format!("#f{number}:target ~ .card .found{number} ")));
@@ -52,8 +57,8 @@ fn a_check_links_to_a_mark_in_the_charts_that_the_style_then_shows() {
 
 #[test]
 fn the_page_asks_for_nothing_from_elsewhere_and_holds_no_script() {
-    let (recording, findings) = hostile();
-    let page = html(&fixture::report(&recording, &findings));
+    let (recording, verdict) = hostile();
+    let page = html(&of(&recording, &verdict));
     assert!(!page.contains(HOSTILE) && !page.contains('\x1b') && !page.contains('\u{202e}'));
     let page = page.to_lowercase();
     for forbidden in ["<script", "<link", "<img", "<iframe", "src=", "url(", "@import", "http:", "https:", "style=\""] {
@@ -65,7 +70,7 @@ fn the_page_asks_for_nothing_from_elsewhere_and_holds_no_script() {
 
 #[test]
 fn nothing_is_cut_and_nothing_covers_another_on_a_phone_and_on_a_desk_light_and_dark() {
-    let findings = fixture::findings();
+    let verdict = fixture::verdict();
     let empty = Recording {
         schema_version: SCHEMA_VERSION,
         about: About::default(),
@@ -75,15 +80,17 @@ fn nothing_is_cut_and_nothing_covers_another_on_a_phone_and_on_a_desk_light_and_
         generator: crate::recording::Generator::default(),
         events: Vec::new(),
     };
-    let (evil, evil_findings) = hostile();
+    let (evil, evil_verdict) = hostile();
     let rich = fixture::recording();
+    let mut nothing = fixture::verdict();
+    nothing.findings.clear();
     let pages = [
-        ("rich", &rich, &findings),
-        ("hostile", &evil, &evil_findings),
-        ("empty", &empty, &Vec::new()),
+        ("rich", &rich, &verdict),
+        ("hostile", &evil, &evil_verdict),
+        ("empty", &empty, &nothing),
     ];
-    for (name, recording, findings) in pages {
-        let page = html(&fixture::report(recording, findings));
+    for (name, recording, verdict) in pages {
+        let page = html(&of(recording, verdict));
         for colours in [Colours::Light, Colours::Dark] {
             assert_eq!(problems(&page, &WIDTHS_PX, colours), [""; 0], "{name}, {colours:?}");
         }
@@ -92,8 +99,8 @@ fn nothing_is_cut_and_nothing_covers_another_on_a_phone_and_on_a_desk_light_and_
 
 #[test]
 fn light_and_dark_look_different_and_neither_is_blank() {
-    let (recording, findings) = (fixture::recording(), fixture::findings());
-    let page = html(&fixture::report(&recording, &findings));
+    let (recording, verdict) = (fixture::recording(), fixture::verdict());
+    let page = html(&of(&recording, &verdict));
     let [light, dark] = [Colours::Light, Colours::Dark].map(|colours| screenshot(&page, (1280, 1900), colours));
     for png in [&light, &dark] {
         assert_eq!(&png[12..24], b"IHDR\0\0\x05\0\0\0\x07\x6c", "1280 by 1900 pixels");
@@ -105,14 +112,14 @@ fn light_and_dark_look_different_and_neither_is_blank() {
 #[test]
 fn six_hours_are_less_than_two_megabytes() {
     let recording = fixture::recording_of(6 * 3600);
-    let findings = fixture::findings();
-    let page = html(&fixture::report(&recording, &findings));
+    let verdict = fixture::verdict();
+    let page = html(&of(&recording, &verdict));
     assert!(page.len() < 2_000_000, "{} bytes", page.len());
     assert!(500_000 < page.len(), "it is drawn in full: {} bytes", page.len());
 }
 
 /// A recording whose texts try to break out of the page, and are long; many pods, many changes.
-fn hostile() -> (Recording, Vec<Finding>) {
+fn hostile() -> (Recording, Verdict) {
     let mut recording = fixture::recording();
     let long = format!("{HOSTILE} {}", "long".repeat(60));
     recording.scenario.name = HOSTILE.to_owned();
@@ -136,13 +143,20 @@ fn hostile() -> (Recording, Vec<Finding>) {
     recording.services.insert(HOSTILE.to_owned(), service);
     let event = Event { text: long.clone(), ..recording.events[0].clone() };
     recording.events.resize(400, event);
-    let mut findings = fixture::findings();
-    for finding in &mut findings {
+    let mut verdict = fixture::verdict();
+    verdict.sentence = long.clone();
+    for finding in &mut verdict.findings {
         finding.name = format!("{HOSTILE}{}", "x".repeat(80));
         finding.limit = long.clone();
         finding.unit = HOSTILE.to_owned();
         finding.sentence = long.clone();
         finding.outcome = Outcome::Fail;
     }
-    (recording, findings)
+    (recording, verdict)
+}
+
+#[test]
+fn zz_dump() {
+    let (recording, verdict) = (fixture::recording(), fixture::verdict());
+    std::fs::write("/tmp/tgt-report/r.html", html(&of(&recording, &verdict))).unwrap();
 }
