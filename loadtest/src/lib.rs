@@ -21,6 +21,7 @@
 //! | [`recording`] | everything seen of a run, on one clock | pure |
 //! | [`judge`] | the verdict over a recording | pure |
 //! | [`report`] | recording and verdict as HTML, JSON, JUnit, Markdown, metrics, and on a terminal | pure |
+//! | [`exposition`] | the page that Prometheus scrapes while a run goes on | edge |
 //! | [`page`] | a `/metrics` page, as a test reads it | pure |
 //! | [`sample_app`] | one configurable HTTP server | edge |
 //! | [`cli`] | the flags, live lines and exit codes of `taffrail-loadtest` | edge |
@@ -50,6 +51,8 @@ pub mod recording;
 pub mod judge;
 
 pub mod report;
+
+pub mod exposition;
 
 pub mod page;
 

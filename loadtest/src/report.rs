@@ -1,14 +1,15 @@
 //! Reports of a recording and its verdict: for people, for CI, for programs. All are pure functions to text; whoever calls
 //! them writes the files, and has redacted the scenario. They show what was seen and found, and decide nothing.
 
+pub mod exposition;
+pub mod github;
 pub mod html;
-// pub mod json;
-// pub mod junit;
-// pub mod github;
-// pub mod terminal;
-// pub mod exposition;
+pub mod json;
+pub mod junit;
 pub mod reaction;
 pub mod scale;
+mod strip;
+pub mod terminal;
 pub mod text;
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ fn check(out: &mut String, (number, finding): Numbered<'_>, several: bool) -> fm
         text::outcome(outcome)
     )?;
     if finding.marginal {
-        out.write_str("<small>marginal: the limit lies within the resolution</small>")?;
+        out.write_str("<small>marginal</small>")?;
     }
     let name = Escaped(&finding.name);
     match finding.from_s {
