@@ -9,6 +9,7 @@ mod context;
 mod cost;
 mod demand;
 mod draft;
+pub(crate) mod drawn;
 #[cfg(test)]
 mod fixture;
 mod health;

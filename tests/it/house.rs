@@ -131,7 +131,12 @@ const FENCED: &[(&str, &[&str])] = &[
     ),
     (
         "serde_saphyr",
-        &["src/config.rs", "src/config/", "src/cluster/crd.rs"],
+        &[
+            "src/config.rs",
+            "src/config/",
+            "src/cluster/crd.rs",
+            "loadtest/src/report/html/page.rs",
+        ],
     ),
     ("clap_complete", &["src/cli.rs"]),
 ];
