@@ -1,37 +1,13 @@
-//! What `taffrail-loadtest` prints: a line per second while it runs, and a summary of each load at the end. Plain text
-//! for logs; it decides nothing.
+//! What came of each load, as lines of plain text under the verdict. It decides nothing.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::judge::{Finding, Outcome};
-use crate::measured::{ErrorClass, Latencies, Measured, Progress};
+use crate::measured::{ErrorClass, Latencies, Measured};
 use crate::recording::Recording;
 
-/// A second of a load. `service` is named where there are several.
-pub(super) fn second(service: Option<&str>, progress: &Progress) -> String {
-    let Progress {
-        second,
-        counts,
-        p50,
-        p95,
-        p99,
-        in_flight,
-    } = progress;
-    let (ok, errors, dropped) = (counts.ok, counts.errors(), counts.dropped);
-    let [p50, p95, p99] = [p50, p95, p99].map(|latency| millis(*latency));
-    let offered = counts.offered;
-    let service = service
-        .map(|service| format!("{service:<12}  "))
-        .unwrap_or_default();
-    format!(
-        "{second:>5} s  {service}offered {offered:>6}  ok {ok:>6}  errors {errors}  dropped {dropped}  \
-         p50 {p50}  p95 {p95}  p99 {p99}  in flight {in_flight}"
-    )
-}
-
-/// What came of a run.
-pub(super) fn summary(recording: &Recording, findings: &[Finding], reason: &str) -> String {
+/// What came of the loads of a run, and what a reader should know of the generator.
+pub(super) fn loads(recording: &Recording) -> String {
     let mut text = String::new();
     for (name, service) in &recording.services {
         if 1 < recording.services.len() {
@@ -42,16 +18,6 @@ pub(super) fn summary(recording: &Recording, findings: &[Finding], reason: &str)
     for note in &recording.generator.notes {
         let _ = writeln!(text, "note      {note}");
     }
-    for finding in findings {
-        let outcome = match finding.outcome {
-            Outcome::Pass => "pass",
-            Outcome::Fail => "FAIL",
-            Outcome::Inconclusive => "unclear",
-            Outcome::Skipped => continue,
-        };
-        let _ = writeln!(text, "{outcome:<9} {}: {}", finding.name, finding.sentence);
-    }
-    let _ = write!(text, "verdict   {reason}");
     text
 }
 

@@ -1,38 +1,72 @@
-//! Where the results of a run go. It writes files and draws nothing itself.
+//! Where the results of a run go: standard output, the files that the scenario and the flags name, and the summary of a
+//! GitHub step. It writes and draws nothing itself.
 
+use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::lines;
+use crate::clock;
 use crate::judge::verdict::Verdict;
 use crate::recording::Recording;
+use crate::report::{Report, github, html, json, junit, terminal};
 use crate::scenario::Outputs;
 
 /// The word for standard output in the place of a file.
 pub(super) const STDOUT: &str = "-";
 
-/// Writes what the scenario and the flags ask for. A second attempt has its number in the names of its files, so that no
-/// retry hides the run before it.
-pub(super) fn write(
-    outputs: &Outputs,
-    recording: &Recording,
-    _verdict: &Verdict,
-) -> anyhow::Result<()> {
-    let attempt = recording.about.attempt;
+/// Reports the last of these attempts. Each has files of its own, so that no retry hides the run before it; only JUnit
+/// has all of them in one.
+pub(super) fn write(outputs: &Outputs, attempts: &[(Recording, Verdict)]) -> anyhow::Result<()> {
+    let report = |(recording, verdict)| Report { recording, verdict };
+    let attempts = attempts
+        .iter()
+        .map(|(recording, verdict)| (recording, verdict));
+    let reports: Vec<Report<'_>> = attempts.map(report).collect();
+    let Some(last) = reports.last() else {
+        return Ok(());
+    };
+    let attempt = last.recording.about.attempt;
     if let Some(file) = &outputs.json {
-        let text = serde_json::to_vec(recording).context("writing the recording as JSON")?;
-        put(file, attempt, &text)?;
+        put(file, attempt, &json::json(last))?;
     }
-    Ok(())
+    if let Some(file) = &outputs.html {
+        put(file, attempt, &html::html(last))?;
+    }
+    if let Some(file) = &outputs.junit {
+        put(file, 1, &junit::junit(&reports))?;
+    }
+    if outputs.json.as_deref() != Some(STDOUT) {
+        println!(
+            "{}{}",
+            terminal::summary(last),
+            lines::loads(last.recording)
+        );
+    }
+    tell_github(last)
 }
 
-fn put(file: &str, attempt: u32, text: &[u8]) -> anyhow::Result<()> {
+/// Where GitHub runs this, the summary of the step and its annotations. Those go to stderr, which it reads too, since
+/// stdout may be a JSON report.
+fn tell_github(report: &Report<'_>) -> anyhow::Result<()> {
+    if clock::env("GITHUB_ACTIONS").is_some() {
+        eprint!("{}", github::annotations(report));
+    }
+    let Some(path) = clock::env("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
+        return Ok(());
+    };
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    file.and_then(|mut file| file.write_all(github::summary(report).as_bytes()))
+        .with_context(|| format!("writing the step's summary to {path}"))
+}
+
+fn put(file: &str, attempt: u32, text: &str) -> anyhow::Result<()> {
     if file == STDOUT {
         let mut out = std::io::stdout().lock();
         return out
-            .write_all(text)
-            .and_then(|()| out.write_all(b"\n"))
+            .write_all(text.as_bytes())
             .context("writing to standard output");
     }
     let path = numbered(Path::new(file), attempt);

@@ -3,23 +3,24 @@
 
 mod config;
 mod generator;
+mod live;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
 
 use kube::Client;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::lines;
+use self::live::Live;
 use crate::arrivals::Arrivals;
 use crate::arrivals::plan::{Plan, Schedule};
 use crate::clock;
 use crate::discovery::{self, Backends, DiscoveryError};
 use crate::engine::{Engine, Load};
-use crate::measured::{Measured, Progress};
+use crate::measured::{Measured, Progress, SoFar};
 use crate::observe::{ObserveError, Observer, Unmet};
 use crate::recording::{self, About, Event, EventKind, Recording, SCHEMA_VERSION, Tier};
 use crate::scenario::Scenario;
@@ -53,6 +54,8 @@ pub(super) struct Play<'s> {
     pub(super) plans: &'s [Plan],
     /// Which try this is, from 1.
     pub(super) attempt: u32,
+    /// Where the page goes that Prometheus reads while it runs.
+    pub(super) page: Option<watch::Sender<Arc<String>>>,
     pub(super) cancel: CancellationToken,
 }
 
@@ -62,6 +65,7 @@ struct Loaded {
     engine: Engine,
     load: Load,
     backends: Backends,
+    so_far: watch::Receiver<SoFar>,
 }
 
 impl Play<'_> {
@@ -80,7 +84,21 @@ impl Play<'_> {
         let loaded = self.load(cluster, &progress).await?;
         drop(progress);
         let about = Facts::of(&loaded);
-        let printing = tokio::spawn(follow(self.expanded.clone(), seconds, self.cancel.clone()));
+        let begun = self.recording(
+            clock::instant(),
+            BTreeMap::new(),
+            recording::Generator::default(),
+        );
+        let so_far = loaded
+            .iter()
+            .map(|one| (one.name.clone(), one.so_far.clone()));
+        let live = Live {
+            recording: begun,
+            so_far: so_far.collect(),
+            page: self.page.clone(),
+            cancel: self.cancel.clone(),
+        };
+        let printing = tokio::spawn(live.follow(seconds));
         let generator = generator::Sampler::start();
         let (zero, measured) = self.send(loaded).await;
         let mut generator = generator.finish().await;
@@ -143,10 +161,12 @@ impl Play<'_> {
             let config = config::of(service, target, &loads, max_age, self.expanded.seed)
                 .map_err(|error| invalid(&format!("{error:#}")))?;
             let (sender, seconds) = mpsc::channel(PROGRESS_CAPACITY);
+            let (tell, so_far) = watch::channel(SoFar::default());
             tokio::spawn(forward(name.clone(), seconds, progress.clone()));
             loaded.push(Loaded {
                 name: name.clone(),
-                engine: Engine::new(config).with_progress(sender),
+                engine: Engine::new(config).with_progress(sender).with_so_far(tell),
+                so_far,
                 load,
                 backends,
             });
@@ -288,36 +308,6 @@ async fn forward(
             return;
         }
     }
-}
-
-/// Prints each second, and ends the run when the scenario's safety says so. Returns the requests in flight by second.
-async fn follow(
-    scenario: Scenario,
-    mut seconds: mpsc::Receiver<(String, Progress)>,
-    cancel: CancellationToken,
-) -> BTreeMap<u64, u64> {
-    let several = 1 < scenario.services.len();
-    let mut in_flight = BTreeMap::new();
-    let mut failing: BTreeMap<String, Duration> = BTreeMap::new();
-    while let Some((service, second)) = seconds.recv().await {
-        eprintln!(
-            "{}",
-            lines::second(several.then_some(service.as_str()), &second)
-        );
-        *in_flight.entry(second.second + 1).or_default() += second.in_flight;
-        let ended = second.counts.ok + second.counts.errors();
-        let share = second.counts.errors() as f64 / ended.max(1) as f64;
-        let lasted = failing.entry(service).or_default();
-        *lasted = if scenario.safety.max_error_rate < share {
-            *lasted + Duration::from_secs(1)
-        } else {
-            Duration::ZERO
-        };
-        if Duration::ZERO < *lasted && *scenario.safety.for_ <= *lasted {
-            cancel.cancel();
-        }
-    }
-    in_flight
 }
 
 /// A moment of the monotonic clock in RFC 3339.

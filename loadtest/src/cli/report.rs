@@ -3,15 +3,16 @@
 
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 
 use super::exit::ExitStatus;
 use super::flags::ReportArgs;
 use super::run::status_of;
-use super::{Stop, lines, outputs};
+use super::{Stop, outputs};
 use crate::judge::threshold;
 use crate::judge::verdict::judge_all;
-use crate::recording::{Recording, SCHEMA_VERSION};
+use crate::recording::Recording;
+use crate::report::json;
 use crate::scenario::file::read_bounded;
 use crate::scenario::{Outputs, Scenario};
 
@@ -38,30 +39,18 @@ pub(super) fn run(args: &ReportArgs) -> Result<ExitStatus, Stop> {
         html: flags.html,
         prometheus: None,
     };
-    outputs::write(&outputs, &recording, &verdict).map_err(Stop::invalid)?;
-    if outputs.json.as_deref() != Some(outputs::STDOUT) {
-        println!(
-            "{}",
-            lines::summary(&recording, &verdict.findings, &verdict.sentence)
-        );
-    }
-    Ok(status_of(verdict.reason))
+    let reason = verdict.reason;
+    outputs::write(&outputs, &[(recording, verdict)]).map_err(Stop::invalid)?;
+    Ok(status_of(reason))
 }
 
 /// Reads a recorded run.
 pub(super) fn read(path: &Path) -> Result<Recording, Stop> {
-    let read = || -> anyhow::Result<Recording> {
-        let text = read_bounded(path, RECORDING_BYTES_MAX)?;
-        let recording: Recording = serde_json::from_str(&text).context("it is no recorded run")?;
-        if recording.schema_version != SCHEMA_VERSION {
-            let found = recording.schema_version;
-            return Err(anyhow!(
-                "it has version {found}, and this program reads {SCHEMA_VERSION}"
-            ));
-        }
-        Ok(recording)
-    };
-    read()
-        .with_context(|| format!("reading {}", path.display()))
+    let text = read_bounded(path, RECORDING_BYTES_MAX);
+    let read = text
+        .context("cannot be read")
+        .and_then(|text| json::read(&text).context("cannot be used"));
+    read.map(|(recording, _verdict)| recording)
+        .with_context(|| path.display().to_string())
         .map_err(Stop::invalid)
 }

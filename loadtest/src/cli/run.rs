@@ -3,20 +3,24 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use kube::Client;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::ExitStatus;
 use super::flags::RunArgs;
 use super::given::Given;
 use super::play::{Play, PlayError};
-use super::{Stop, lines, lint, outputs, report, stopped};
+use super::{Stop, lint, outputs, report, stopped};
 use crate::arrivals::plan::Plan;
 use crate::clock;
 use crate::cluster::connect::connect;
 use crate::cluster::safety;
+use crate::exposition;
 use crate::judge::threshold;
 use crate::judge::verdict::{Reason, Verdict, judge_all, judge_series};
 use crate::recording::Recording;
@@ -49,39 +53,59 @@ pub(super) async fn run(args: &RunArgs) -> Result<ExitStatus, Stop> {
         signalled.await;
         stopping.cancel();
     });
-    let mut verdicts = Vec::new();
+    let page = serve_page(scenario, &cancel).await?;
+    let mut attempts: Vec<(Recording, Verdict)> = Vec::new();
     for attempt in 1..=scenario.run.repeat {
         let play = Play {
             scenario,
             expanded: &prepared.expanded,
             plans: &prepared.plans,
             attempt,
+            page: page.clone(),
             // A run that ends for its safety must not end the next one before it began.
             cancel: cancel.child_token(),
         };
         let recording = play.run(cluster.as_ref()).await.map_err(ended)?;
         let verdict = judge_all(&recording, prepared.baseline.as_ref());
-        outputs::write(&scenario.report, &recording, &verdict).map_err(Stop::invalid)?;
-        if scenario.report.json.as_deref() != Some(outputs::STDOUT) {
-            println!(
-                "{}",
-                lines::summary(&recording, &verdict.findings, &verdict.sentence)
-            );
-        }
         let reason = verdict.reason;
-        verdicts.push(verdict);
+        attempts.push((recording, verdict));
+        outputs::write(&scenario.report, &attempts).map_err(Stop::invalid)?;
         if matches!(reason, Reason::Interrupted | Reason::SafetyStop) {
             break;
         }
     }
+    let verdicts: Vec<Verdict> = attempts.into_iter().map(|(_, verdict)| verdict).collect();
+    cancel.cancel();
     Ok(together(&verdicts, scenario))
+}
+
+/// Serves the run to Prometheus where the scenario says so, and returns where its page goes.
+async fn serve_page(
+    scenario: &Scenario,
+    stop: &CancellationToken,
+) -> Result<Option<watch::Sender<Arc<String>>>, Stop> {
+    let Some(address) = &scenario.report.prometheus else {
+        return Ok(None);
+    };
+    // `:9464` is every address of this machine, as elsewhere.
+    let listen = match address.strip_prefix(':') {
+        Some(port) => format!("0.0.0.0:{port}"),
+        None => address.clone(),
+    };
+    let listener = TcpListener::bind(&listen)
+        .await
+        .with_context(|| format!("listening on {listen} for Prometheus"))
+        .map_err(Stop::invalid)?;
+    let (page, pages) = watch::channel(Arc::new(String::new()));
+    tokio::spawn(exposition::serve(listener, pages, stop.clone()));
+    Ok(Some(page))
 }
 
 /// What several runs come to.
 fn together(verdicts: &[Verdict], scenario: &Scenario) -> ExitStatus {
     let series = judge_series(verdicts, scenario.run);
     if 1 < series.runs {
-        println!(
+        eprintln!(
             "{} of {} runs passed, {} had to",
             series.passed, series.runs, series.needed
         );
