@@ -1,4 +1,4 @@
-//! The one reader of clocks. Measuring real time is what a load generator is for, so this file may; everything else
+//! The one reader of clocks, and of the environment. Measuring real time is what a load generator is for, so this file may; everything else
 //! takes instants and durations from here or as arguments.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,6 +26,17 @@ pub fn since_epoch() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
+}
+
+/// A variable of the environment that a scenario names, as `${env:TOKEN}`; flags are read by clap. Here because, like a
+/// clock, it is something that pure code must be given.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the environment"
+)]
+pub fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// CPU time that the calling thread has used, system and user.

@@ -2,13 +2,12 @@
 //! report and `--json` read it. Plain data. Times are seconds since the run's start, so a recording holds no clock.
 //! What follows from the data (breaches, verdict, sentences) is in [`summary`].
 
-pub mod scale;
 pub mod summary;
-pub mod text;
 
 use serde::Serialize;
 
 pub use summary::{Breach, Fact, Summary, Verdict};
+pub use taffrail_loadtest::report::{scale, text};
 
 /// One whole run: its rules, what was seen, what was decided.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

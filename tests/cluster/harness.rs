@@ -38,7 +38,7 @@ mod wait;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use control_plane::HpaSettings;
-pub(crate) use load::{Load, ready};
+pub(crate) use load::Load;
 pub(crate) use record::Record;
 pub(crate) use redis::{NETWORK as REDIS_NETWORK, Redis};
 pub(crate) use runner::{Table, main, table};

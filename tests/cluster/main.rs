@@ -11,6 +11,7 @@ mod control_plane;
 mod custom;
 mod discovery;
 mod harness;
+mod loadtest;
 mod objects;
 mod pods;
 mod rollouts;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         control_plane::tests(),
         custom::tests(),
         discovery::tests(),
+        loadtest::tests(),
         objects::tests(),
         pods::tests(),
         scaling::tests(),

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
+use taffrail_loadtest::cluster::service::Selected;
 use taffrail_loadtest::profile::Profile;
 
-use crate::harness::{Cluster, Load, Table, is_ready, ready, sample, table, until};
+use crate::harness::{Cluster, Load, Table, is_ready, sample, table, until};
 
 /// Enough for a process to start and be seen by everybody on a slow machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -373,9 +374,11 @@ async fn pods(cluster: &Cluster, namespace: &str) -> anyhow::Result<Vec<Pod>> {
 }
 
 async fn endpoints(cluster: &Cluster, namespace: &str) -> anyhow::Result<Vec<SocketAddr>> {
-    let api = Api::<EndpointSlice>::namespaced(cluster.admin(), namespace);
-    let slices = api.list(&ListParams::default()).await?;
-    Ok(slices.iter().flat_map(ready).collect())
+    let services = Api::<Service>::namespaced(cluster.admin(), namespace);
+    let http = Selected::new(&services.get("web").await?, 80)?;
+    let slices = Api::<EndpointSlice>::namespaced(cluster.admin(), namespace);
+    let slices = slices.list(&ListParams::default()).await?;
+    Ok(http.ready(&slices).into_keys().collect())
 }
 
 fn address(pod: &Pod) -> String {

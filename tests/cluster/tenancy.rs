@@ -280,7 +280,7 @@ async fn forged_headers_name_nobody(jane: &Client, namespace: &str) -> anyhow::R
 
 /// Everything the manifests give in a namespace, as the API server resolves it, beyond what everybody has: a line for
 /// each verb on each resource.
-async fn rights(
+pub(crate) async fn rights(
     cluster: &Cluster,
     user: &str,
     namespace: &str,

@@ -90,7 +90,7 @@ impl Screen<'_> {
         let Some(sample) = self.run.samples.last() else {
             return Line::styled("Starting ...", Ink::soft());
         };
-        let objective = text::objective(self.run.objective);
+        let objective = text::objective(self.run.objective.quantile, self.run.objective.latency_ms);
         let breach = summary::breaches(self.run)
             .into_iter()
             .next_back()

@@ -2,10 +2,12 @@
 
 use std::fmt::{self, Write};
 
-use crate::demo::report::{Escaped, panels};
+use taffrail_loadtest::report::html::{self, Escaped};
+
+use crate::demo::report::panels;
 use crate::demo::timeline::{Decision, Run, Sample, Summary, Verdict, text};
 
-/// Kept in a file of its own so that editors know it for what it is.
+/// What the style of all reports does not have. A file of its own, so that editors know it for what it is.
 const STYLE: &str = include_str!("style.css");
 
 /// The most rows of the table of numbers; `--json` has them all.
@@ -14,7 +16,7 @@ const ROWS_MAX: usize = 300;
 /// The whole document.
 pub(super) fn write(out: &mut String, run: &Run) -> fmt::Result {
     let summary = Summary::of(run);
-    head(out, run)?;
+    html::begin(out, &run.title, STYLE)?;
     verdict(out, run, &summary)?;
     figures(out, &summary)?;
     timelines(out, run, &summary)?;
@@ -23,29 +25,7 @@ pub(super) fn write(out: &mut String, run: &Run) -> fmt::Result {
     how_to_read(out, run)?;
     hpa(out, run)?;
     numbers(out, run)?;
-    out.write_str("</main>\n</body>\n</html>\n")
-}
-
-fn head(out: &mut String, run: &Run) -> fmt::Result {
-    // The policy forbids the page all that it does not need, so that even an escaping mistake could load nothing.
-    write!(
-        out,
-        r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{}</title>
-<style>
-{STYLE}</style>
-</head>
-<body>
-<main>
-"#,
-        Escaped(&run.title)
-    )
+    html::end(out)
 }
 
 fn verdict(out: &mut String, run: &Run, summary: &Summary) -> fmt::Result {
@@ -159,7 +139,7 @@ fn events(out: &mut String, run: &Run) -> fmt::Result {
 }
 
 fn how_to_read(out: &mut String, run: &Run) -> fmt::Result {
-    let objective = text::objective(run.objective);
+    let objective = text::objective(run.objective.quantile, run.objective.latency_ms);
     write!(
         out,
         r#"<section>

@@ -1,18 +1,15 @@
 //! The four timelines of the report on their one time axis: load, latency, CPU, replicas. Decides what is drawn and
-//! in which words it is told; [`svg`](super::svg) knows how.
+//! in which words it is told; [`svg`](taffrail_loadtest::report::html::svg) knows how.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
-use crate::demo::report::Escaped;
-use crate::demo::report::svg::{Chart, Point, steps, time_axis};
+use taffrail_loadtest::report::html::svg::{Chart, Point, panel, steps, time_axis};
+
 use crate::demo::timeline::scale::Scale;
 use crate::demo::timeline::{Recorded, Run, Sample, Summary, text};
 
 /// The most samples drawn: more than a screen has columns, and a simulated day still gives a file that opens at once.
 const POINTS_MAX: usize = 1200;
-
-/// A name in a legend: its line's class, and the text.
-type Key<'a> = (&'a str, String);
 
 /// All four timelines and their axis.
 pub(super) fn write(out: &mut String, run: &Run, summary: &Summary) -> fmt::Result {
@@ -288,31 +285,6 @@ impl Drawn<'_> {
             .filter(|ms| 0.0 < *ms)
             .fold(self.run.objective.latency_ms, f64::min)
     }
-}
-
-fn panel(
-    out: &mut String,
-    chart: Chart,
-    id: &str,
-    title: &str,
-    keys: &[Key<'_>],
-    description: &str,
-) -> fmt::Result {
-    write!(
-        out,
-        r#"<section class="panel"><header><h3>{}</h3><ul class="keys">"#,
-        Escaped(title)
-    )?;
-    for (class, name) in keys {
-        write!(
-            out,
-            r#"<li><svg width="20" height="10" aria-hidden="true"><path class="{class}" d="M1 5H19"/></svg>{}</li>"#,
-            Escaped(name)
-        )?;
-    }
-    out.write_str("</ul></header>")?;
-    chart.finish(out, id, title, description)?;
-    out.write_str("</section>\n")
 }
 
 fn latency_words(sample: &Sample) -> String {

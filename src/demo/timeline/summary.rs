@@ -141,7 +141,7 @@ impl Summary {
 
     /// The verdict, and why: what happened, and what CPU alone would have done about it.
     fn sentence(&self, run: &Run) -> String {
-        let objective = text::objective(run.objective);
+        let objective = text::objective(run.objective.quantile, run.objective.latency_ms);
         let peak = text::replicas(self.replicas_peak);
         let story = match (self.verdict, self.recovery_seconds) {
             (Verdict::Unknown, _) => {
@@ -182,7 +182,7 @@ impl Summary {
     }
 
     fn facts_of(&self, run: &Run) -> Vec<Fact> {
-        let objective = text::objective(run.objective);
+        let objective = text::objective(run.objective.quantile, run.objective.latency_ms);
         let judged = run.judged().name();
         vec![
             Fact {

@@ -1,4 +1,4 @@
-//! The axes that the terminal's charts and the report's share: from a value to its place in 0..=1, with round ticks.
+//! The axes that all charts share, those of a page and those of a terminal: from a value to its place in 0..=1, with round ticks.
 
 /// Past this many times the objective, a linear axis would press the objective's line into the floor.
 const LOG_PAST_OBJECTIVES: f64 = 8.0;
@@ -18,6 +18,7 @@ pub struct Scale {
 
 impl Scale {
     /// From zero to the next round value at or above `max`, with about `wanted` steps.
+    #[must_use]
     pub fn linear(max: f64, wanted: u32) -> Self {
         let max = if max.is_finite() && 0.0 < max {
             max
@@ -37,6 +38,7 @@ impl Scale {
     }
 
     /// As [`Scale::linear`], for things that are counted whole.
+    #[must_use]
     pub fn counts(max: u32, wanted: u32) -> Self {
         let scale = Self::linear(f64::from(max.max(1)), wanted);
         let ticks = scale
@@ -49,6 +51,7 @@ impl Scale {
     }
 
     /// From the 1, 2 or 5 below `min` to the one above `max`; both must be above zero, else they are taken as 1.
+    #[must_use]
     pub fn log(min: f64, max: f64) -> Self {
         let positive = |v: f64| if v.is_finite() && 0.0 < v { v } else { 1.0 };
         let (min, max) = (positive(min.min(max)), positive(max));
@@ -79,6 +82,7 @@ impl Scale {
 
     /// The axis for latencies `min..=max` around an objective: linear from zero while the objective can be seen on
     /// it, else logarithmic.
+    #[must_use]
     pub fn latency(min_ms: f64, max_ms: f64, objective_ms: f64, wanted: u32) -> Self {
         if max_ms <= LOG_PAST_OBJECTIVES * objective_ms {
             return Self::linear(max_ms.max(1.2 * objective_ms), wanted);
@@ -97,6 +101,7 @@ impl Scale {
     }
 
     /// Where `value` lies, in 0..=1; what is outside sits on the edge.
+    #[must_use]
     pub fn place(&self, value: f64) -> f64 {
         let place = if self.log {
             (value.max(self.from) / self.from).ln() / (self.to / self.from).ln()
@@ -109,6 +114,7 @@ impl Scale {
 
 /// Ticks of a time axis that ends at `end_s`: whole seconds, minutes or hours as people divide them, at most `most`
 /// steps.
+#[must_use]
 pub fn time_ticks(end_s: f64, most: u32) -> Vec<f64> {
     const STEPS_S: [f64; 13] = [
         1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
@@ -123,6 +129,7 @@ pub fn time_ticks(end_s: f64, most: u32) -> Vec<f64> {
 }
 
 /// The pieces of a line without its gaps, each with its points in order.
+#[must_use]
 pub fn pieces(points: impl Iterator<Item = (f64, Option<f64>)>) -> Vec<Vec<(f64, f64)>> {
     let mut pieces = Vec::new();
     let mut piece = Vec::new();

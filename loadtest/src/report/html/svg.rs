@@ -1,12 +1,12 @@
 //! One chart over time, as SVG: gutter with tick labels, plot, hover. The lines are drawn in a box that stretches with
 //! the page while strokes and text keep their size, so a chart is as legible on a phone as on a wide screen. Knows
-//! scales, paths and labels; not what is drawn.
+//! scales, paths and labels; not what is drawn. An error is one of the `String` that is written to, which has none.
 
 use std::fmt::{self, Write};
 
-use crate::demo::report::Escaped;
-use crate::demo::timeline::scale::{Scale, pieces, time_ticks};
-use crate::demo::timeline::text;
+use super::Escaped;
+use crate::report::scale::{Scale, pieces, time_ticks};
+use crate::report::text;
 
 /// Width of the plot in its own units; it is stretched to the page, so only the resolution of paths depends on it.
 const PLOT_WIDTH: f64 = 1000.0;
@@ -34,10 +34,11 @@ const CHARACTER_PX: f64 = 9.0;
 const LABEL_GAP_PX: f64 = 10.0;
 
 /// A point of a line; without a value it is a gap.
-pub(super) type Point = (f64, Option<f64>);
+pub type Point = (f64, Option<f64>);
 
 /// A chart that is being drawn, back to front.
-pub(super) struct Chart {
+#[derive(Debug)]
+pub struct Chart {
     end_s: f64,
     height_px: u32,
     scale: Scale,
@@ -50,7 +51,7 @@ pub(super) struct Chart {
 
 impl Chart {
     /// An empty chart over `0..=end_s` with its grid; `label` writes a tick.
-    pub(super) fn new(
+    pub fn new(
         end_s: f64,
         height_px: u32,
         scale: Scale,
@@ -92,19 +93,13 @@ impl Chart {
     }
 
     /// Shades a span of time from top to bottom.
-    pub(super) fn band(&mut self, class: &str, from_s: f64, to_s: f64, title: &str) -> fmt::Result {
+    pub fn band(&mut self, class: &str, from_s: f64, to_s: f64, title: &str) -> fmt::Result {
         let height = self.floor() - PAD_PX;
         self.rect(class, (from_s, to_s), (PAD_PX, height), title)
     }
 
     /// Marks a span of time along the floor.
-    pub(super) fn strip(
-        &mut self,
-        class: &str,
-        from_s: f64,
-        to_s: f64,
-        title: &str,
-    ) -> fmt::Result {
+    pub fn strip(&mut self, class: &str, from_s: f64, to_s: f64, title: &str) -> fmt::Result {
         const STRIP_PX: f64 = 7.0;
         self.rect(
             class,
@@ -115,7 +110,7 @@ impl Chart {
     }
 
     /// A line through `points`, parted at its gaps.
-    pub(super) fn line(&mut self, class: &str, points: impl Iterator<Item = Point>) -> fmt::Result {
+    pub fn line(&mut self, class: &str, points: impl Iterator<Item = Point>) -> fmt::Result {
         let mut d = String::new();
         for piece in pieces(points) {
             self.path(&mut d, &piece)?;
@@ -124,7 +119,7 @@ impl Chart {
     }
 
     /// The surface between a line and the floor.
-    pub(super) fn area(&mut self, class: &str, points: impl Iterator<Item = Point>) -> fmt::Result {
+    pub fn area(&mut self, class: &str, points: impl Iterator<Item = Point>) -> fmt::Result {
         let floor = self.floor();
         let mut d = String::new();
         for piece in pieces(points) {
@@ -141,7 +136,7 @@ impl Chart {
     }
 
     /// A horizontal line at `value`, named at its right end.
-    pub(super) fn level(&mut self, class: &str, value: f64, name: &str) -> fmt::Result {
+    pub fn level(&mut self, class: &str, value: f64, name: &str) -> fmt::Result {
         /// Below this the name would leave the chart at the top, so it goes under its line.
         const HEADROOM_PX: f64 = 22.0;
         let y = self.y(value);
@@ -158,7 +153,7 @@ impl Chart {
     }
 
     /// A vertical line at `t_s`.
-    pub(super) fn mark(&mut self, t_s: f64) -> fmt::Result {
+    pub fn mark(&mut self, t_s: f64) -> fmt::Result {
         let x = self.x(t_s);
         write!(
             self.plot,
@@ -168,7 +163,7 @@ impl Chart {
     }
 
     /// A few characters at `t_s`, in the first lane that has room for them; none when no lane has.
-    pub(super) fn mark_label(&mut self, t_s: f64, label: &str) -> fmt::Result {
+    pub fn mark_label(&mut self, t_s: f64, label: &str) -> fmt::Result {
         const LANE_PX: f64 = 14.0;
         let at = self.x(t_s) / PLOT_WIDTH;
         let width = (LABEL_GAP_PX + CHARACTER_PX * label.chars().count() as f64) / NARROWEST_PX;
@@ -190,19 +185,13 @@ impl Chart {
     }
 
     /// An invisible column per span of time that says its values when pointed at.
-    pub(super) fn hover(&mut self, from_s: f64, to_s: f64, title: &str) -> fmt::Result {
+    pub fn hover(&mut self, from_s: f64, to_s: f64, title: &str) -> fmt::Result {
         let height = f64::from(self.height_px);
         self.rect("hover", (from_s, to_s), (0.0, height), title)
     }
 
     /// The finished chart. `id` must be unique on the page; `title` and `description` are its text alternative.
-    pub(super) fn finish(
-        self,
-        out: &mut String,
-        id: &str,
-        title: &str,
-        description: &str,
-    ) -> fmt::Result {
+    pub fn finish(self, out: &mut String, id: &str, title: &str, description: &str) -> fmt::Result {
         let Self {
             height_px,
             gutter,
@@ -268,7 +257,7 @@ impl Chart {
 }
 
 /// The time axis that charts above it share.
-pub(super) fn time_axis(out: &mut String, end_s: f64) -> fmt::Result {
+pub fn time_axis(out: &mut String, end_s: f64) -> fmt::Result {
     write!(
         out,
         r#"<div class="chart"><svg class="gutter" width="{GUTTER_PX}" height="{AXIS_PX}" aria-hidden="true"></svg><svg class="plot" height="{AXIS_PX}" aria-hidden="true">"#
@@ -293,11 +282,35 @@ pub(super) fn time_axis(out: &mut String, end_s: f64) -> fmt::Result {
     out.write_str("</svg></div>")
 }
 
+/// A chart with its heading and the names of its lines: the class of each, and its name. `id` and `description` as in
+/// [`Chart::finish`].
+pub fn panel(
+    out: &mut String,
+    chart: Chart,
+    id: &str,
+    title: &str,
+    keys: &[(&str, String)],
+    description: &str,
+) -> fmt::Result {
+    write!(
+        out,
+        r#"<section class="panel"><header><h3>{}</h3><ul class="keys">"#,
+        Escaped(title)
+    )?;
+    for (class, name) in keys {
+        write!(
+            out,
+            r#"<li><svg width="20" height="10" aria-hidden="true"><path class="{class}" d="M1 5H19"/></svg>{}</li>"#,
+            Escaped(name)
+        )?;
+    }
+    out.write_str("</ul></header>")?;
+    chart.finish(out, id, title, description)?;
+    out.write_str("</section>\n")
+}
+
 /// A line that keeps each value until the next one, as replicas do; the last value holds until `end_s`.
-pub(super) fn steps(
-    points: impl Iterator<Item = Point>,
-    end_s: f64,
-) -> impl Iterator<Item = Point> {
+pub fn steps(points: impl Iterator<Item = Point>, end_s: f64) -> impl Iterator<Item = Point> {
     let mut steps = Vec::new();
     let mut before: Point = (0.0, None);
     for (t, value) in points {

@@ -1,0 +1,110 @@
+//! Where the results of a run go: standard output, the files that the scenario and the flags name, and the summary of a
+//! GitHub step. It writes and draws nothing itself.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::lines;
+use crate::clock;
+use crate::judge::verdict::Verdict;
+use crate::recording::Recording;
+use crate::report::{Report, github, html, json, junit, terminal};
+use crate::scenario::Outputs;
+
+/// The word for standard output in the place of a file.
+pub(super) const STDOUT: &str = "-";
+
+/// Reports the last of these attempts. Each has files of its own, so that no retry hides the run before it; only JUnit
+/// has all of them in one.
+pub(super) fn write(outputs: &Outputs, attempts: &[(Recording, Verdict)]) -> anyhow::Result<()> {
+    let report = |(recording, verdict)| Report { recording, verdict };
+    let attempts = attempts
+        .iter()
+        .map(|(recording, verdict)| (recording, verdict));
+    let reports: Vec<Report<'_>> = attempts.map(report).collect();
+    let Some(last) = reports.last() else {
+        return Ok(());
+    };
+    let attempt = last.recording.about.attempt;
+    if let Some(file) = &outputs.json {
+        put(file, attempt, &json::json(last))?;
+    }
+    if let Some(file) = &outputs.html {
+        put(file, attempt, &html::html(last))?;
+    }
+    if let Some(file) = &outputs.junit {
+        put(file, 1, &junit::junit(&reports))?;
+    }
+    if outputs.json.as_deref() != Some(STDOUT) {
+        println!(
+            "{}{}",
+            terminal::summary(last),
+            lines::loads(last.recording)
+        );
+    }
+    tell_github(last)
+}
+
+/// Where GitHub runs this, the summary of the step and its annotations. Those go to stderr, which it reads too, since
+/// stdout may be a JSON report.
+fn tell_github(report: &Report<'_>) -> anyhow::Result<()> {
+    if clock::env("GITHUB_ACTIONS").is_some() {
+        eprint!("{}", github::annotations(report));
+    }
+    let Some(path) = clock::env("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
+        return Ok(());
+    };
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    file.and_then(|mut file| file.write_all(github::summary(report).as_bytes()))
+        .with_context(|| format!("writing the step's summary to {path}"))
+}
+
+fn put(file: &str, attempt: u32, text: &str) -> anyhow::Result<()> {
+    if file == STDOUT {
+        let mut out = std::io::stdout().lock();
+        return out
+            .write_all(text.as_bytes())
+            .context("writing to standard output");
+    }
+    let path = numbered(Path::new(file), attempt);
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("creating the directory {}", parent.display()))?;
+    }
+    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// `run.json`, and from the second attempt on `run-2.json`.
+fn numbered(path: &Path, attempt: u32) -> PathBuf {
+    if attempt <= 1 {
+        return path.to_owned();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name = match path.extension() {
+        Some(extension) => format!("{stem}-{attempt}.{}", extension.to_string_lossy()),
+        None => format!("{stem}-{attempt}"),
+    };
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_attempt_has_its_own_file() {
+        for (file, attempt, expected) in [
+            ("out/run.json", 1, "out/run.json"),
+            ("out/run.json", 2, "out/run-2.json"),
+            ("run.d/run", 3, "run.d/run-3"),
+        ] {
+            assert_eq!(numbered(Path::new(file), attempt), Path::new(expected));
+        }
+    }
+}
