@@ -164,7 +164,7 @@ async fn a_stall_is_felt_by_every_request_that_it_delays() {
         ];
         for ((measured, q, truth_s), best) in wanted.into_iter().zip(&mut best) {
             let ratio = measured.latency.quantile(q).unwrap().as_secs_f64() / truth_s;
-            assert!(0.95 < ratio, "the {q}-quantile is {ratio} of the truth");
+            assert!(0.98 < ratio, "the {q}-quantile is {ratio} of the truth");
             *best = best.min(ratio);
         }
         // The wait for a connection is not in the raw latency.
