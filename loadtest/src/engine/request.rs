@@ -175,7 +175,7 @@ impl Requests {
         let [.., _, total] = self.weights[..] else {
             return 0;
         };
-        let drawn = u128::from(mixed(self.seed, number)) * u128::from(total) >> u64::BITS;
+        let drawn = (u128::from(mixed(self.seed, number)) * u128::from(total)) >> u64::BITS;
         let kind = self
             .weights
             .partition_point(|weight| u128::from(*weight) <= drawn);

@@ -1,0 +1,212 @@
+//! Connections: how they are opened, how long they live, and what a new endpoint means for them.
+
+use std::path::Path as FilePath;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls_pki_types::PrivateKeyDer;
+use tokio_rustls::TlsAcceptor;
+
+use super::witness::Witness;
+use super::*;
+
+const HTTP2: HttpVersion = HttpVersion::Http2;
+
+/// Authorities in a file, and a server for `shop.test` whose certificate they gave.
+fn authority(version: HttpVersion, directory: &FilePath) -> (std::path::PathBuf, TlsAcceptor) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let file = directory.join("ca.pem");
+    std::fs::write(&file, ca.pem()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["shop.test".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &ca).unwrap();
+    let provider = Arc::new(ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    if version == HTTP2 {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
+    (file, TlsAcceptor::from(Arc::new(config)))
+}
+
+#[tokio::test]
+async fn both_versions_are_spoken_over_tls_to_whom_the_authority_vouches_for() {
+    let directory = tempfile::tempdir().unwrap();
+    for version in [HttpVersion::Http1, HTTP2] {
+        let (ca, acceptor) = authority(version, directory.path());
+        let server = Witness::speaking(version, Some(acceptor), Duration::ZERO).await;
+        let asking = |tls| Config {
+            version,
+            tls: Some(tls),
+            ..config()
+        };
+        let tls = Tls::new("shop.test", Some(&ca), version).unwrap();
+        let measured = run(asking(tls), "100@200ms", vec![server.address]).await;
+        assert_eq!(measured.counts.ok, 20, "{version:?}: {:?}", measured.counts);
+        let seen = server.seen();
+        let spoken = match version {
+            HttpVersion::Http1 => http::Version::HTTP_11,
+            HttpVersion::Http2 => http::Version::HTTP_2,
+        };
+        assert!(
+            seen.iter()
+                .all(|request| request.version == spoken && request.host == "test")
+        );
+
+        let other_name = Tls::new("other.test", Some(&ca), version).unwrap();
+        let measured = run(asking(other_name), "100@100ms", vec![server.address]).await;
+        assert_eq!(measured.counts.errors_of(ErrorClass::Connect), 10);
+        let (other_ca, _) = authority(version, directory.path());
+        let not_vouched = Tls::new("shop.test", Some(&other_ca), version).unwrap();
+        let measured = run(asking(not_vouched), "100@100ms", vec![server.address]).await;
+        assert_eq!(measured.counts.errors_of(ErrorClass::Connect), 10);
+    }
+    // A server that does not agree on HTTP/2 is not spoken to in it.
+    let (ca, acceptor) = authority(HttpVersion::Http1, directory.path());
+    let server = Witness::speaking(HttpVersion::Http1, Some(acceptor), Duration::ZERO).await;
+    let config = Config {
+        version: HTTP2,
+        tls: Some(Tls::new("shop.test", Some(&ca), HTTP2).unwrap()),
+        ..config()
+    };
+    let measured = run(config, "100@100ms", vec![server.address]).await;
+    assert_eq!(measured.counts.errors_of(ErrorClass::Connect), 10);
+}
+
+#[test]
+fn authorities_that_are_none_are_refused_by_the_files_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("empty.pem");
+    std::fs::write(&file, "no certificate").unwrap();
+    for path in [&file, &directory.path().join("missing.pem")] {
+        let error = Tls::new("shop.test", Some(path), HTTP2)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(path.to_str().unwrap()), "{error}");
+    }
+    let error = Tls::new("no name", None, HTTP2).unwrap_err().to_string();
+    assert!(error.contains("no name"), "{error}");
+}
+
+#[tokio::test]
+async fn many_requests_share_one_connection_of_http_2() {
+    // The answers take so long that all requests are under way at once.
+    let delay = Duration::from_millis(700);
+    let server = Witness::speaking(HTTP2, None, delay).await;
+    let config = Config {
+        version: HTTP2,
+        connections_per_endpoint: 1,
+        ..config()
+    };
+    let measured = run(config, "160@500ms", vec![server.address]).await;
+    assert_eq!(measured.counts.ok, 80, "{:?}", measured.counts);
+    assert_eq!(server.by_connection(), [80]);
+    let best = measured.latency.quantile(0.0).unwrap();
+    assert!(Duration::from_millis(699) <= best, "{best:?}");
+    // One at a time it would be the better part of a minute.
+    assert!(
+        measured.elapsed < Duration::from_secs(20),
+        "{:?}",
+        measured.elapsed
+    );
+}
+
+#[tokio::test]
+async fn a_connection_ends_when_it_was_used_enough_or_is_old() {
+    let server = Witness::start().await;
+    let used = Config {
+        max_requests: 7,
+        ..config()
+    };
+    let measured = run(used, "200@500ms", vec![server.address]).await;
+    assert_eq!((measured.counts.ok, measured.retried), (100, 0));
+    let by_connection = server.by_connection();
+    assert_eq!(by_connection.iter().max(), Some(&7));
+
+    for version in [HttpVersion::Http1, HTTP2] {
+        let server = Witness::speaking(version, None, Duration::ZERO).await;
+        let aging = Config {
+            version,
+            preconnect: 1,
+            max_age: Some(Duration::from_millis(200)),
+            max_age_jitter: 0.5,
+            ..config()
+        };
+        let measured = run(aging, "100@1500ms", vec![server.address]).await;
+        assert_eq!((measured.counts.ok, measured.retried), (150, 0));
+        // None lives for longer than 300 ms.
+        let connections = server.by_connection().len();
+        assert!(5 <= connections, "{version:?}: {connections}");
+    }
+}
+
+/// The share of the second endpoint, which comes in the middle, of the requests after that.
+async fn share_of_a_new_endpoint(config: Config) -> f64 {
+    let (old, new) = (
+        Server::start(200, at_once).await,
+        Server::start(200, at_once).await,
+    );
+    let (sender, endpoints) = watch::channel(vec![old.address]);
+    let engine = Engine::new(config);
+    let running = tokio::spawn(engine.run(arrivals("100@2s"), endpoints, CancellationToken::new()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = old.served();
+    sender.send_replace(vec![old.address, new.address]);
+    let measured = running.await.unwrap();
+    assert_eq!(measured.counts.ok, 200);
+    // What the endpoint did is told second by second, and its answers are those of a young one.
+    let by_new = new.served() as u64;
+    let counted = |address| {
+        measured
+            .endpoints
+            .get(address)
+            .map_or(0, |counts| counts.ok)
+    };
+    assert_eq!(counted(&new.address), by_new);
+    assert_eq!(measured.young_of(0..9).count(), by_new);
+    if let Some(counts) = measured.endpoints.get(&new.address) {
+        let slots = measured.slots.iter().flat_map(|slot| &slot.endpoints);
+        let of_new = slots.filter(|endpoint| endpoint.index == counts.index);
+        assert_eq!(
+            of_new.map(|endpoint| u64::from(endpoint.ok)).sum::<u64>(),
+            by_new
+        );
+        assert!(0.9 < counts.first_ok_s.unwrap());
+    }
+    by_new as f64 / (200 - before) as f64
+}
+
+#[tokio::test]
+async fn a_new_endpoint_gets_its_share_at_once_or_as_connections_end() {
+    let keeping = || Config {
+        on_endpoint_add: OnEndpointAdd::Keep,
+        ..config()
+    };
+    let at_once = share_of_a_new_endpoint(config()).await;
+    assert!(0.3 < at_once && at_once < 0.7, "{at_once}");
+    let by_and_by = Config {
+        max_requests: 4,
+        ..keeping()
+    };
+    let by_and_by = share_of_a_new_endpoint(by_and_by).await;
+    assert!(0.2 < by_and_by && by_and_by < 0.8, "{by_and_by}");
+    // When the machine stands still, requests pile up and need new connections; the best of three does without.
+    let mut least = f64::INFINITY;
+    for _ in 0..3 {
+        least = least.min(share_of_a_new_endpoint(keeping()).await);
+        if least < 0.1 {
+            return;
+        }
+    }
+    panic!("a new endpoint got {least} of the requests although no connection ended");
+}
