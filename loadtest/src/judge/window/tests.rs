@@ -53,6 +53,9 @@ fn by_definition(
 }
 
 proptest! {
+    // A second takes a whole histogram to be made, so a few cases are enough.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn sliding_along_a_run_is_as_looking_at_each_window(
         seconds in prop::collection::vec((prop::collection::vec(1..5_000u64, 0..40), 0..8u64), 1..40),
