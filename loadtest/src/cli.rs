@@ -236,8 +236,7 @@ async fn prepare(
     let path = args.url.path_and_query().map_or("/", |path| path.as_str());
     let host =
         HeaderValue::from_str(authority.as_str()).context("--url: the host cannot be a header")?;
-    let config = Config {
-        headers: args.headers.iter().cloned().collect::<HeaderMap>(),
+    let mut config = Config {
         max_in_flight: args.max_in_flight,
         connections_per_endpoint: args.connections,
         timeout: args.timeout,
@@ -248,6 +247,9 @@ async fn prepare(
                 .context("--url: the path cannot be requested")?,
         )
     };
+    for request in &mut config.requests {
+        request.headers = args.headers.iter().cloned().collect::<HeaderMap>();
+    }
     let endpoints = resolve(authority.host(), authority.port_u16().unwrap_or(80)).await?;
     Ok((
         config,

@@ -1,38 +1,46 @@
-//! A run: sends each request at its moment whether or not earlier ones were answered, over HTTP/1.1 connections that it
-//! owns, to endpoints that may come and go meanwhile. Latency counts from the moment a request should have started. It
-//! does not judge what it measures, and it speaks plain HTTP only.
+//! A run: sends each request at its moment whether or not earlier ones were answered, over connections that it owns, to
+//! endpoints that may come and go meanwhile; or, told so, lets each of a number of users ask again when answered. Latency
+//! counts from the moment a request should have started. It does not judge what it measures.
+//!
+//! ```text
+//! one schedule --> thread k of n takes every n-th request ----> its connections, by endpoint
+//!                  (one async runtime each, nothing shared)     its recorder -- once a second --> gathered
+//! ```
 
+mod connection;
+mod core;
 mod endpoints;
+mod gather;
+mod pacer;
+mod request;
+mod tls;
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle, available_parallelism};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use http::{HeaderValue, StatusCode, Uri};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use self::endpoints::{Balancer, Checkout};
+use self::core::Assignment;
+use self::gather::Gathering;
+use self::pacer::Alarm;
+pub use self::request::{Path, RequestKind, Template};
+pub use self::tls::{Error as TlsError, Tls};
 use crate::arrivals::Arrivals;
 use crate::clock;
-use crate::measured::recorder::{self, Recorder};
-use crate::measured::{ErrorClass, Measured, Progress};
+use crate::measured::recorder::Recorder;
+use crate::measured::{Measured, Progress, SoFar};
+use crate::scenario::{HttpVersion, OnEndpointAdd, Pacing};
 
-/// After an interruption, requests under way have this long to finish: enough for most, and still prompt for a human.
-const INTERRUPT_GRACE: Duration = Duration::from_millis(500);
-
-/// Endpoints tried for one request that never left us because the endpoint was removed under it. Removal is rare;
-/// a request that meets it this often has no endpoint to go to.
-const PICKS_MAX: usize = 8;
-
-/// The most requests that are sent without letting other tasks run, when the pacer is behind.
-const BURST_MAX: usize = 64;
+/// Requests per second that a thread is given before there is another: an eighth of what one can send, so that a burst
+/// or a slow machine does not make requests late.
+const RATE_PER_THREAD: f64 = 5_000.0;
 
 /// How requests are spread over endpoints.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,18 +52,24 @@ pub enum Balance {
     LeastOfTwo,
 }
 
-/// What is sent, and within which bounds.
+/// What is sent, and within which bounds. Bounds hold for all threads together: each has its share of them.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The value of the `Host` header.
+    /// The value of the `Host` header, or what stands for it in HTTP/2.
     pub host: HeaderValue,
-    /// Path and query of every request.
-    pub path: Uri,
-    /// Further headers. Mark secret values as sensitive, and they are not printed.
-    pub headers: HeaderMap,
+    /// The kinds of requests; at least one.
+    pub requests: Vec<RequestKind>,
+    /// Statuses of good answers; empty means all below 400.
+    pub expect: Vec<StatusCode>,
+    /// The protocol's version; without TLS, HTTP/2 is spoken because the server is known to.
+    pub version: HttpVersion,
+    /// Whom to trust where connections are encrypted.
+    pub tls: Option<Tls>,
     /// How long a request may take, from the moment it should have started.
     pub timeout: Duration,
-    /// Requests in flight at most; above it they are dropped, and counted.
+    /// How long requests under way may take when the load has ended.
+    pub graceful_stop: Duration,
+    /// Requests in flight at most; above it they are dropped, and counted. A closed loop has as many as users.
     pub max_in_flight: usize,
     /// Connections to one endpoint at most; requests above it wait their turn, which counts into their latency.
     pub connections_per_endpoint: usize,
@@ -63,10 +77,51 @@ pub struct Config {
     pub idle_per_endpoint: usize,
     /// Connections opened to an endpoint before the first request.
     pub preconnect: usize,
+    /// How old a connection gets.
+    pub max_age: Option<Duration>,
+    /// Share of `max_age` by which each connection's own age varies, to either side; within 0 and 1.
+    pub max_age_jitter: f64,
+    /// Requests that a connection is used for; 0 is any number.
+    pub max_requests: u64,
+    /// What a new endpoint means for the connections there are.
+    pub on_endpoint_add: OnEndpointAdd,
     /// How requests are spread.
     pub balance: Balance,
-    /// Seed of the draws of [`Balance::LeastOfTwo`].
+    /// How exactly requests start at their moment.
+    pub pacing: Pacing,
+    /// Seed of all that is drawn: kinds of requests, ages of connections, [`Balance::LeastOfTwo`].
     pub seed: u64,
+    /// Threads that send; without it as many as the rate needs, and at most one per core.
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// When requests start.
+#[derive(Debug, Clone)]
+pub enum Load {
+    /// At these moments, whatever becomes of the others.
+    Open(Arrivals),
+    /// Whenever one of the users was answered.
+    Closed {
+        /// How many users.
+        users: usize,
+        /// How long they ask.
+        duration: Duration,
+    },
+}
+
+/// An engine that is ready to run once.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    progress: Option<mpsc::Sender<Progress>>,
+    so_far: Option<watch::Sender<SoFar>>,
+}
+
+/// Which part of everything a thread has.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    index: usize,
+    of: usize,
 }
 
 impl Config {
@@ -75,54 +130,67 @@ impl Config {
     pub fn new(host: HeaderValue, path: Uri) -> Self {
         Self {
             host,
-            path,
-            headers: HeaderMap::new(),
+            requests: vec![RequestKind::get(path.into())],
+            expect: Vec::new(),
+            version: HttpVersion::Http1,
+            tls: None,
             timeout: Duration::from_secs(10),
+            graceful_stop: Duration::from_secs(30),
             max_in_flight: 10_000,
             // A process may often have 1,024 open files; this leaves room for several endpoints.
             connections_per_endpoint: 128,
             idle_per_endpoint: 32,
             preconnect: 4,
+            max_age: None,
+            max_age_jitter: 0.0,
+            max_requests: 0,
+            on_endpoint_add: OnEndpointAdd::Rebalance,
             balance: Balance::RoundRobin,
+            pacing: Pacing::Millisecond,
             seed: 0,
+            threads: None,
         }
     }
 
-    fn request(&self) -> Request<Empty<Bytes>> {
-        let mut request = Request::new(Empty::new());
-        *request.method_mut() = Method::GET;
-        *request.uri_mut() = self.path.clone();
-        *request.headers_mut() = self.headers.clone();
-        request
-            .headers_mut()
-            .insert(header::HOST, self.host.clone());
-        request
+    /// How many threads send `load`. Each needs something of every bound.
+    fn threads_for(&self, load: &Load) -> usize {
+        let cores = || available_parallelism().map_or(1, NonZeroUsize::get);
+        let (by_itself, at_most) = match load {
+            Load::Open(arrivals) => {
+                let rate = arrivals.planned() as f64 / arrivals.duration().as_secs_f64().max(1.0);
+                let wanted = (rate / RATE_PER_THREAD).ceil() as usize;
+                (wanted.min(cores()), self.max_in_flight)
+            }
+            Load::Closed { users, .. } => (cores(), *users),
+        };
+        let threads = self.threads.map_or(by_itself, NonZeroUsize::get);
+        threads
+            .min(at_most)
+            .min(self.connections_per_endpoint)
+            .max(1)
     }
 }
 
-/// An engine that is ready to run once.
-#[derive(Debug)]
-pub struct Engine {
-    config: Config,
-    progress: Option<mpsc::Sender<Progress>>,
+impl Load {
+    fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed { .. })
+    }
+
+    fn recorder(&self, config: &Config) -> Recorder {
+        let recorder = match self {
+            Self::Open(arrivals) => {
+                Recorder::new(arrivals.planned(), arrivals.duration(), config.timeout)
+            }
+            Self::Closed { duration, .. } => Recorder::closed(*duration, config.timeout),
+        };
+        recorder.with_kinds(config.requests.iter().map(|kind| kind.name.as_str()))
+    }
 }
 
-/// What all tasks of a run share.
-struct Run {
-    config: Config,
-    balancer: Balancer,
-    recorder: Mutex<Recorder>,
-    start: Instant,
-    /// Ends every request at once.
-    stop: CancellationToken,
-}
-
-/// What is known of a request while it is under way, also when its deadline cuts it off.
-#[derive(Default)]
-struct Trace {
-    endpoint: Option<SocketAddr>,
-    sent: Option<Instant>,
-    retried: bool,
+impl From<Arrivals> for Load {
+    fn from(arrivals: Arrivals) -> Self {
+        Self::Open(arrivals)
+    }
 }
 
 impl Engine {
@@ -132,6 +200,7 @@ impl Engine {
         Self {
             config,
             progress: None,
+            so_far: None,
         }
     }
 
@@ -142,202 +211,107 @@ impl Engine {
         self
     }
 
-    /// Sends `arrivals` to `endpoints`, whose list may change meanwhile, and reports when the last one is answered.
+    /// Keeps here what came of the load until now, a second after it happened.
+    #[must_use]
+    pub fn with_so_far(mut self, so_far: watch::Sender<SoFar>) -> Self {
+        self.so_far = Some(so_far);
+        self
+    }
+
+    /// Sends `load` to `endpoints`, whose list may change meanwhile, and says what came of it when the last request is
+    /// answered.
     ///
     /// Connections are opened before the clock starts. A removed endpoint gets no further requests and loses its
-    /// connections once what is under way on them ends; a new one gets its share at once. When `cancel` is cancelled,
-    /// nothing more is sent, and what is under way has half a second to end.
+    /// connections once what is under way on them ends; a new one gets its share at once, or as connections end. When
+    /// `cancel` is cancelled, nothing more is sent, and what is under way has half a second to end. When this future is
+    /// dropped, everything ends at once.
+    ///
+    /// # Panics
+    /// When the machine has no thread or no file left for one.
     pub async fn run(
         self,
-        mut arrivals: Arrivals,
-        mut endpoints: watch::Receiver<Vec<SocketAddr>>,
+        load: impl Into<Load>,
+        endpoints: watch::Receiver<Vec<SocketAddr>>,
         cancel: CancellationToken,
     ) -> Measured {
-        let balancer = Balancer::new(&self.config);
-        let first = balancer.replace(&endpoints.borrow_and_update());
-        let opening: TaskTracker = TaskTracker::new();
-        for endpoint in first {
-            opening.spawn(endpoint.preconnect(self.config.preconnect, self.config.timeout));
-        }
-        opening.close();
-        cancel.run_until_cancelled(opening.wait()).await;
-
-        let run = Arc::new(Run {
-            recorder: Mutex::new(Recorder::new(&arrivals, self.config.timeout)),
-            balancer,
-            config: self.config,
-            start: clock::instant(),
-            stop: CancellationToken::new(),
-        });
-        let guard = run.stop.clone().drop_guard();
-        tokio::spawn(until_stopped(
-            run.stop.clone(),
-            follow(Arc::clone(&run), endpoints),
-        ));
-        tokio::spawn(until_stopped(
-            run.stop.clone(),
-            publish(Arc::clone(&run), self.progress.clone()),
-        ));
-
-        let tracker = TaskTracker::new();
-        let interrupted = cancel
-            .run_until_cancelled(pace(&run, &mut arrivals, &tracker))
-            .await
-            .is_none();
-        tracker.close();
-        if interrupted || cancel.run_until_cancelled(tracker.wait()).await.is_none() {
-            let _ = tokio::time::timeout(INTERRUPT_GRACE, tracker.wait()).await;
-            run.stop.cancel();
-            tracker.wait().await;
-        }
-        drop(guard);
-        let elapsed = clock::instant() - run.start;
-        let (report, rest) = run.recorder().finish(elapsed, cancel.is_cancelled());
-        send(self.progress.as_ref(), rest);
-        report
-    }
-}
-
-impl Run {
-    /// The recorder. Nothing panics while holding it, so a poisoned lock would still hold true figures.
-    fn recorder(&self) -> MutexGuard<'_, Recorder> {
-        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// One request, to its end. It records itself exactly once, whatever happens.
-    async fn request(self: Arc<Self>, intended: Duration) {
-        let should_start = self.start + intended;
-        let lag = clock::instant().saturating_duration_since(should_start);
-        let mut trace = Trace::default();
-        let exchange = tokio::time::timeout_at(
-            should_start + self.config.timeout,
-            self.exchange(&mut trace),
-        );
-        let outcome = self.stop.run_until_cancelled(exchange).await;
-        let now = clock::instant();
-        let outcome = outcome.map(|in_time| in_time.unwrap_or(Err(ErrorClass::Timeout)));
-        self.recorder().finished(&recorder::Finished {
-            intended,
-            lag,
-            latency: now - should_start,
-            raw: trace.sent.map(|sent| now - sent),
-            endpoint: trace.endpoint,
-            retried: trace.retried,
-            outcome,
-        });
-    }
-
-    /// Finds a connection, sends, and reads the whole answer. What could not be sent is tried once more elsewhere;
-    /// what may have been sent is not, because the server may have acted on it.
-    async fn exchange(&self, trace: &mut Trace) -> Result<(), ErrorClass> {
-        let mut request = self.config.request();
-        let mut failed: Option<ErrorClass> = None;
-        for _ in 0..PICKS_MAX {
-            let Some(endpoint) = self
-                .balancer
-                .pick(trace.endpoint.filter(|_| failed.is_some()))
-            else {
-                return Err(failed.unwrap_or(ErrorClass::NoEndpoint));
+        let (load, config) = (load.into(), Arc::new(self.config));
+        let of = config.threads_for(&load);
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let (begin, start) = watch::channel(None);
+        let given_up = CancellationToken::new();
+        let _ends_with_this = given_up.clone().drop_guard();
+        let alarms: Vec<Arc<Notify>> = (0..of).map(|_| Arc::default()).collect();
+        let mut threads: Vec<JoinHandle<()>> = Vec::new();
+        for (index, alarm) in alarms.iter().enumerate() {
+            let assignment = Assignment {
+                config: Arc::clone(&config),
+                load: load.clone(),
+                share: Share { index, of },
+                alarm: match config.pacing {
+                    Pacing::Millisecond => Alarm::Timer,
+                    Pacing::Precise => Alarm::Pacer(Arc::clone(alarm)),
+                },
+                endpoints: endpoints.clone(),
+                start: start.clone(),
+                told: tell.clone(),
+                cancel: cancel.clone(),
             };
-            trace.endpoint = Some(endpoint.address());
-            let class = match endpoint.checkout().await {
-                Err(Checkout::Removed) => continue,
-                Err(Checkout::Refused) => ErrorClass::Connect,
-                Ok(mut lease) => {
-                    trace.sent = Some(clock::instant());
-                    match lease.connection().try_send_request(request).await {
-                        Ok(response) => {
-                            let status = read_whole(response).await?;
-                            lease.give_back();
-                            return judge(status);
-                        }
-                        Err(mut error) => match error.take_message() {
-                            Some(unsent) => request = unsent,
-                            None => return Err(ErrorClass::Broken),
-                        },
-                    }
-                    trace.sent = None;
-                    ErrorClass::Broken
-                }
-            };
-            if failed.is_some() {
-                return Err(class);
-            }
-            failed = Some(class);
-            trace.retried = true;
+            let given_up = given_up.clone();
+            threads.push(spawn(format!("load-{index}"), move || {
+                play(assignment, &given_up)
+            }));
         }
-        Err(failed.unwrap_or(ErrorClass::NoEndpoint))
-    }
-}
-
-/// Launches every request at its moment. Sleeping is in whole milliseconds, so those due within one go out together.
-async fn pace(run: &Arc<Run>, arrivals: &mut Arrivals, tracker: &TaskTracker) {
-    let mut burst = 0;
-    for at in arrivals {
-        let intended = Duration::from_nanos(at);
-        let should_start = run.start + intended;
-        if clock::instant() < should_start {
-            run.recorder().expect_next(intended);
-            tokio::time::sleep_until(should_start).await;
-            burst = 0;
-        } else if BURST_MAX <= burst {
-            tokio::task::yield_now().await;
-            burst = 0;
+        drop(tell);
+        for _ in 0..of {
+            // Until the clock starts, a thread has nothing else to tell.
+            let _ = told.recv().await;
         }
-        burst += 1;
-        if run.recorder().offer(intended, run.config.max_in_flight) {
-            tracker.spawn(Arc::clone(run).request(intended));
+        let started = clock::instant();
+        begin.send_replace(Some(started));
+        if let (Pacing::Precise, Load::Open(arrivals)) = (config.pacing, &load) {
+            let (arrivals, stop) = (arrivals.clone(), given_up.clone());
+            let pace = move || pacer::run(arrivals, started, &alarms, &stop);
+            threads.push(spawn("load-pacer".to_owned(), pace));
         }
-    }
-    run.recorder().expect_next(Duration::MAX);
-}
-
-/// Follows the list of endpoints as it changes, until its sender is gone.
-async fn follow(run: Arc<Run>, mut endpoints: watch::Receiver<Vec<SocketAddr>>) {
-    while endpoints.changed().await.is_ok() {
-        let added = run.balancer.replace(&endpoints.borrow_and_update());
-        for endpoint in added {
-            tokio::spawn(endpoint.preconnect(run.config.preconnect, run.config.timeout));
+        let recorder = load.recorder(&config);
+        let mut gathering = Gathering::new(recorder, of, self.progress, self.so_far);
+        while let Some((index, told)) = told.recv().await {
+            gathering.hear(index, told);
         }
+        given_up.cancel();
+        threads.into_iter().for_each(join);
+        gathering.finish(clock::instant() - started, cancel.is_cancelled())
     }
 }
 
-/// Publishes each second once it is known, and lets the recorder fold what is over.
-async fn publish(run: Arc<Run>, progress: Option<mpsc::Sender<Progress>>) {
-    for second in 2u64.. {
-        tokio::time::sleep_until(run.start + Duration::from_secs(second)).await;
-        let published = run.recorder().advance(second);
-        send(progress.as_ref(), published);
+impl Share {
+    /// This part of a number; all parts together are the number.
+    fn of_total(self, total: usize) -> usize {
+        total / self.of + usize::from(self.index < total % self.of)
     }
 }
 
-fn send(progress: Option<&mpsc::Sender<Progress>>, seconds: impl IntoIterator<Item = Progress>) {
-    let Some(progress) = progress else { return };
-    for second in seconds {
-        // A reader that is slow or gone must not hold up the run; the report has every second anyway.
-        let _ = progress.try_send(second);
+fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    thread::Builder::new()
+        .name(name)
+        .spawn(work)
+        .expect("the machine has a thread left")
+}
+
+/// Waits for a thread that is about to end. What it panicked with is ours to pass on.
+fn join(thread: JoinHandle<()>) {
+    if let Err(panic) = thread.join() {
+        resume_unwind(panic);
     }
 }
 
-async fn until_stopped(stop: CancellationToken, work: impl Future<Output = ()>) {
-    stop.run_until_cancelled(work).await;
-}
-
-/// Reads the body to its end and drops it, so that the connection can be used again.
-async fn read_whole(response: http::Response<Incoming>) -> Result<StatusCode, ErrorClass> {
-    let (head, mut body) = response.into_parts();
-    while let Some(frame) = body.frame().await {
-        frame.map_err(|_| ErrorClass::Broken)?;
-    }
-    Ok(head.status)
-}
-
-fn judge(status: StatusCode) -> Result<(), ErrorClass> {
-    match status.as_u16() {
-        400..=499 => Err(ErrorClass::ClientStatus),
-        500.. => Err(ErrorClass::ServerStatus),
-        _ => Ok(()),
-    }
+/// One thread of the load, from its beginning to its end.
+fn play(assignment: Assignment, given_up: &CancellationToken) {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .expect("the machine has a file left for a runtime");
+    runtime.block_on(given_up.run_until_cancelled(core::play(assignment)));
 }
 
 #[cfg(test)]

@@ -2,16 +2,20 @@
 //! request should have started, unless it is called raw. Something is kept for each second of the run, sparsely,
 //! so that any stretch of it can be judged afterwards.
 
+mod latencies;
 pub mod recorder;
+mod slot;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use self::latencies::{Latencies, Quantile};
+pub use self::slot::{Slot, SlotEndpoint};
 
 /// The longest latency told apart; above it, all are this long. Longer than any timeout that a request should have.
 pub const LATENCY_MAX: Duration = Duration::from_secs(600);
@@ -21,9 +25,6 @@ pub const LATE: Duration = Duration::from_millis(100);
 
 /// How long an endpoint is young after its first good answer, for the cost of a cold start.
 pub const YOUNG: Duration = Duration::from_secs(30);
-
-/// Three significant digits: a latency is known to a thousandth of itself, for 150 KiB a histogram.
-const DIGITS: u8 = 3;
 
 /// Why a request has no good answer.
 #[derive(
@@ -113,7 +114,21 @@ impl Counts {
     /// Requests that are still under way.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.offered - self.ok - self.dropped - self.unfinished - self.errors()
+        let ended = self.ok + self.dropped + self.unfinished + self.errors();
+        self.offered.saturating_sub(ended)
+    }
+
+    /// Requests that failed: those with an error, and those dropped, whose user got nothing either.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.errors() + self.dropped
+    }
+
+    pub(crate) fn count(&mut self, outcome: Result<(), ErrorClass>) {
+        match outcome {
+            Ok(()) => self.ok += 1,
+            Err(class) => self.count_error(class),
+        }
     }
 
     pub(crate) fn count_error(&mut self, class: ErrorClass) {
@@ -128,98 +143,6 @@ impl Counts {
         for (sum, count) in self.errors.iter_mut().zip(other.errors) {
             *sum += count;
         }
-    }
-}
-
-/// Durations from a microsecond to [`LATENCY_MAX`], each known to a thousandth of itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(from = "Sparse", into = "Sparse")]
-#[schemars(with = "Sparse")]
-pub struct Latencies(Histogram<u64>);
-
-/// Microseconds and how often, ascending.
-type Sparse = Vec<(u64, u64)>;
-
-impl Default for Latencies {
-    fn default() -> Self {
-        let high = u64::try_from(LATENCY_MAX.as_micros()).unwrap_or(u64::MAX);
-        Self(
-            Histogram::new_with_bounds(1, high, DIGITS)
-                .expect("1 us to 600 s at 3 digits are bounds that HDR takes"),
-        )
-    }
-}
-
-impl Latencies {
-    /// How many there are.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.0.len()
-    }
-
-    /// The `q`-quantile, `q` within 0 and 1; `None` when there are none.
-    #[must_use]
-    pub fn quantile(&self, q: f64) -> Option<Duration> {
-        (!self.0.is_empty()).then(|| Duration::from_micros(self.0.value_at_quantile(q)))
-    }
-
-    /// The longest; `None` when there are none.
-    #[must_use]
-    pub fn max(&self) -> Option<Duration> {
-        self.quantile(1.0)
-    }
-
-    /// The mean; `None` when there are none.
-    #[must_use]
-    pub fn mean(&self) -> Option<Duration> {
-        (!self.0.is_empty()).then(|| Duration::from_secs_f64(self.0.mean() / 1e6))
-    }
-
-    /// How many are at most `limit`, give or take those within a thousandth of it.
-    #[must_use]
-    pub fn count_within(&self, limit: Duration) -> u64 {
-        self.0.count_between(0, micros(limit).min(self.0.high()))
-    }
-
-    pub(crate) fn record(&mut self, latency: Duration) {
-        self.0.saturating_record(micros(latency));
-    }
-
-    pub(crate) fn record_many(&mut self, latency: Duration, count: u64) {
-        self.0.saturating_record_n(micros(latency), count);
-    }
-
-    /// The recorded values and their counts, shortest first: a second of them takes a few KiB, a histogram 150.
-    pub(crate) fn sparse(&self) -> Box<[(u32, u32)]> {
-        let pair = |value: u64, count: u64| {
-            (
-                u32::try_from(value).unwrap_or(u32::MAX),
-                u32::try_from(count).unwrap_or(u32::MAX),
-            )
-        };
-        self.0
-            .iter_recorded()
-            .map(|step| pair(step.value_iterated_to(), step.count_since_last_iteration()))
-            .collect()
-    }
-}
-
-impl From<Sparse> for Latencies {
-    fn from(pairs: Sparse) -> Self {
-        let mut latencies = Self::default();
-        for (value, count) in pairs {
-            latencies.0.saturating_record_n(value, count);
-        }
-        latencies
-    }
-}
-
-impl From<Latencies> for Sparse {
-    fn from(latencies: Latencies) -> Self {
-        let steps = latencies.0.iter_recorded();
-        steps
-            .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
-            .collect()
     }
 }
 
@@ -270,83 +193,10 @@ mod seconds {
     }
 }
 
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// The requests that should have started within one second of the run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Slot {
-    /// How they ended.
-    pub counts: Counts,
-    /// Those sent more than [`LATE`] after they should have started.
-    pub late: u64,
-    /// Microseconds and how often, ascending.
-    latencies: Box<[(u32, u32)]>,
-    /// The same of those alone that a young endpoint answered; see [`YOUNG`].
-    young: Box<[(u32, u32)]>,
-    /// What each endpoint did with them.
-    pub endpoints: Box<[SlotEndpoint]>,
-}
-
-/// What one endpoint did with the requests of one second.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SlotEndpoint {
-    /// [`EndpointCounts::index`] of the endpoint.
-    pub index: u16,
-    /// Good answers.
-    pub ok: u32,
-    /// Failed requests.
-    pub errors: u32,
-}
-
-impl Slot {
-    pub(crate) fn new(counts: Counts, latencies: &Latencies) -> Self {
-        Self {
-            counts,
-            latencies: latencies.sparse(),
-            ..Self::default()
-        }
-    }
-
-    /// The latencies and how often each occurred, ascending. Those of timeouts are among them.
-    pub fn latencies(&self) -> impl Iterator<Item = (Duration, u64)> {
-        durations(&self.latencies)
-    }
-
-    /// The latencies of answers by young endpoints and how often each occurred, ascending; see [`YOUNG`].
-    pub fn young(&self) -> impl Iterator<Item = (Duration, u64)> {
-        durations(&self.young)
-    }
-
-    /// The `q`-quantile of the latencies; `None` when there are none.
-    #[must_use]
-    pub fn quantile(&self, q: f64) -> Option<Duration> {
-        let total: u64 = self
-            .latencies
-            .iter()
-            .map(|(_, count)| u64::from(*count))
-            .sum();
-        let rank = ((q.clamp(0.0, 1.0) * total as f64).ceil() as u64).max(1);
-        let mut below = 0;
-        let reached = self.latencies.iter().find(|(_, count)| {
-            below += u64::from(*count);
-            rank <= below
-        });
-        reached.map(|(value, _)| Duration::from_micros(u64::from(*value)))
-    }
-}
-
-fn durations(pairs: &[(u32, u32)]) -> impl Iterator<Item = (Duration, u64)> {
-    pairs
-        .iter()
-        .map(|(value, count)| (Duration::from_micros(u64::from(*value)), u64::from(*count)))
-}
-
 /// What one endpoint was asked and how it answered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EndpointCounts {
-    /// Its number, in the order in which endpoints had their first request.
+    /// Its number in [`SlotEndpoint::index`].
     pub index: u16,
     /// When it gave its first good answer, in seconds from the start of the run; `None` when it never did.
     pub first_ok_s: Option<f64>,
@@ -376,6 +226,17 @@ pub struct Progress {
     pub in_flight: u64,
 }
 
+/// What came of a load until now, for counters that only grow: also of the seconds that are not published yet.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SoFar {
+    /// How the requests ended, whose moment has come.
+    pub counts: Counts,
+    /// Those taken up later than [`LATE`] after it.
+    pub late: u64,
+    /// How long they took, as in [`Measured::latency`].
+    pub latency: Latencies,
+}
+
 /// What came of the requests of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestMeasured {
@@ -394,7 +255,7 @@ pub struct Measured {
     pub counts: Counts,
     /// Requests sent again on another connection, since nothing of them had been sent on the first.
     pub retried: u64,
-    /// Requests sent later than [`LATE`] after they should have started, by our own fault.
+    /// Requests taken up later than [`LATE`] after they should have started, by our own fault.
     pub late: u64,
     /// From the moment a request should have started to its whole answer. Good answers count, and timeouts with the
     /// time they took; other errors do not, because a fast error is not a fast answer.
@@ -419,6 +280,10 @@ pub struct Measured {
     pub timeout: Duration,
     /// Whether the run was told to stop before its end.
     pub interrupted: bool,
+    /// Whether the loop was closed: each user asked again when it was answered. Then a request should start when it is
+    /// sent, `latency` hides what a slow server kept from being asked, and `planned` is what was offered.
+    #[serde(default)]
+    pub closed: bool,
 }
 
 impl Measured {
@@ -449,17 +314,43 @@ impl Measured {
             .then(|| self.counts.offered.saturating_sub(lost) as f64 / self.counts.offered as f64)
     }
 
+    /// How the requests ended that should have started within these seconds of the run.
+    #[must_use]
+    pub fn counts_of(&self, seconds: Range<usize>) -> Counts {
+        let mut sum = Counts::default();
+        let slots = self.slots_of(seconds).iter();
+        slots.for_each(|slot| sum.add(&slot.counts));
+        sum
+    }
+
     /// The latencies of the requests that should have started within these seconds of the run.
     #[must_use]
     pub fn latencies_of(&self, seconds: Range<usize>) -> Latencies {
-        let mut sum = Latencies::default();
+        let slots = self.slots_of(seconds).iter();
+        slots.flat_map(Slot::latencies).collect()
+    }
+
+    /// The same of those alone that a young endpoint answered; see [`YOUNG`].
+    #[must_use]
+    pub fn young_of(&self, seconds: Range<usize>) -> Latencies {
+        let slots = self.slots_of(seconds).iter();
+        slots.flat_map(Slot::young).collect()
+    }
+
+    /// The `q`-quantile of the requests that should have started within these seconds, a [failed](Counts::failed) one
+    /// being slower than any answer; `None` when none of them has ended. Requests that were under way when the run was
+    /// interrupted are left out: nobody knows what would have become of them.
+    #[must_use]
+    pub fn quantile_with_failures(&self, seconds: Range<usize>, q: f64) -> Option<Quantile> {
+        let counts = self.counts_of(seconds.clone());
+        // The latencies hold timeouts too, but every good answer came before them.
+        self.latencies_of(seconds)
+            .quantile_with_failures(q, counts.ok, counts.failed())
+    }
+
+    fn slots_of(&self, seconds: Range<usize>) -> &[Slot] {
         let end = seconds.end.min(self.slots.len());
-        for slot in self.slots.get(seconds.start..end).unwrap_or_default() {
-            for (value, count) in &slot.latencies {
-                sum.record_many(Duration::from_micros(u64::from(*value)), u64::from(*count));
-            }
-        }
-        sum
+        self.slots.get(seconds.start..end).unwrap_or_default()
     }
 }
 
@@ -504,41 +395,96 @@ mod tests {
         assert_eq!(Slot::default().quantile(0.5), None);
     }
 
+    fn second(ok_ms: impl IntoIterator<Item = u64>, failed: &[ErrorClass]) -> Slot {
+        let dense = latencies(ok_ms);
+        let mut counts = Counts {
+            offered: dense.count() + failed.len() as u64,
+            ok: dense.count(),
+            ..Counts::default()
+        };
+        failed.iter().for_each(|class| counts.count_error(*class));
+        Slot::new(counts, &dense)
+    }
+
+    fn measured(slots: impl IntoIterator<Item = Slot>) -> Measured {
+        Measured {
+            slots: slots.into_iter().collect(),
+            ..Measured::default()
+        }
+    }
+
     #[test]
     fn seconds_merge_into_the_quantile_of_all_their_requests() {
-        let slots = [latencies(1..=90), latencies(1000..=1009)];
-        let slots = slots
-            .iter()
-            .map(|slot| Slot::new(Counts::default(), slot))
-            .collect();
-        let report = Measured {
-            slots,
-            ..Measured::default()
+        let measured = measured([second(1..=90, &[]), second(1000..=1009, &[])]);
+        assert_eq!(measured.latencies_of(0..2).count(), 100);
+        close(measured.latencies_of(0..9).quantile(0.9), 90.0);
+        close(measured.latencies_of(1..2).quantile(0.0), 1000.0);
+        assert_eq!(measured.latencies_of(5..9).count(), 0);
+        assert_eq!(measured.counts_of(1..9).ok, 10);
+    }
+
+    #[test]
+    fn a_failed_request_is_slower_than_any_answer() {
+        let errors = [ErrorClass::ServerStatus; 5];
+        let measured = measured([second(1..=95, &errors), second(1..=5, &[])]);
+        let answered = |seconds, q| {
+            let quantile = measured.quantile_with_failures(seconds, q).unwrap();
+            close(quantile.answered(), 95.0);
+            assert!(quantile.is_within(Duration::from_millis(96)));
         };
-        assert_eq!(report.latencies_of(0..2).count(), 100);
-        close(report.latencies_of(0..9).quantile(0.9), 90.0);
-        close(report.latencies_of(1..2).quantile(0.0), 1000.0);
-        assert_eq!(report.latencies_of(5..9).count(), 0);
+        // The 95th of a hundred is still an answer, and so is the hundredth of 105.
+        answered(0..1, 0.95);
+        answered(0..2, 0.952);
+        for (seconds, q) in [(0..1, 0.951), (0..1, 1.0), (0..2, 0.96)] {
+            let quantile = measured.quantile_with_failures(seconds, q);
+            assert_eq!(quantile, Some(Quantile::Failed), "q {q}");
+        }
+        assert!(!Quantile::Failed.is_within(Duration::MAX));
+        assert_eq!(measured.quantile_with_failures(2..9, 0.5), None);
+    }
+
+    #[test]
+    fn a_timeout_fails_although_its_time_is_known() {
+        let mut slot = second([10, 20, 30, 1000], &[]);
+        slot.counts.ok = 3;
+        slot.counts.count_error(ErrorClass::Timeout);
+        let measured = measured([slot]);
+        close(measured.latencies_of(0..1).max(), 1000.0);
+        let at = |q| measured.quantile_with_failures(0..1, q).unwrap();
+        close(at(0.75).answered(), 30.0);
+        assert_eq!(at(0.76), Quantile::Failed);
+    }
+
+    #[test]
+    fn what_was_dropped_failed_and_what_was_interrupted_is_not_known() {
+        let mut slot = second([10, 20], &[]);
+        (slot.counts.offered, slot.counts.dropped) = (5, 1);
+        slot.counts.unfinished = 2;
+        let measured = measured([slot]);
+        let at = |q| measured.quantile_with_failures(0..1, q).unwrap();
+        close(at(0.66).answered(), 20.0);
+        assert_eq!(at(0.67), Quantile::Failed);
     }
 
     #[test]
     fn a_timeout_is_within_no_limit() {
-        let mut report = Measured {
+        let mut measured = Measured {
             timeout: Duration::from_secs(1),
             latency: latencies([10, 1000]),
             ..Measured::default()
         };
-        report.counts = Counts {
+        measured.counts = Counts {
             offered: 4,
             ok: 1,
             dropped: 1,
             ..Counts::default()
         };
-        report.counts.count_error(ErrorClass::Timeout);
-        report.counts.count_error(ErrorClass::Connect);
-        assert_eq!(report.share_within(Duration::from_millis(500)), Some(0.25));
-        assert_eq!(report.share_within(Duration::from_secs(5)), Some(0.25));
-        assert_eq!(report.share_delivered(), Some(0.75));
-        assert_eq!(report.counts.pending(), 0);
+        measured.counts.count_error(ErrorClass::Timeout);
+        measured.counts.count_error(ErrorClass::Connect);
+        let half_a_second = Duration::from_millis(500);
+        assert_eq!(measured.share_within(half_a_second), Some(0.25));
+        assert_eq!(measured.share_within(Duration::from_secs(5)), Some(0.25));
+        assert_eq!(measured.share_delivered(), Some(0.75));
+        assert_eq!(measured.counts.pending(), 0);
     }
 }

@@ -1,24 +1,29 @@
-//! Connections by endpoint: which endpoint the next request goes to, a connection to it, and what happens to both when
-//! the list of endpoints changes. A connection is lent to one request at a time and comes back when the answer was
-//! read whole; one that does not come back is closed.
+//! The endpoints of one thread and the connections to them: which endpoint the next request goes to, a connection to it,
+//! and what happens to both when the list of endpoints changes or a connection gets old. An HTTP/1.1 connection is lent
+//! to one request at a time and comes back when the answer was read whole; one that does not come back is closed.
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Empty;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg32;
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
-use super::{Balance, Config};
+use super::connection::{Lifetime, Opening, Sender};
+use super::request::Body;
+use super::{Balance, Config, Share};
+use crate::clock;
+use crate::scenario::{HttpVersion, OnEndpointAdd};
 
-/// A connection ready for a request.
-type Connection = SendRequest<Empty<Bytes>>;
+/// Requests on one HTTP/2 connection at once; the least that RFC 9113 (6.5.2) recommends a server to allow.
+const STREAMS_MAX: usize = 100;
 
 /// Why an endpoint gave no connection. Nothing was sent in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,98 +35,160 @@ pub(super) enum Checkout {
 }
 
 /// The endpoints of now, and whose turn it is.
+#[derive(Debug)]
 pub(super) struct Balancer {
-    balance: Balance,
-    connections: usize,
-    idle: usize,
-    state: Mutex<Turn>,
+    policy: Rc<Policy>,
+    endpoints: RefCell<Vec<Rc<Endpoint>>>,
+    next: Cell<usize>,
+    rng: RefCell<Pcg32>,
 }
 
-struct Turn {
-    endpoints: Vec<Arc<Endpoint>>,
-    next: usize,
-    rng: Pcg32,
+/// What holds for the connections of every endpoint.
+#[derive(Debug)]
+struct Policy {
+    opening: Opening,
+    balance: Balance,
+    on_add: OnEndpointAdd,
+    connections: usize,
+    idle: usize,
+    preconnect: usize,
+    patience: Duration,
+    max_age: Option<Duration>,
+    jitter: f64,
+    max_requests: Option<u64>,
+    ages: RefCell<Pcg32>,
+    /// How many times a connection became idle, to know which is idle longest.
+    returns: Cell<u64>,
 }
 
 /// One endpoint and the connections to it.
+#[derive(Debug)]
 pub(super) struct Endpoint {
     address: SocketAddr,
-    connections: usize,
-    /// A permit per open or opening connection that is lent; closed when the endpoint leaves the list.
-    permits: Arc<Semaphore>,
-    idle_max: usize,
-    idle: Mutex<Vec<Connection>>,
+    policy: Rc<Policy>,
+    /// A permit per request that may be under way; closed when the endpoint leaves the list.
+    permits: Semaphore,
+    permits_max: usize,
+    /// HTTP/1.1 connections without a request, the one that is idle longest first.
+    idle: RefCell<VecDeque<Connection>>,
+    /// HTTP/2 connections that take requests.
+    shared: RefCell<Vec<Shared>>,
+    is_opening: Cell<bool>,
+    opened: Notify,
 }
 
-/// A connection lent to one request.
+#[derive(Debug)]
+struct Connection {
+    sender: Sender,
+    lifetime: Lifetime,
+    /// Its place in the order in which connections became idle.
+    returned: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    connection: Connection,
+    streams: Rc<Cell<usize>>,
+}
+
+/// A connection, or a stream of one, lent to one request.
+#[derive(Debug)]
 pub(super) struct Lease {
     connection: Connection,
-    endpoint: Arc<Endpoint>,
-    _permit: OwnedSemaphorePermit,
+    permit: Permit,
+}
+
+/// That a request may be under way at an endpoint, and the stream that it takes.
+#[derive(Debug)]
+struct Permit {
+    endpoint: Rc<Endpoint>,
+    streams: Option<Rc<Cell<usize>>>,
 }
 
 impl Balancer {
-    pub(super) fn new(config: &Config) -> Self {
-        Self {
+    /// The endpoints of the thread that has this share of everything.
+    pub(super) fn new(config: &Config, share: Share) -> Self {
+        let draws =
+            |stream| Pcg32::seed_from_u64(config.seed.rotate_left(stream) ^ share.index as u64);
+        let policy = Policy {
+            opening: Opening {
+                version: config.version,
+                tls: config.tls.clone(),
+            },
             balance: config.balance,
-            connections: config
-                .connections_per_endpoint
-                .clamp(1, Semaphore::MAX_PERMITS),
-            idle: config.idle_per_endpoint,
-            state: Mutex::new(Turn {
-                endpoints: Vec::new(),
-                next: 0,
-                rng: Pcg32::seed_from_u64(config.seed),
-            }),
+            on_add: config.on_endpoint_add,
+            connections: share.of_total(config.connections_per_endpoint).max(1),
+            idle: share.of_total(config.idle_per_endpoint),
+            preconnect: share.of_total(config.preconnect),
+            patience: config.timeout,
+            max_age: config.max_age,
+            jitter: config.max_age_jitter.clamp(0.0, 1.0),
+            max_requests: (0 < config.max_requests).then_some(config.max_requests),
+            ages: RefCell::new(draws(1)),
+            returns: Cell::new(0),
+        };
+        Self {
+            policy: Rc::new(policy),
+            endpoints: RefCell::default(),
+            // Each thread begins at another endpoint, so that few requests are spread evenly, too.
+            next: Cell::new(share.index),
+            rng: RefCell::new(draws(2)),
         }
     }
 
     /// Makes `addresses` the list: keeps the endpoints that stay, closes those that left, and returns the new ones.
-    pub(super) fn replace(&self, addresses: &[SocketAddr]) -> Vec<Arc<Endpoint>> {
-        let mut state = lock(&self.state);
-        let before = std::mem::take(&mut state.endpoints);
-        let mut added = Vec::new();
+    pub(super) fn replace(&self, addresses: &[SocketAddr]) -> Vec<Rc<Endpoint>> {
+        let before = self.endpoints.take();
+        let (mut now, mut added) = (Vec::<Rc<Endpoint>>::new(), Vec::new());
         for address in addresses {
-            if state
-                .endpoints
-                .iter()
-                .any(|endpoint| endpoint.address == *address)
-            {
+            if now.iter().any(|endpoint| endpoint.address == *address) {
                 continue;
             }
             let kept = before.iter().find(|endpoint| endpoint.address == *address);
-            let endpoint = kept.map_or_else(
-                || Endpoint::new(*address, self.connections, self.idle),
-                Arc::clone,
-            );
-            if kept.is_none() {
-                added.push(Arc::clone(&endpoint));
-            }
-            state.endpoints.push(endpoint);
+            now.push(kept.map_or_else(
+                || {
+                    added.push(Rc::new(Endpoint::new(*address, &self.policy)));
+                    Rc::clone(&added[added.len() - 1])
+                },
+                Rc::clone,
+            ));
         }
         for endpoint in before {
             if !addresses.contains(&endpoint.address) {
                 endpoint.close();
             }
         }
+        self.endpoints.replace(now);
         added
     }
 
+    /// Opens what is opened beforehand to endpoints that come while the load goes on. Those that keep what there is
+    /// wait for what is needed.
+    pub(super) fn is_preconnecting(&self) -> bool {
+        self.policy.on_add == OnEndpointAdd::Rebalance
+    }
+
     /// The endpoint for the next request, another than `avoid` when there is one; `None` when the list is empty.
-    pub(super) fn pick(&self, avoid: Option<SocketAddr>) -> Option<Arc<Endpoint>> {
-        let mut state = lock(&self.state);
-        let count = state.endpoints.len();
+    pub(super) fn pick(&self, avoid: Option<SocketAddr>) -> Option<Rc<Endpoint>> {
+        let endpoints = self.endpoints.borrow();
+        let count = endpoints.len();
         if count == 0 {
             return None;
         }
-        let mut index = match self.balance {
-            Balance::RoundRobin => state.next % count,
+        if self.policy.on_add == OnEndpointAdd::Keep && avoid.is_none() {
+            let waiting = endpoints
+                .iter()
+                .filter_map(|endpoint| Some((endpoint.waiting()?, endpoint)));
+            if let Some((_, endpoint)) = waiting.min_by_key(|(order, _)| *order) {
+                return Some(Rc::clone(endpoint));
+            }
+        }
+        let mut index = match self.policy.balance {
+            Balance::RoundRobin => self.next.get() % count,
             Balance::LeastOfTwo => {
-                let (a, b) = (
-                    state.rng.random_range(0..count),
-                    state.rng.random_range(0..count),
-                );
-                if state.endpoints[b].in_flight() < state.endpoints[a].in_flight() {
+                let mut rng = self.rng.borrow_mut();
+                let (a, b) = (rng.random_range(0..count), rng.random_range(0..count));
+                if endpoints[b].in_flight() < endpoints[a].in_flight() {
                     b
                 } else {
                     a
@@ -129,110 +196,255 @@ impl Balancer {
             }
         };
         match avoid {
-            Some(avoid) if state.endpoints[index].address == avoid => index = (index + 1) % count,
+            Some(avoid) if endpoints[index].address == avoid => index = (index + 1) % count,
             // A second try takes nobody's turn: else, of two endpoints, every request would begin at the broken one.
             Some(_) => {}
-            None => state.next = index + 1,
+            None => self.next.set(index + 1),
         }
-        Some(Arc::clone(&state.endpoints[index]))
+        Some(Rc::clone(&endpoints[index]))
+    }
+
+    /// Closes idle connections that are too old, as a server would see it: no request comes to end them.
+    pub(super) fn prune(&self, now: Instant) {
+        for endpoint in self.endpoints.borrow().iter() {
+            let lives = |connection: &Connection| !connection.lifetime.is_over(now);
+            endpoint.idle.borrow_mut().retain(lives);
+            endpoint
+                .shared
+                .borrow_mut()
+                .retain(|shared| lives(&shared.connection));
+        }
+    }
+}
+
+impl Policy {
+    /// How long a connection that is opened now may live: the age varies evenly by the jitter to both sides.
+    fn lifetime(&self, now: Instant) -> Lifetime {
+        let until = self.max_age.map(|age| {
+            let spread = 1.0 + self.jitter * (2.0 * self.ages.borrow_mut().random::<f64>() - 1.0);
+            now + age.mul_f64(spread)
+        });
+        Lifetime {
+            until,
+            requests: self.max_requests,
+        }
     }
 }
 
 impl Endpoint {
-    fn new(address: SocketAddr, connections: usize, idle_max: usize) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(connections));
-        Arc::new(Self {
+    fn new(address: SocketAddr, policy: &Rc<Policy>) -> Self {
+        let streams = match policy.opening.version {
+            HttpVersion::Http1 => 1,
+            HttpVersion::Http2 => STREAMS_MAX,
+        };
+        let permits_max = policy
+            .connections
+            .saturating_mul(streams)
+            .min(Semaphore::MAX_PERMITS);
+        Self {
             address,
-            connections,
-            permits,
-            idle_max,
-            idle: Mutex::default(),
-        })
+            policy: Rc::clone(policy),
+            permits: Semaphore::new(permits_max),
+            permits_max,
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            is_opening: Cell::new(false),
+            opened: Notify::new(),
+        }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Opens `count` connections, within `patience`, and keeps those that could be opened. What fails here fails again,
+    /// Opens the connections that are opened beforehand, and keeps those that could be. What fails here fails again,
     /// and is counted, when a request needs it.
-    pub(super) async fn preconnect(self: Arc<Self>, count: usize, patience: Duration) {
+    pub(super) async fn preconnect(self: Rc<Self>) {
         let opening = async {
-            for _ in 0..count.min(self.idle_max) {
-                let Ok(connection) = open(self.address).await else {
+            for _ in 0..self.policy.preconnect.min(self.policy.connections) {
+                let Ok(connection) = self.open().await else {
                     return;
                 };
                 self.keep(connection);
             }
         };
-        let _ = tokio::time::timeout(patience, opening).await;
+        let _ = tokio::time::timeout(self.policy.patience, opening).await;
     }
 
-    /// A connection that is ready: an idle one, or a new one, once fewer than the bound are lent. First come, first
-    /// served.
-    pub(super) async fn checkout(self: Arc<Self>) -> Result<Lease, Checkout> {
-        let permit = Arc::clone(&self.permits)
-            .acquire_owned()
-            .await
-            .map_err(|_| Checkout::Removed)?;
+    /// A connection that is ready: an idle one, or a new one, once fewer requests than the bound are under way. First
+    /// come, first served.
+    pub(super) async fn checkout(self: Rc<Self>) -> Result<Lease, Checkout> {
+        let Ok(permit) = self.permits.acquire().await else {
+            return Err(Checkout::Removed);
+        };
+        permit.forget();
+        let mut permit = Permit {
+            endpoint: Rc::clone(&self),
+            streams: None,
+        };
+        let connection = match self.policy.opening.version {
+            HttpVersion::Http1 => self.alone().await?,
+            HttpVersion::Http2 => {
+                let (connection, streams) = self.together().await?;
+                permit.streams = Some(streams);
+                connection
+            }
+        };
+        Ok(Lease { connection, permit })
+    }
+
+    /// A connection for one request.
+    async fn alone(&self) -> Result<Connection, Checkout> {
         loop {
-            let idle = lock(&self.idle).pop();
-            let connection = match idle {
-                // The server may have closed it meanwhile; then the next one will do.
-                Some(mut idle) => match idle.ready().await {
-                    Ok(()) => idle,
-                    Err(_) => continue,
-                },
-                None => open(self.address).await.map_err(|_| Checkout::Refused)?,
+            // Behind a cluster IP every connection is used in turn; else the one used last is the warmest.
+            let idle = match self.policy.on_add {
+                OnEndpointAdd::Keep => self.idle.borrow_mut().pop_front(),
+                OnEndpointAdd::Rebalance => self.idle.borrow_mut().pop_back(),
             };
-            return Ok(Lease {
-                connection,
-                endpoint: self,
-                _permit: permit,
-            });
+            let Some(mut idle) = idle else {
+                return self.open().await.map_err(|_| Checkout::Refused);
+            };
+            // It may be too old, or the server may have closed it meanwhile; then the next one will do.
+            let is_over = idle.lifetime.until.is_some() && idle.lifetime.is_over(clock::instant());
+            if !is_over && idle.sender.is_ready().await {
+                return Ok(idle);
+            }
         }
     }
 
-    fn in_flight(&self) -> usize {
-        self.connections - self.permits.available_permits()
+    /// A stream of the connection with the fewest. One connection is opened at a time: those who wait for it share it.
+    async fn together(&self) -> Result<(Connection, Rc<Cell<usize>>), Checkout> {
+        loop {
+            if let Some(stream) = self.stream(clock::instant()) {
+                return Ok(stream);
+            }
+            if self.is_opening.replace(true) {
+                self.opened.notified().await;
+                continue;
+            }
+            let opening = Opens(self);
+            let opened = self.open().await;
+            if let Ok(connection) = opened {
+                self.keep(connection);
+            } else {
+                return Err(Checkout::Refused);
+            }
+            drop(opening);
+        }
     }
 
-    fn keep(&self, connection: Connection) {
-        let mut idle = lock(&self.idle);
-        if idle.len() < self.idle_max && !self.permits.is_closed() && !connection.is_closed() {
-            idle.push(connection);
+    fn stream(&self, now: Instant) -> Option<(Connection, Rc<Cell<usize>>)> {
+        let mut all = self.shared.borrow_mut();
+        all.retain(|shared| {
+            !shared.connection.lifetime.is_over(now) && !shared.connection.sender.is_closed()
+        });
+        let least = all.iter_mut().min_by_key(|shared| shared.streams.get());
+        let least = least.filter(|shared| shared.streams.get() < STREAMS_MAX)?;
+        least.connection.lifetime.count();
+        least.streams.set(least.streams.get() + 1);
+        let stream = Connection {
+            sender: least.connection.sender.shared()?,
+            lifetime: least.connection.lifetime,
+            returned: 0,
+        };
+        Some((stream, Rc::clone(&least.streams)))
+    }
+
+    async fn open(&self) -> anyhow::Result<Connection> {
+        let sender = self.policy.opening.open(self.address).await?;
+        Ok(Connection {
+            sender,
+            lifetime: self.policy.lifetime(clock::instant()),
+            returned: 0,
+        })
+    }
+
+    /// The order in which this endpoint's turn comes where what is open is used first; `None` when nothing is.
+    fn waiting(&self) -> Option<u64> {
+        if self.permits.available_permits() == 0 {
+            return None;
+        }
+        let shared = self.shared.borrow();
+        let streams = shared.iter().map(|shared| shared.streams.get()).min();
+        let streams = streams.filter(|streams| *streams < STREAMS_MAX);
+        let idle = self
+            .idle
+            .borrow()
+            .front()
+            .map(|connection| connection.returned);
+        idle.or(streams.map(|streams| streams as u64))
+    }
+
+    fn in_flight(&self) -> usize {
+        self.permits_max - self.permits.available_permits()
+    }
+
+    fn keep(&self, mut connection: Connection) {
+        if self.permits.is_closed() || connection.sender.is_closed() {
+            return;
+        }
+        if connection.sender.shared().is_some() {
+            let streams = Rc::default();
+            let shared = Shared {
+                connection,
+                streams,
+            };
+            self.shared.borrow_mut().push(shared);
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < self.policy.idle {
+            connection.returned = self.policy.returns.get();
+            self.policy.returns.set(connection.returned + 1);
+            idle.push_back(connection);
         }
     }
 
     /// Takes no further request. Idle connections close now, lent ones when their answer is there.
     fn close(&self) {
         self.permits.close();
-        lock(&self.idle).clear();
+        self.idle.take();
+        self.shared.take();
+    }
+}
+
+/// Whoever opens a connection that others wait for; they wake up also when that is given up.
+struct Opens<'a>(&'a Endpoint);
+
+impl Drop for Opens<'_> {
+    fn drop(&mut self) {
+        self.0.is_opening.set(false);
+        self.0.opened.notify_waiters();
     }
 }
 
 impl Lease {
-    pub(super) fn connection(&mut self) -> &mut Connection {
-        &mut self.connection
+    /// Sends; what was not sent comes back with the error.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+        self.connection.sender.send(request).await
     }
 
     /// Returns the connection for the next request, after the answer was read to its end.
-    pub(super) fn give_back(self) {
-        self.endpoint.keep(self.connection);
+    pub(super) fn give_back(mut self) {
+        let lifetime = &mut self.connection.lifetime;
+        lifetime.count();
+        let is_aging = lifetime.until.is_some();
+        let is_over =
+            lifetime.requests == Some(0) || is_aging && lifetime.is_over(clock::instant());
+        if !is_over && self.permit.streams.is_none() {
+            self.permit.endpoint.keep(self.connection);
+        }
     }
 }
 
-/// Opens a connection and starts the task that drives it, which ends when the connection is dropped or closed.
-async fn open(address: SocketAddr) -> anyhow::Result<Connection> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // An error of the connection reaches the request that was on it; without one it is of no interest.
-    tokio::spawn(async move { drop(connection.await) });
-    Ok(sender)
-}
-
-/// Nothing panics while holding these locks, so a poisoned one would still hold a whole value.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(streams) = &self.streams {
+            streams.set(streams.get() - 1);
+        }
+        self.endpoint.permits.add_permits(1);
+    }
 }

@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::Response;
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -13,7 +15,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::arrivals::Spacing;
-use crate::measured::EndpointCounts;
+use crate::measured::{EndpointCounts, ErrorClass};
 
 /// A server whose every answer takes `delay(time since its start)`.
 struct Server {
@@ -155,8 +157,8 @@ async fn a_stall_is_felt_by_every_request_that_it_delays() {
             (&many, 0.95, 0.8),
             (&many, 0.99, 0.96),
         ];
-        for ((report, q, truth_s), best) in wanted.into_iter().zip(&mut best) {
-            let ratio = report.latency.quantile(q).unwrap().as_secs_f64() / truth_s;
+        for ((measured, q, truth_s), best) in wanted.into_iter().zip(&mut best) {
+            let ratio = measured.latency.quantile(q).unwrap().as_secs_f64() / truth_s;
             assert!(0.95 < ratio, "the {q}-quantile is {ratio} of the truth");
             *best = best.min(ratio);
         }
@@ -174,7 +176,7 @@ async fn every_request_is_sent_once_and_is_in_its_second() {
     let (progress, mut seconds) = mpsc::channel(16);
     let (_sender, endpoints) = watch::channel(vec![server.address]);
     let engine = Engine::new(config()).with_progress(progress);
-    let report = engine
+    let measured = engine
         .run(
             arrivals("100@1s 300@1s 0@1s 50@1s"),
             endpoints,
@@ -182,15 +184,15 @@ async fn every_request_is_sent_once_and_is_in_its_second() {
         )
         .await;
     assert_eq!(server.served(), 450);
-    assert_eq!(report.planned, 450);
-    let offered: Vec<u64> = report
+    assert_eq!(measured.planned, 450);
+    let offered: Vec<u64> = measured
         .slots
         .iter()
         .map(|slot| slot.counts.offered)
         .collect();
     // A request whose moment is exactly a second's end belongs to the next second.
     assert_eq!(offered, [99, 300, 1, 50]);
-    assert_eq!(report.lag.count(), 450);
+    assert_eq!(measured.lag.count(), 450);
     let mut published = Vec::new();
     while let Some(second) = seconds.recv().await {
         published.push((second.second, second.counts.offered));
@@ -205,11 +207,15 @@ async fn requests_above_the_bound_in_flight_are_dropped_and_counted() {
         max_in_flight: 5,
         ..config()
     };
-    let report = run(config, "100@1s", vec![server.address]).await;
+    let measured = run(config, "100@1s", vec![server.address]).await;
     // Five in flight at 200 ms each let about 25 through.
-    assert!((20..=30).contains(&report.counts.ok), "{:?}", report.counts);
-    assert_eq!(report.counts.dropped, 100 - report.counts.ok);
-    assert_eq!(server.served() as u64, report.counts.ok);
+    assert!(
+        (20..=30).contains(&measured.counts.ok),
+        "{:?}",
+        measured.counts
+    );
+    assert_eq!(measured.counts.dropped, 100 - measured.counts.ok);
+    assert_eq!(server.served() as u64, measured.counts.ok);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -230,10 +236,10 @@ async fn an_endpoint_that_comes_gets_its_share_and_one_that_drains_costs_no_erro
     // A pod is stopped a moment after it left the endpoints; what is on its way to it then still arrives.
     tokio::time::sleep(Duration::from_millis(250)).await;
     b.drain().await;
-    let report = running.await.unwrap();
-    assert_eq!(report.counts.ok, 1_200, "{:?}", report.counts);
+    let measured = running.await.unwrap();
+    assert_eq!(measured.counts.ok, 1_200, "{:?}", measured.counts);
     // Shares: a 200 + 133 + 200, b 200 + 133, c 133 + 200, less what the moments of change shift.
-    let ok = |address| report.endpoints[&address].ok;
+    let ok = |address| measured.endpoints[&address].ok;
     for (name, address, expected) in [
         ("a", a.address, 533),
         ("b", gone, 333),
@@ -262,30 +268,30 @@ async fn least_of_two_prefers_the_endpoint_with_fewer_in_flight() {
         balance: Balance::LeastOfTwo,
         ..config()
     };
-    let report = run(config, "200@1s", vec![fast.address, slow.address]).await;
-    assert_eq!(report.counts.ok, 200);
+    let measured = run(config, "200@1s", vec![fast.address, slow.address]).await;
+    assert_eq!(measured.counts.ok, 200);
     // By turns it would be half; by draws alone at least a quarter, when both draws hit the slow one.
-    let share = report.endpoints[&fast.address].ok as f64 / 200.0;
+    let share = measured.endpoints[&fast.address].ok as f64 / 200.0;
     assert!(0.6 < share && share < 0.95, "the fast endpoint got {share}");
 }
 
 #[tokio::test]
 async fn a_refused_connection_is_tried_once_elsewhere() {
     let (server, closed) = (Server::start(200, at_once).await, closed_port().await);
-    let report = run(config(), "100@500ms", vec![server.address, closed]).await;
-    assert_eq!((report.counts.ok, report.counts.errors()), (50, 0));
+    let measured = run(config(), "100@500ms", vec![server.address, closed]).await;
+    assert_eq!((measured.counts.ok, measured.counts.errors()), (50, 0));
     assert!(
-        (15..=35).contains(&report.retried),
+        (15..=35).contains(&measured.retried),
         "retried {}",
-        report.retried
+        measured.retried
     );
-    let report = run(config(), "100@500ms", vec![closed]).await;
-    assert_eq!(report.counts.errors_of(ErrorClass::Connect), 50);
-    let EndpointCounts { ok, errors, .. } = report.endpoints[&closed];
+    let measured = run(config(), "100@500ms", vec![closed]).await;
+    assert_eq!(measured.counts.errors_of(ErrorClass::Connect), 50);
+    let EndpointCounts { ok, errors, .. } = measured.endpoints[&closed];
     assert_eq!((ok, errors), (0, 50));
-    assert_eq!(report.latency.count(), 0);
-    let report = run(config(), "100@500ms", Vec::new()).await;
-    assert_eq!(report.counts.errors_of(ErrorClass::NoEndpoint), 50);
+    assert_eq!(measured.latency.count(), 0);
+    let measured = run(config(), "100@500ms", Vec::new()).await;
+    assert_eq!(measured.counts.errors_of(ErrorClass::NoEndpoint), 50);
 }
 
 #[tokio::test]
@@ -308,15 +314,15 @@ async fn a_request_that_may_have_been_sent_is_not_sent_again() {
             });
         }
     });
-    let report = run(config(), "40@500ms", vec![address]).await;
+    let measured = run(config(), "40@500ms", vec![address]).await;
     assert_eq!(
-        report.counts.errors_of(ErrorClass::Broken),
+        measured.counts.errors_of(ErrorClass::Broken),
         20,
         "{:?}",
-        report.counts
+        measured.counts
     );
     assert_eq!(requests.load(Ordering::Relaxed), 20);
-    assert_eq!(report.retried, 0);
+    assert_eq!(measured.retried, 0);
 }
 
 #[tokio::test]
@@ -328,10 +334,10 @@ async fn timeouts_count_with_the_time_they_took_and_bad_statuses_do_not() {
     };
     let mut best = Duration::MAX;
     for _ in 0..3 {
-        let report = run(config_short.clone(), "40@500ms", vec![slow.address]).await;
-        assert_eq!(report.counts.errors_of(ErrorClass::Timeout), 20);
-        assert_eq!(report.share_within(Duration::from_secs(1)), Some(0.0));
-        best = best.min(report.latency.quantile(0.5).unwrap());
+        let measured = run(config_short.clone(), "40@500ms", vec![slow.address]).await;
+        assert_eq!(measured.counts.errors_of(ErrorClass::Timeout), 20);
+        assert_eq!(measured.share_within(Duration::from_secs(1)), Some(0.0));
+        best = best.min(measured.latency.quantile(0.5).unwrap());
         if best < Duration::from_millis(150) {
             break;
         }
@@ -343,9 +349,9 @@ async fn timeouts_count_with_the_time_they_took_and_bad_statuses_do_not() {
         (503, ErrorClass::ServerStatus),
     ] {
         let server = Server::start(status, at_once).await;
-        let report = run(config(), "40@500ms", vec![server.address]).await;
+        let measured = run(config(), "40@500ms", vec![server.address]).await;
         assert_eq!(
-            (report.counts.errors_of(class), report.latency.count()),
+            (measured.counts.errors_of(class), measured.latency.count()),
             (20, 0)
         );
     }
@@ -363,11 +369,13 @@ async fn an_interrupted_run_ends_soon_and_says_what_was_left_undone() {
         tokio::spawn(Engine::new(config()).run(arrivals("50@1h"), endpoints, cancel.clone()));
     tokio::time::sleep(Duration::from_millis(500)).await;
     cancel.cancel();
-    let report = tokio::time::timeout(Duration::from_secs(3), running)
+    let measured = tokio::time::timeout(Duration::from_secs(3), running)
         .await
         .unwrap()
         .unwrap();
-    assert!(report.interrupted);
-    assert_eq!(report.planned, 180_000);
-    assert!(0 < report.counts.unfinished && report.counts.unfinished == report.counts.offered);
+    assert!(measured.interrupted);
+    assert_eq!(measured.planned, 180_000);
+    assert!(
+        0 < measured.counts.unfinished && measured.counts.unfinished == measured.counts.offered
+    );
 }

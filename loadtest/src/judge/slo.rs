@@ -254,7 +254,7 @@ fn good_within(slot: &Slot, target: Duration) -> u64 {
 
 fn failed_in(counts: &Counts, class: FailureClass) -> u64 {
     match class {
-        FailureClass::Any => counts.errors() + counts.dropped,
+        FailureClass::Any => counts.failed(),
         FailureClass::ClientStatus => counts.errors_of(ErrorClass::ClientStatus),
         FailureClass::ServerStatus => counts.errors_of(ErrorClass::ServerStatus),
         FailureClass::Timeout => counts.errors_of(ErrorClass::Timeout),

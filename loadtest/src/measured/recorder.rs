@@ -1,72 +1,126 @@
 //! What a run remembers, and how it forgets: full histograms only for the seconds whose requests are still under way,
-//! sparse ones for those that are over, totals for everything. It is told what happened; it reads no clock.
+//! sparse ones for those that are over, totals for everything. It is told what happened; it reads no clock and sends
+//! nothing, so it serves a run in virtual time as well.
+//!
+//! A load on several threads has a recorder on each, which gives away what it has once a second, and one that gathers.
 
-use std::collections::VecDeque;
+mod open;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Counts, ErrorClass, LATE, Latencies, Measured, Progress, Slot};
-use crate::arrivals::Arrivals;
+use self::open::{Endpoints, OpenSlot};
+use super::{ErrorClass, LATE, Measured, Progress, RequestMeasured, SoFar};
 
-/// Endpoints told apart in a report. A long run over pods that come and go must not grow without end; above this,
-/// requests count in the totals only.
-const ENDPOINTS_MAX: usize = 4_096;
+/// Pairs of value and count that the seconds of a run may have together: 16 MB, which is half an hour at 2,000 requests
+/// per second. Above it, the oldest seconds keep their latencies to two digits instead of three.
+const PAIRS_MAX: usize = 2_000_000;
 
 /// A request that has ended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Finished {
-    /// When it should have started, from the start of the run.
+    /// When it should have started, from the start of the run; as it was offered.
     pub intended: Duration,
-    /// How long after that it was taken up.
+    /// Which kind it was, as it was offered.
+    pub kind: usize,
+    /// How long after it should have started it was taken up.
     pub lag: Duration,
-    /// From when it should have started to its end.
+    /// From when it should have started to its end. A timeout takes at least the timeout.
     pub latency: Duration,
-    /// From when it was sent to its end, if it was sent.
+    /// From when it was sent to its end; `None` if it was not sent.
     pub raw: Option<Duration>,
-    /// The last endpoint that was tried.
+    /// The last endpoint that was tried; `None` when there was none to try.
     pub endpoint: Option<SocketAddr>,
     /// Whether a second connection was tried.
     pub retried: bool,
-    /// A good answer, what was wrong, or `None` when it was given up because the run was interrupted.
-    pub outcome: Option<Result<(), ErrorClass>>,
+    /// A good answer, or what was wrong.
+    pub outcome: Result<(), ErrorClass>,
 }
 
 /// Everything recorded so far.
+///
+/// Every request is [offered](Self::offer) when its moment has come and, unless it was dropped, has
+/// [finished](Self::finished) once. Requests that never finish are unfinished when the run does. Every second, [time is told](Self::advance): else
+/// every second of the run keeps its histogram.
 #[derive(Debug)]
 pub struct Recorder {
-    report: Measured,
-    /// The seconds after those in `report.slots`, in order.
-    open: VecDeque<OpenSlot>,
+    /// The folded seconds and their sums; `planned`, `raw`, `lag` and `retried` are of all that happened.
+    measured: Measured,
+    kinds: Vec<(String, RequestMeasured)>,
+    endpoints: Endpoints,
+    /// The seconds that are not in `measured.slots` yet; a second without requests is missing.
+    open: BTreeMap<u64, OpenSlot>,
     /// No request of an earlier second will be offered any more, so those can be published and folded.
     upcoming: u64,
     /// The second that is published next.
     next_published: u64,
-    /// The last second of the profile: a request at its very end counts there, and not as a second of its own.
+    /// The last second of the load: a request at its very end counts there, and not as a second of its own.
     last_second: u64,
     in_flight: u64,
+    /// How many pairs the folded seconds have, and how many of those seconds are coarse already.
+    pairs: usize,
+    coarse: usize,
 }
 
-#[derive(Debug, Default)]
-struct OpenSlot {
-    counts: Counts,
-    latencies: Latencies,
+/// What one thread's recorder knows since it was last asked.
+#[derive(Debug)]
+pub(crate) struct Part {
+    open: BTreeMap<u64, OpenSlot>,
+    /// Every endpoint that it numbers, in the order of its numbers, and when it gave its first good answer.
+    endpoints: Vec<(SocketAddr, Option<f64>)>,
+    pub(crate) upcoming: u64,
+    pub(crate) in_flight: u64,
 }
 
 impl Recorder {
-    /// A recorder of a load that sends `arrivals`, each with `timeout` at most.
-    pub fn new(arrivals: &Arrivals, timeout: Duration) -> Self {
-        let last_ns = arrivals.duration().saturating_sub(Duration::from_nanos(1));
+    /// A recorder of an open load of `planned` requests within `duration`, each of which may take `timeout` at most.
+    #[must_use]
+    pub fn new(planned: u64, duration: Duration, timeout: Duration) -> Self {
+        let last = duration.saturating_sub(Duration::from_nanos(1));
         Self {
-            report: Measured {
-                planned: arrivals.planned(),
+            measured: Measured {
+                planned,
                 timeout,
                 ..Measured::default()
             },
-            open: VecDeque::new(),
+            kinds: Vec::new(),
+            endpoints: Endpoints::default(),
+            open: BTreeMap::new(),
             upcoming: 0,
             next_published: 0,
-            last_second: last_ns.as_secs(),
+            last_second: last.as_secs(),
             in_flight: 0,
+            pairs: 0,
+            coarse: 0,
+        }
+    }
+
+    /// The same of a closed loop, where nobody knows before how many requests there will be.
+    #[must_use]
+    pub fn closed(duration: Duration, timeout: Duration) -> Self {
+        let mut recorder = Self::new(0, duration, timeout);
+        recorder.measured.closed = true;
+        recorder
+    }
+
+    /// Tells the kinds of requests apart, by their place in `names`. Without names, or with one, all are of one kind.
+    #[must_use]
+    pub fn with_kinds<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let kinds = names.into_iter();
+        self.kinds = kinds
+            .map(|name| (name.to_owned(), RequestMeasured::default()))
+            .collect();
+        if self.kinds.len() == 1 {
+            self.kinds.clear();
+        }
+        self
+    }
+
+    /// Tells that these endpoints were there before the first request: they are not young when they first answer.
+    pub fn were_there(&mut self, endpoints: impl IntoIterator<Item = SocketAddr>) {
+        for address in endpoints {
+            self.endpoints.was_there(address);
         }
     }
 
@@ -75,10 +129,15 @@ impl Recorder {
         self.upcoming = intended.as_secs();
     }
 
-    /// Counts a request whose moment has come, and says whether it may be sent; if not, it counts as dropped.
-    pub fn offer(&mut self, intended: Duration, in_flight_max: usize) -> bool {
+    /// Counts a request whose moment has come, and says whether it may be sent; if not, because `in_flight_max` are
+    /// under way, it counts as dropped.
+    pub fn offer(&mut self, intended: Duration, kind: usize, in_flight_max: usize) -> bool {
         let sent = self.in_flight < in_flight_max as u64;
         self.in_flight += u64::from(sent);
+        if let Some((_, kind)) = self.kinds.get_mut(kind) {
+            kind.counts.offered += 1;
+            kind.counts.dropped += u64::from(!sent);
+        }
         let slot = self.slot(intended);
         slot.counts.offered += 1;
         slot.counts.dropped += u64::from(!sent);
@@ -87,26 +146,36 @@ impl Recorder {
 
     /// Counts a request that was offered and has ended.
     pub fn finished(&mut self, request: &Finished) {
-        self.in_flight -= 1;
-        self.report.lag.record(request.lag);
-        self.report.late += u64::from(LATE < request.lag);
-        self.report.retried += u64::from(request.retried);
-        self.count_endpoint(request);
-        let answered = matches!(request.outcome, Some(Ok(()) | Err(ErrorClass::Timeout)));
-        if answered {
-            self.report.latency.record(request.latency);
-        }
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.measured.lag.record(request.lag);
+        self.measured.retried += u64::from(request.retried);
+        let answered = matches!(request.outcome, Ok(()) | Err(ErrorClass::Timeout));
         if let (true, Some(raw)) = (answered, request.raw) {
-            self.report.raw.record(raw);
+            self.measured.raw.record(raw);
         }
+        if let Some((_, kind)) = self.kinds.get_mut(request.kind) {
+            kind.counts.count(request.outcome);
+            if answered {
+                kind.latency.record(request.latency);
+            }
+        }
+        let ended = request.intended + request.latency;
+        let endpoint = request.endpoint;
+        let endpoint =
+            endpoint.and_then(|address| self.endpoints.count(address, ended, request.outcome));
         let slot = self.slot(request.intended);
+        slot.counts.count(request.outcome);
+        slot.late += u64::from(LATE < request.lag);
         if answered {
-            slot.latencies.record(request.latency);
+            slot.latencies
+                .get_or_insert_default()
+                .record(request.latency);
         }
-        match request.outcome {
-            Some(Ok(())) => slot.counts.ok += 1,
-            Some(Err(class)) => slot.counts.count_error(class),
-            None => slot.counts.unfinished += 1,
+        if let Some(endpoint) = endpoint {
+            slot.count_endpoint(endpoint.index, request.outcome);
+            if endpoint.young && request.outcome.is_ok() {
+                slot.young.get_or_insert_default().record(request.latency);
+            }
         }
     }
 
@@ -118,18 +187,96 @@ impl Recorder {
         published
     }
 
-    /// The report, and the seconds that were not published yet. Nothing may be under way any more.
-    pub fn finish(&mut self, elapsed: Duration, interrupted: bool) -> (Measured, Vec<Progress>) {
-        let end = (self.report.slots.len() + self.open.len()) as u64;
+    /// What was measured, and the seconds that were not published yet. What is still under way is unfinished.
+    #[must_use]
+    pub fn finish(mut self, elapsed: Duration, interrupted: bool) -> (Measured, Vec<Progress>) {
+        let end = self
+            .open
+            .last_key_value()
+            .map_or(0, |(second, _)| second + 1);
+        let end = end.max(self.measured.slots.len() as u64);
         self.upcoming = u64::MAX;
+        self.in_flight = 0;
+        for slot in self.open.values_mut() {
+            slot.counts.unfinished += slot.counts.pending();
+        }
         let rest = self.publish_before(end);
         self.fold_before(end);
-        self.report.elapsed = elapsed;
-        self.report.interrupted = interrupted;
-        for slot in &self.report.slots {
-            self.report.counts.add(&slot.counts);
+        let mut measured = self.measured;
+        measured.elapsed = elapsed;
+        measured.interrupted = interrupted;
+        if measured.closed {
+            measured.planned = measured.counts.offered;
         }
-        (std::mem::take(&mut self.report), rest)
+        measured.endpoints = self.endpoints.counted();
+        for (name, mut kind) in self.kinds {
+            kind.counts.unfinished += kind.counts.pending();
+            measured.requests.insert(name, kind);
+        }
+        (measured, rest)
+    }
+
+    /// Requests that were offered, not dropped, and have not ended.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// Gives away the seconds recorded since it was last asked; the totals stay until the end.
+    pub(crate) fn take_part(&mut self) -> Part {
+        Part {
+            open: std::mem::take(&mut self.open),
+            endpoints: self.endpoints.numbered(),
+            upcoming: self.upcoming,
+            in_flight: self.in_flight,
+        }
+    }
+
+    /// Adds what another recorder knew since it was last asked.
+    pub(crate) fn absorb(&mut self, part: Part) {
+        let indices: Vec<Option<u16>> = part
+            .endpoints
+            .iter()
+            .map(|(address, first_ok_s)| self.endpoints.known(*address, *first_ok_s))
+            .collect();
+        for (second, slot) in part.open {
+            self.endpoints.add(&slot, &indices);
+            self.open.entry(second).or_default().add(&slot, &indices);
+        }
+    }
+
+    /// Adds the totals of another recorder, which has given away its seconds.
+    pub(crate) fn absorb_totals(&mut self, other: &Self) {
+        self.measured.lag.add(&other.measured.lag);
+        self.measured.raw.add(&other.measured.raw);
+        self.measured.retried += other.measured.retried;
+        for ((_, own), (_, other)) in self.kinds.iter_mut().zip(&other.kinds) {
+            own.counts.add(&other.counts);
+            own.latency.add(&other.latency);
+        }
+    }
+
+    /// Tells how far all recorders together are.
+    pub(crate) fn expect(&mut self, upcoming: u64, in_flight: u64) {
+        (self.upcoming, self.in_flight) = (upcoming, in_flight);
+    }
+
+    /// Everything until now.
+    #[must_use]
+    pub fn so_far(&self) -> SoFar {
+        let mut so_far = SoFar {
+            counts: self.measured.counts,
+            late: self.measured.late,
+            latency: self.measured.latency.clone(),
+        };
+        for slot in self.open.values() {
+            so_far.counts.add(&slot.counts);
+            so_far.late += slot.late;
+            if let Some(latencies) = &slot.latencies {
+                so_far.latency.add(latencies);
+            }
+        }
+        so_far
     }
 
     fn publish_before(&mut self, end: u64) -> Vec<Progress> {
@@ -140,30 +287,26 @@ impl Recorder {
     }
 
     fn progress(&self, second: u64) -> Progress {
-        let in_flight = self.in_flight;
-        let index = usize::try_from(second)
+        let folded = usize::try_from(second)
             .ok()
-            .and_then(|second| second.checked_sub(self.report.slots.len()));
-        let Some(slot) = index.and_then(|index| self.open.get(index)) else {
-            return Progress {
-                second,
-                counts: Counts::default(),
-                p50: None,
-                p95: None,
-                p99: None,
-                in_flight,
-            };
+            .and_then(|at| self.measured.slots.get(at));
+        let (counts, latencies) = match (self.open.get(&second), folded) {
+            (Some(open), _) => {
+                let mut latencies = open.latencies.clone().unwrap_or_default();
+                latencies.record_many(Duration::from_secs(1), open.counts.pending());
+                (open.counts, latencies)
+            }
+            (None, Some(folded)) => (folded.counts, folded.latencies().collect()),
+            (None, None) => Default::default(),
         };
-        let mut latencies = slot.latencies.clone();
-        latencies.record_many(Duration::from_secs(1), slot.counts.pending());
         let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|q| latencies.quantile(q));
         Progress {
             second,
-            counts: slot.counts,
+            counts,
             p50,
             p95,
             p99,
-            in_flight,
+            in_flight: self.in_flight,
         }
     }
 
@@ -171,16 +314,33 @@ impl Recorder {
     /// number of open seconds is bounded by it.
     fn fold_before(&mut self, end: u64) {
         let end = end.min(self.upcoming).min(self.last_second + 1);
-        while (self.report.slots.len() as u64) < end {
-            match self.open.front() {
-                Some(slot) if 0 < slot.counts.pending() => return,
-                Some(slot) => self
-                    .report
-                    .slots
-                    .push(Slot::new(slot.counts, &slot.latencies)),
-                None => self.report.slots.push(Slot::default()),
+        while (self.measured.slots.len() as u64) < end {
+            let second = self.measured.slots.len() as u64;
+            match self.open.remove(&second) {
+                Some(open) if 0 < open.counts.pending() => {
+                    self.open.insert(second, open);
+                    return;
+                }
+                open => self.fold(&open.unwrap_or_default()),
             }
-            self.open.pop_front();
+        }
+    }
+
+    fn fold(&mut self, open: &OpenSlot) {
+        let slot = open.folded();
+        self.measured.counts.add(&slot.counts);
+        self.measured.late += slot.late;
+        if let Some(latencies) = &open.latencies {
+            self.measured.latency.add(latencies);
+        }
+        self.pairs += slot.size();
+        self.measured.slots.push(slot);
+        while PAIRS_MAX < self.pairs && self.coarse < self.measured.slots.len() {
+            let oldest = &mut self.measured.slots[self.coarse];
+            self.pairs -= oldest.size();
+            oldest.coarsen();
+            self.pairs += oldest.size();
+            self.coarse += 1;
         }
     }
 
@@ -188,28 +348,9 @@ impl Recorder {
     /// under way.
     fn slot(&mut self, intended: Duration) -> &mut OpenSlot {
         let second = intended.as_secs().min(self.last_second);
-        let index = usize::try_from(second)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(self.report.slots.len());
-        if self.open.len() <= index {
-            self.open.resize_with(index + 1, OpenSlot::default);
-        }
-        &mut self.open[index]
-    }
-
-    fn count_endpoint(&mut self, request: &Finished) {
-        let Some(address) = request.endpoint else {
-            return;
-        };
-        let endpoints = &mut self.report.endpoints;
-        if !endpoints.contains_key(&address) && ENDPOINTS_MAX <= endpoints.len() {
-            return;
-        }
-        let counts = endpoints.entry(address).or_default();
-        match request.outcome {
-            Some(Ok(())) => counts.ok += 1,
-            Some(Err(_)) => counts.errors += 1,
-            None => {}
-        }
+        self.open.entry(second).or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;
