@@ -105,6 +105,26 @@ pub enum Outcome {
     Skipped,
 }
 
+impl Finding {
+    /// A finding that says nothing yet.
+    fn blank(name: String, service: &str, group: Group) -> Self {
+        Self {
+            name,
+            service: service.to_owned(),
+            group,
+            outcome: Outcome::Skipped,
+            marginal: false,
+            value: None,
+            limit: String::new(),
+            unit: String::new(),
+            resolution: 0.0,
+            from_s: None,
+            to_s: None,
+            sentence: String::new(),
+        }
+    }
+}
+
 /// Holds a run against what its scenario says must hold: a finding per assertion in the order of the scenario, after
 /// those that are always checked.
 #[must_use]
@@ -248,7 +268,12 @@ fn group_of(check: &Check) -> Group {
 fn unmet(assertion: &Assertion) -> Finding {
     let service = assertion.service.clone().unwrap_or_default();
     let why = Untold::unknown(format!("the recording has no service `{service}`"));
-    Draft::new(assertion.check.title(), service, group_of(&assertion.check)).untold(why)
+    Draft::new(
+        assertion.check.title(),
+        &service,
+        group_of(&assertion.check),
+    )
+    .untold(why)
 }
 
 /// Findings of one name and service are numbered, so that a history of runs can tell them apart.

@@ -208,20 +208,7 @@ fn compare(measure: &Measure, now: &Context<'_>, earlier: &Context<'_>) -> Optio
 }
 
 fn blank(name: &str, service: &str) -> Finding {
-    Finding {
-        name: format!("baseline[{name}]"),
-        service: service.to_owned(),
-        group: Group::Baseline,
-        outcome: Outcome::Skipped,
-        marginal: false,
-        value: None,
-        limit: String::new(),
-        unit: String::new(),
-        resolution: 0.0,
-        from_s: None,
-        to_s: None,
-        sentence: String::new(),
-    }
+    Finding::blank(format!("baseline[{name}]"), service, Group::Baseline)
 }
 
 fn quantile_ms(context: &Context<'_>, q: f64) -> Option<f64> {

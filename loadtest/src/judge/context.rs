@@ -41,7 +41,7 @@ impl<'a> Context<'a> {
 
     /// The beginning of a finding about this service.
     pub(super) fn draft(&self, title: impl Into<String>, group: Group) -> Draft {
-        Draft::new(title.into(), self.name.to_owned(), group)
+        Draft::new(title.into(), self.name, group)
     }
 
     /// What the scenario says of the service.

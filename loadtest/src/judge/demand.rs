@@ -45,7 +45,7 @@ pub(super) fn needed(context: &Context<'_>) -> Result<Vec<u32>, Untold> {
         false => mean_around(&offered, second),
     };
     Ok(seconds
-        .map(|second| (rate(second) / per_pod - SLACK).ceil().max(1.0) as u32)
+        .map(|second| replicas(rate(second), per_pod))
         .collect())
 }
 
@@ -106,28 +106,40 @@ fn rate(load: &Load, t_s: f64) -> Option<f64> {
     }
 }
 
-/// The most replicas that the load on a service needs at any second; `None` where the scenario does not tell.
-pub(super) fn peak(scenario: &Scenario, name: &str) -> Option<u32> {
-    let per_pod = scenario.services.get(name)?.demand?.rps_per_pod;
-    let loads: Vec<_> = scenario
+/// The most replicas that the load on a service needs at any second before `until_s`; `None` where the scenario does not
+/// tell.
+pub(super) fn peak(scenario: &Scenario, name: &str, until_s: f64) -> Option<u32> {
+    let loads = scenario
         .scenarios
         .values()
-        .filter(|load| load.service == name)
-        .collect();
-    let ends = loads
-        .iter()
-        .map(|load| Some(load.start_time.seconds() + duration_s(&load.executor)?));
+        .filter(|load| load.service == name);
+    let ends = loads.map(|load| Some(load.start_time.seconds() + duration_s(&load.executor)?));
     let end_s = ends
         .collect::<Option<Vec<_>>>()?
         .into_iter()
         .reduce(f64::max)?;
-    let rate = |second: usize| {
-        // Both ends of the second, as a ramp is highest where it ends.
-        let at = |t_s: f64| loads.iter().filter_map(|load| rate(load, t_s)).sum::<f64>();
-        at(second as f64).max(at(second as f64 + 1.0 - EXACT))
-    };
-    let most = (0..end_s.ceil() as usize).map(rate).fold(0.0, f64::max);
-    (0.0 < per_pod).then(|| (most / per_pod - SLACK).ceil().max(1.0) as u32)
+    // Both ends of each second, as a ramp is highest where it ends.
+    let seconds = 0..end_s.min(until_s).ceil() as usize;
+    let moments = seconds.flat_map(|second| [second as f64, second as f64 + 1.0 - EXACT]);
+    let within = moments.filter(|t_s| *t_s < until_s);
+    within.filter_map(|t_s| at(scenario, name, t_s)).max()
+}
+
+/// The replicas that the load on a service needs at a moment; `None` where the scenario does not tell.
+pub(super) fn at(scenario: &Scenario, name: &str, t_s: f64) -> Option<u32> {
+    let per_pod = scenario.services.get(name)?.demand?.rps_per_pod;
+    let loads = scenario
+        .scenarios
+        .values()
+        .filter(|load| load.service == name);
+    let rates = loads
+        .map(|load| rate(load, t_s))
+        .collect::<Option<Vec<_>>>()?;
+    (0.0 < per_pod).then(|| replicas(rates.iter().sum(), per_pod))
+}
+
+fn replicas(rate: f64, per_pod: f64) -> u32 {
+    (rate / per_pod - SLACK).ceil().max(1.0) as u32
 }
 
 /// How long an executor sends; `None` where only its file tells, or nothing does.
@@ -197,7 +209,7 @@ mod tests {
         // 0 to 100 in 10 s, then exactly twelve pods' worth; before and after, one.
         assert_eq!(at(&ramp, [5, 11, 19, 20]), [1, 1, 2, 12]);
         assert_eq!(at(&ramp, [21, 29, 30, 39]), [12, 12, 1, 1]);
-        assert_eq!(peak(&ramp.scenario, SERVICE), Some(12));
+        assert_eq!(peak(&ramp.scenario, SERVICE, f64::INFINITY), Some(12));
 
         let bursts = run(Executor::Bursts {
             base: 50.0,
@@ -207,7 +219,7 @@ mod tests {
             duration: Span::from_secs(30),
         });
         assert_eq!(at(&bursts, [10, 11, 12, 20]), [4, 4, 1, 4]);
-        assert_eq!(peak(&bursts.scenario, SERVICE), Some(4));
+        assert_eq!(peak(&bursts.scenario, SERVICE, f64::INFINITY), Some(4));
 
         let sine = run(Executor::Sine {
             mean: 100.0,
@@ -216,7 +228,7 @@ mod tests {
             duration: Span::from_secs(30),
         });
         assert_eq!(at(&sine, [15, 25, 9, 39]), [3, 2, 1, 3]);
-        assert_eq!(peak(&sine.scenario, SERVICE), Some(3));
+        assert_eq!(peak(&sine.scenario, SERVICE, f64::INFINITY), Some(3));
     }
 
     #[test]
@@ -226,6 +238,6 @@ mod tests {
             duration: Span::from_secs(30),
         });
         assert_eq!(at(&users, [0, 10, 20, 39]), [2, 2, 2, 2]);
-        assert_eq!(peak(&users.scenario, SERVICE), None);
+        assert_eq!(peak(&users.scenario, SERVICE, f64::INFINITY), None);
     }
 }

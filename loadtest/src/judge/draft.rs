@@ -75,22 +75,9 @@ impl Limit {
 }
 
 impl Draft {
-    pub(super) fn new(name: String, service: String, group: Group) -> Self {
+    pub(super) fn new(name: String, service: &str, group: Group) -> Self {
         Self {
-            finding: Finding {
-                name,
-                service,
-                group,
-                outcome: Outcome::Skipped,
-                marginal: false,
-                value: None,
-                limit: String::new(),
-                unit: String::new(),
-                resolution: 0.0,
-                from_s: None,
-                to_s: None,
-                sentence: String::new(),
-            },
+            finding: Finding::blank(name, service, group),
         }
     }
 
@@ -206,7 +193,7 @@ mod tests {
     use super::*;
 
     fn judged(value: f64, limit: Limit, resolution: f64) -> Finding {
-        let draft = Draft::new("x".into(), String::new(), Group::Slo);
+        let draft = Draft::new("x".into(), "", Group::Slo);
         draft
             .unit("s")
             .resolution(resolution)

@@ -18,6 +18,9 @@ use super::draft::seconds;
 use crate::recording::{Autoscaler, Select};
 use crate::scenario::{Anchor, Assertion, Check, Executor, Scenario, Scope};
 
+/// How long before a jump of the load its rate is still the former, in seconds.
+const JUST_S: f64 = 1e-3;
+
 /// How long a metric takes, where it is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timing {
@@ -122,7 +125,7 @@ fn view<'a>(
 }
 
 fn above_max(scenario: &Scenario, name: &str, hpa: &Autoscaler) -> Option<LintFinding> {
-    let needed = demand::peak(scenario, name)?;
+    let needed = demand::peak(scenario, name, f64::INFINITY)?;
     (hpa.max_replicas < needed).then(|| LintFinding {
         id: LintId::DemandAboveMax,
         severity: Severity::Doubtful,
@@ -140,14 +143,15 @@ impl View<'_> {
         let up_s = self.hpa.scale_up.stabilization_s;
         match check {
             Check::DecisionLatency(check) => self.too_soon(Some(up_s), 0.0, check.max.seconds()),
-            Check::TimeToFirstScaleOut(check) if is_known(&check.from) => {
+            Check::TimeToFirstScaleOut(check) => {
+                self.moment_s(&check.from)?;
                 let one_more = grow_s(self.hpa, self.begin(), self.begin() + 1);
                 self.too_soon(one_more, self.metric_s(), check.max.seconds())
             }
-            Check::TimeToReplicas(check) if is_known(&check.from) => {
-                let grown = grow_s(self.hpa, self.begin(), check.n);
-                let ready = self.startup_s();
-                let ready = grown.map(|grown_s| grown_s + ready);
+            Check::TimeToReplicas(check) => {
+                let from = self.before(self.moment_s(&check.from)?).min(check.n);
+                let grown = grow_s(self.hpa, from, check.n);
+                let ready = grown.map(|grown_s| grown_s + self.startup_s());
                 self.reachable(u32::MAX, check.n)
                     .or_else(|| self.too_soon(ready, self.metric_s(), check.max.seconds()))
             }
@@ -155,16 +159,13 @@ impl View<'_> {
                 let startup_s = self.startup_s();
                 (check.max.seconds() < startup_s).then(|| self.impossible(startup_s))
             }
-            Check::TimeToScaleIn(check) if is_known(&check.from) => {
-                let peak = demand::peak(self.scenario, self.name)
-                    .unwrap_or(0)
-                    .min(self.hpa.max_replicas);
-                let shrunk = shrink_s(self.hpa, peak.max(check.to.saturating_add(1)), check.to);
+            Check::TimeToScaleIn(check) => {
+                let moment_s = self.moment_s(&check.from)?;
                 self.reachable(check.to, 0)
-                    .or_else(|| self.too_soon(shrunk, self.metric_s(), check.max.seconds()))
+                    .or_else(|| self.scale_in_too_soon(check.to, moment_s, check.max.seconds()))
             }
-            Check::NoScaleInBefore(check) if is_known(&check.from) => {
-                self.scale_in_earlier(check.min.seconds())
+            Check::NoScaleInBefore(check) => {
+                self.scale_in_earlier(self.moment_s(&check.from)?, check.min.seconds())
             }
             Check::PeakReplicas(check) => self.reachable(check.between[1], check.between[0]),
             Check::ReplicasWithin(check) => self
@@ -178,6 +179,51 @@ impl View<'_> {
     fn begin(&self) -> u32 {
         let declared = self.scenario.preconditions.replicas.get(self.name);
         declared.copied().unwrap_or(self.hpa.min_replicas)
+    }
+
+    /// When a moment is that the scenario itself sets; others are known afterwards.
+    fn moment_s(&self, anchor: &Anchor) -> Option<f64> {
+        match anchor {
+            Anchor::Start => Some(0.0),
+            Anchor::StageStart(name) => stage_start_s(self.scenario, self.name, name),
+            _ => None,
+        }
+    }
+
+    /// The most replicas that there may be by then: what the load needed until then, or all where nobody tells.
+    fn before(&self, moment_s: f64) -> u32 {
+        if moment_s <= 0.0 {
+            return self.begin();
+        }
+        let needed = demand::peak(self.scenario, self.name, moment_s);
+        needed.map_or(self.hpa.max_replicas, |needed| {
+            needed.clamp(self.begin(), self.hpa.max_replicas.max(self.begin()))
+        })
+    }
+
+    /// Whether the load, until this moment, needed more than so many replicas: then the HPA still wants more, and its
+    /// stabilization has yet to begin.
+    fn needed_more(&self, moment_s: f64, replicas: u32) -> bool {
+        let needed = demand::at(self.scenario, self.name, moment_s - JUST_S);
+        needed.is_some_and(|needed| replicas < needed)
+    }
+
+    /// The earliest is one pod fewer from the moment on, if more were needed until then; the surest is all the way down.
+    fn scale_in_too_soon(&self, to: u32, moment_s: f64, max_s: f64) -> Option<LintFinding> {
+        let most = self.before(moment_s).max(to.saturating_add(1));
+        let last = shrink_s(self.hpa, to.saturating_add(1), to);
+        let earliest = last.map(|last_s| {
+            if self.needed_more(moment_s, to) {
+                last_s
+            } else {
+                0.0
+            }
+        });
+        let way = shrink_s(self.hpa, most, to);
+        let rest_s = way
+            .zip(earliest)
+            .map_or(0.0, |(way_s, earliest_s)| way_s - earliest_s);
+        self.too_soon(earliest, self.metric_s() + rest_s, max_s)
     }
 
     /// What a metric may take to tell of a change.
@@ -263,13 +309,13 @@ impl View<'_> {
         })
     }
 
-    fn scale_in_earlier(&self, min_s: f64) -> Option<LintFinding> {
+    fn scale_in_earlier(&self, moment_s: f64, min_s: f64) -> Option<LintFinding> {
         let rules = &self.hpa.scale_down;
         let surest_s = rules.stabilization_s + self.metric_s() + self.hpa.sync_period_s;
         if rules.select == Select::Disabled || min_s <= rules.stabilization_s {
             return None;
         }
-        let severity = if surest_s < min_s {
+        let severity = if surest_s < min_s && self.needed_more(moment_s, self.begin()) {
             Severity::Impossible
         } else {
             Severity::Racy
@@ -323,9 +369,22 @@ impl View<'_> {
     }
 }
 
-/// Whether a moment is that of a change of the load, from which the rules can be counted; others are known afterwards.
-fn is_known(anchor: &Anchor) -> bool {
-    matches!(anchor, Anchor::Start | Anchor::StageStart(_))
+/// When the stage of this name begins on a service, in seconds.
+fn stage_start_s(scenario: &Scenario, service: &str, name: &str) -> Option<f64> {
+    let loads = scenario
+        .scenarios
+        .values()
+        .filter(|load| load.service == service);
+    loads.into_iter().find_map(|load| {
+        let Executor::RampingArrivalRate { stages, .. } = &load.executor else {
+            return None;
+        };
+        let at = stages
+            .iter()
+            .position(|stage| stage.name.as_deref() == Some(name))?;
+        let before = stages[..at].iter().map(|stage| stage.duration.seconds());
+        Some(load.start_time.seconds() + before.sum::<f64>())
+    })
 }
 
 /// How long the stage of a scope is; `None` for another scope.

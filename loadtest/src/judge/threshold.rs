@@ -174,19 +174,11 @@ fn written(recording: &Recording) -> impl Iterator<Item = (&str, &Threshold)> {
 
 fn finding(recording: &Recording, key: &str, threshold: &Threshold, end_s: f64) -> Finding {
     let condition = threshold.threshold.trim();
+    let name = format!("{key}: {condition}");
     let mut finding = Finding {
-        name: format!("{key}: {condition}"),
-        service: String::new(),
-        group: Group::Threshold,
         outcome: Outcome::Inconclusive,
-        marginal: false,
-        value: None,
         limit: condition.to_owned(),
-        unit: String::new(),
-        resolution: 0.0,
-        from_s: None,
-        to_s: None,
-        sentence: String::new(),
+        ..Finding::blank(name, "", Group::Threshold)
     };
     match Rule::read(key, condition) {
         Ok(rule) => match cut(recording, &rule, end_s) {

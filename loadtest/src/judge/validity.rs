@@ -207,20 +207,7 @@ fn blank(premise: Premise, tag: &str, service: &str) -> Finding {
         "" => premise.as_str().to_owned(),
         tag => format!("{}[{tag}]", premise.as_str()),
     };
-    Finding {
-        name,
-        service: service.to_owned(),
-        group: Group::Validity,
-        outcome: Outcome::Skipped,
-        marginal: false,
-        value: None,
-        limit: String::new(),
-        unit: String::new(),
-        resolution: 0.0,
-        from_s: None,
-        to_s: None,
-        sentence: String::new(),
-    }
+    Finding::blank(name, service, Group::Validity)
 }
 
 fn outcome(holds: bool) -> Outcome {

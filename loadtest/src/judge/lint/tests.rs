@@ -122,7 +122,9 @@ fn growth_is_limited_by_the_policies() {
 
 #[test]
 fn a_scale_in_waits_for_its_stabilization() {
-    let check = |to: u32, max: &str| one(json!({"time_to_scale_in": {"to": to, "max": max}}));
+    let check = |to: u32, max: &str| {
+        one(json!({"time_to_scale_in": {"from": "stage(idle).start", "to": to, "max": max}}))
+    };
     assert_eq!(
         [check(2, "299s"), check(2, "300s"), check(2, "350s")],
         [IMPOSSIBLE, RACY, None]
@@ -139,11 +141,33 @@ fn a_scale_in_waits_for_its_stabilization() {
         (LintId::Disabled, Severity::Impossible)
     );
 
-    let before = |min: &str| one(json!({"no_scale_in_before": {"min": min}}));
+    let before =
+        |min: &str| one(json!({"no_scale_in_before": {"from": "stage(idle).start", "min": min}}));
     let earlier = |severity| Some((LintId::ScaleInEarlier, severity));
     assert_eq!(before("300s"), None);
     assert_eq!(before("301s"), earlier(Severity::Racy));
     assert_eq!(before("351s"), earlier(Severity::Impossible));
+}
+
+#[test]
+fn what_the_load_needed_before_is_taken_into_account() {
+    let grown = |max: &str| {
+        one(json!({"time_to_replicas": {"from": "stage(idle).start", "n": 7, "max": max}}))
+    };
+    assert_eq!(
+        [grown("49s"), grown("50s")],
+        [RACY, None],
+        "two more than the five that the load needed"
+    );
+    let shrunk =
+        |max: &str| one(json!({"time_to_scale_in": {"from": "start", "to": 2, "max": max}}));
+    assert_eq!(
+        [shrunk("1s"), shrunk("350s")],
+        [RACY, None],
+        "nothing more was needed before the start"
+    );
+    let early = one(json!({"no_scale_in_before": {"from": "start", "min": "1h"}}));
+    assert_eq!(early, Some((LintId::ScaleInEarlier, Severity::Racy)));
 }
 
 #[test]
