@@ -301,7 +301,7 @@ fn services<'a>(
 /// The seconds that a rule looks at. A second belongs to the stage in which it begins.
 fn seconds_of(recording: &Recording, rule: &Rule, service: &str, end_s: f64) -> Vec<Range<usize>> {
     let Some(name) = &rule.stage else {
-        return vec![0..second(end_s)];
+        return Vec::from([0..second(end_s)]);
     };
     recording
         .stages
