@@ -24,6 +24,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     harness::main(vec![
+        // The longest first, so that the others run meanwhile.
+        rollouts::tests(),
         adapter::tests(),
         authentication::tests(),
         certificate::tests(),
@@ -34,7 +36,6 @@ fn main() -> ExitCode {
         discovery::tests(),
         objects::tests(),
         pods::tests(),
-        rollouts::tests(),
         scaling::tests(),
         status::tests(),
         tenancy::tests(),

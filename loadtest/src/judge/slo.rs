@@ -244,13 +244,12 @@ fn ended(counts: &Counts) -> Result<u64, Untold> {
 
 /// Good answers of a second within `target`. The latencies hold timeouts too, but every good answer came before them.
 fn good_within(slot: &Slot, target: Duration) -> u64 {
+    let target = told_apart(target);
     let within = slot
         .latencies()
         .take_while(|(latency, _)| *latency <= target);
-    within
-        .map(|(_, count)| count)
-        .sum::<u64>()
-        .min(slot.counts.ok)
+    let within: u64 = within.map(|(_, count)| count).sum();
+    within.min(slot.counts.ok)
 }
 
 fn failed_in(counts: &Counts, class: FailureClass) -> u64 {

@@ -272,7 +272,17 @@ impl<'de> Visitor<'de> for AssertionVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Assertion, A::Error> {
-        let mut keys = WithoutService { map, service: None };
+        let mut keys = WithoutService {
+            map,
+            service: None,
+            found: None,
+        };
+        keys.found = keys.next_key()?;
+        if keys.found.is_none() {
+            return Err(A::Error::custom(
+                "there is no check; write one as `flap_count: { max: 0 }`",
+            ));
+        }
         let check = Check::deserialize(MapAccessDeserializer::new(&mut keys))?;
         if keys.next_key::<IgnoredAny>()?.is_some() {
             let text = format!(
@@ -290,6 +300,17 @@ impl<'de> Visitor<'de> for AssertionVisitor {
 struct WithoutService<A> {
     map: A,
     service: Option<String>,
+    /// A key that was looked at and is still to be given.
+    found: Option<String>,
+}
+
+impl<'de, A: MapAccess<'de>> WithoutService<A> {
+    fn next_name(&mut self) -> Result<Option<String>, A::Error> {
+        match self.found.take() {
+            Some(name) => Ok(Some(name)),
+            None => self.map.next_key(),
+        }
+    }
 }
 
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for WithoutService<A> {
@@ -299,7 +320,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for WithoutService<A> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, A::Error> {
-        while let Some(key) = self.map.next_key::<String>()? {
+        while let Some(key) = self.next_name()? {
             if key != "service" {
                 let key: StringDeserializer<A::Error> = key.into_deserializer();
                 return seed.deserialize(key).map(Some);
