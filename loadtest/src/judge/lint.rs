@@ -16,7 +16,10 @@ use self::growth::{grow_s, shrink_s};
 use super::demand;
 use super::draft::seconds;
 use crate::recording::{Autoscaler, Select};
-use crate::scenario::{Anchor, Assertion, Check, Executor, Scenario, Scope};
+use crate::scenario::{Anchor, Assertion, Check, Executor, Scenario, Scope, Span};
+
+/// How long before a jump of the load its rate is still the former, in seconds.
+const JUST_S: f64 = 1e-3;
 
 /// How long before a jump of the load its rate is still the former, in seconds.
 const JUST_S: f64 = 1e-3;
@@ -239,8 +242,7 @@ impl View<'_> {
             .services
             .get(self.name)
             .and_then(|service| service.app.as_ref());
-        app.and_then(|app| app.startup)
-            .map_or(0.0, |startup| startup.seconds())
+        app.and_then(|app| app.startup).map_or(0.0, Span::seconds)
     }
 
     /// A limit of `max_s` against the earliest moment; `None` for it is never.

@@ -114,13 +114,13 @@ pub(super) fn monotonic(
     let scope = context.scope(&check.scope)?;
     let events = events(context, &scope)?;
     let (up, down): (Vec<&Change>, Vec<&Change>) = events.iter().partition(|event| event.is_up());
-    let against = match check.direction {
-        Direction::Up => &down,
-        Direction::Down => &up,
+    let shrinks = match check.direction {
+        Direction::Up => false,
+        Direction::Down => true,
         // Whichever way it mostly went is the one that it should have gone.
-        Direction::Any if up.len() < down.len() => &up,
-        Direction::Any => &down,
+        Direction::Any => up.len() < down.len(),
     };
+    let against = if shrinks { &up } else { &down };
     let (range, told) = match against.first() {
         None => (scope, "replicas went only one way".to_owned()),
         Some(first) => (

@@ -297,14 +297,14 @@ fn services<'a>(
 
 /// The seconds that a rule looks at. A second belongs to the stage in which it begins.
 fn seconds_of(recording: &Recording, rule: &Rule, service: &str, end_s: f64) -> Vec<Range<usize>> {
-    let Some(name) = &rule.stage else {
-        return vec![0..second(end_s)];
-    };
-    recording
+    let run = rule.stage.is_none().then(|| 0..second(end_s));
+    let stages = recording
         .stages
         .iter()
-        .filter(|stage| stage.name == *name && stage.service == service)
-        .map(|stage| second(stage.start_s)..second(stage.end_s.min(end_s)))
+        .filter(|stage| rule.stage.as_ref() == Some(&stage.name) && stage.service == service)
+        .map(|stage| second(stage.start_s)..second(stage.end_s.min(end_s)));
+    run.into_iter()
+        .chain(stages)
         .filter(|range| !range.is_empty())
         .collect()
 }

@@ -107,9 +107,8 @@ impl Premise {
             Group::Slo | Group::Threshold | Group::Baseline
         ) || name == "metric_accuracy";
         match (self, finding.group) {
-            (_, Group::Validity) => false,
+            (_, Group::Validity) | (Self::ObservationGap, Group::Slo | Group::Threshold) => false,
             (Self::SendLag, _) => of_clients,
-            (Self::ObservationGap, Group::Slo | Group::Threshold) => false,
             // What was seen was seen, whatever else was not.
             (Self::ObservationGap, _) => {
                 finding.outcome == Outcome::Pass || !INDEPENDENT.contains(&name)
@@ -149,12 +148,8 @@ pub fn judge(recording: &Recording) -> Vec<Finding> {
                 .map(|(name, service)| send_lag(name, service)),
         );
         findings.push(generator_cpu(recording));
-        findings.extend(
-            recording
-                .services
-                .iter()
-                .map(|(name, _)| observation_gap(recording, name)),
-        );
+        let services = recording.services.keys();
+        findings.extend(services.map(|name| observation_gap(recording, name)));
     }
     findings.extend(
         recording
