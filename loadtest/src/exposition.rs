@@ -33,7 +33,11 @@ const CONNECTION_MAX: Duration = Duration::from_secs(300);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Hands out the newest `page` at `/metrics` until `stop` is cancelled. Connections that are open then are closed.
-pub async fn serve(listener: TcpListener, page: watch::Receiver<Arc<String>>, stop: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    page: watch::Receiver<Arc<String>>,
+    stop: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let next = async {
@@ -69,18 +73,35 @@ pub async fn serve(listener: TcpListener, page: watch::Receiver<Arc<String>>, st
     }
 }
 
-fn answer(request: &Request<Incoming>, page: &watch::Receiver<Arc<String>>) -> Response<Full<Bytes>> {
+fn answer(
+    request: &Request<Incoming>,
+    page: &watch::Receiver<Arc<String>>,
+) -> Response<Full<Bytes>> {
     let (status, kind, body) = match (request.uri().path(), request.method()) {
         ("/metrics", &Method::GET | &Method::HEAD) => {
             let page = Arc::clone(&page.borrow());
-            (StatusCode::OK, CONTENT_TYPE, Bytes::copy_from_slice(page.as_bytes()))
+            (
+                StatusCode::OK,
+                CONTENT_TYPE,
+                Bytes::copy_from_slice(page.as_bytes()),
+            )
         }
-        ("/metrics", _) => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", Bytes::from_static(b"only GET\n")),
-        _ => (StatusCode::NOT_FOUND, "text/plain", Bytes::from_static(b"see /metrics\n")),
+        ("/metrics", _) => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            "text/plain",
+            Bytes::from_static(b"only GET\n"),
+        ),
+        _ => (
+            StatusCode::NOT_FOUND,
+            "text/plain",
+            Bytes::from_static(b"see /metrics\n"),
+        ),
     };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
@@ -107,11 +128,23 @@ mod tests {
         let (pages, page) = watch::channel(Arc::new("first 1\n".to_owned()));
         let stop = CancellationToken::new();
         let server = tokio::spawn(serve(listener, page, stop.clone()));
-        assert!(get(address, "/metrics").await.ends_with("\r\n\r\nfirst 1\n"));
+        assert!(
+            get(address, "/metrics")
+                .await
+                .ends_with("\r\n\r\nfirst 1\n")
+        );
         pages.send_replace(Arc::new("second 2\n".to_owned()));
         let answer = get(address, "/metrics").await;
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nsecond 2\n"), "{answer}");
-        assert!(answer.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nsecond 2\n"),
+            "{answer}"
+        );
+        assert!(
+            answer
+                .to_lowercase()
+                .contains("content-type: text/plain; version=0.0.4"),
+            "{answer}"
+        );
         assert!(get(address, "/").await.starts_with("HTTP/1.1 404"));
         stop.cancel();
         server.await.unwrap();

@@ -65,9 +65,15 @@ impl<'a> Report<'a> {
         let stages = self.recording.stages.iter().map(|stage| stage.end_s);
         let slots = self.recording.services.values();
         let slots = slots.map(|service| service.load.slots.len() as f64);
-        let seconds = self.recording.generator.seconds.iter().map(|second| second.t_s);
+        let seconds = self
+            .recording
+            .generator
+            .seconds
+            .iter()
+            .map(|second| second.t_s);
         let ends = stages.chain(slots).chain(seconds);
-        ends.fold(self.recording.about.duration_s, f64::max).max(1.0)
+        ends.fold(self.recording.about.duration_s, f64::max)
+            .max(1.0)
     }
 }
 

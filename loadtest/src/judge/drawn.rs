@@ -20,11 +20,15 @@ pub(crate) fn quantiles(slots: &[Slot], slo: &Slo, quantile: f64) -> Vec<Option<
     };
     let windows = Windows::new(slots, objective);
     let seconds = 0..slots.len();
-    seconds.map(|second| windows.of_second(second).map(|window| window.quantile_s)).collect()
+    seconds
+        .map(|second| windows.of_second(second).map(|window| window.quantile_s))
+        .collect()
 }
 
 /// The replicas that a service needed in each second; nothing where the scenario does not say what a pod can take.
 pub(crate) fn needed(recording: &Recording, service: &str) -> Vec<u32> {
     let context = Context::new(recording, service);
-    context.and_then(|context| demand::needed(&context).ok()).unwrap_or_default()
+    context
+        .and_then(|context| demand::needed(&context).ok())
+        .unwrap_or_default()
 }

@@ -34,21 +34,50 @@ pub fn page(recording: &Recording) -> String {
 }
 
 fn requests(page: &mut Page, recording: &Recording) {
-    let loads = || recording.services.iter().map(|(name, service)| (name, &service.load));
-    page.family("requests_offered_total", "counter", "Requests whose moment has come.");
+    let loads = || {
+        recording
+            .services
+            .iter()
+            .map(|(name, service)| (name, &service.load))
+    };
+    page.family(
+        "requests_offered_total",
+        "counter",
+        "Requests whose moment has come.",
+    );
     for (name, load) in loads() {
-        page.sample("requests_offered_total", &[("service", name)], load.counts.offered);
+        page.sample(
+            "requests_offered_total",
+            &[("service", name)],
+            load.counts.offered,
+        );
     }
-    page.family("requests_total", "counter", "Requests that have ended, by how.");
+    page.family(
+        "requests_total",
+        "counter",
+        "Requests that have ended, by how.",
+    );
     for (name, load) in loads() {
         let counts = &load.counts;
-        let ends = [("ok", counts.ok), ("dropped", counts.dropped), ("unfinished", counts.unfinished)];
+        let ends = [
+            ("ok", counts.ok),
+            ("dropped", counts.dropped),
+            ("unfinished", counts.unfinished),
+        ];
         let errors = ErrorClass::ALL.map(|class| (class.as_str(), counts.errors_of(class)));
         for (outcome, count) in ends.into_iter().chain(errors) {
-            page.sample("requests_total", &[("service", name), ("outcome", outcome)], count);
+            page.sample(
+                "requests_total",
+                &[("service", name), ("outcome", outcome)],
+                count,
+            );
         }
     }
-    page.family("requests_late_total", "counter", "Requests sent more than 100 ms after their moment.");
+    page.family(
+        "requests_late_total",
+        "counter",
+        "Requests sent more than 100 ms after their moment.",
+    );
     for (name, load) in loads() {
         page.sample("requests_late_total", &[("service", name)], load.late);
     }
@@ -57,11 +86,16 @@ fn requests(page: &mut Page, recording: &Recording) {
 fn latency(page: &mut Page, recording: &Recording) {
     let objective_s = recording.scenario.slo.map(|slo| slo.target.seconds());
     if let Some(objective_s) = objective_s {
-        page.family("objective_seconds", "gauge", "The latency that the judged quantile must not be above.");
+        page.family(
+            "objective_seconds",
+            "gauge",
+            "The latency that the judged quantile must not be above.",
+        );
         page.sample("objective_seconds", &[], objective_s);
     }
     let bounds = BOUNDS.map(|factor| factor * objective_s.unwrap_or(OBJECTIVE_DEFAULT_S));
-    let help = "Latency of good answers and timeouts, from the moment a request should have started.";
+    let help =
+        "Latency of good answers and timeouts, from the moment a request should have started.";
     page.family("latency_seconds", "histogram", help);
     for (name, service) in &recording.services {
         histogram(page, name, &service.load.latency, bounds);
@@ -71,22 +105,42 @@ fn latency(page: &mut Page, recording: &Recording) {
 fn histogram(page: &mut Page, service: &str, latencies: &Latencies, bounds: [f64; BOUNDS.len()]) {
     for bound in bounds {
         let within = latencies.count_within(Duration::from_secs_f64(bound));
-        page.sample("latency_seconds_bucket", &[("service", service), ("le", &bound.to_string())], within);
+        page.sample(
+            "latency_seconds_bucket",
+            &[("service", service), ("le", &bound.to_string())],
+            within,
+        );
     }
     let count = latencies.count();
-    page.sample("latency_seconds_bucket", &[("service", service), ("le", "+Inf")], count);
+    page.sample(
+        "latency_seconds_bucket",
+        &[("service", service), ("le", "+Inf")],
+        count,
+    );
     let mean_s = latencies.mean().unwrap_or_default().as_secs_f64();
-    page.sample("latency_seconds_sum", &[("service", service)], mean_s * count as f64);
+    page.sample(
+        "latency_seconds_sum",
+        &[("service", service)],
+        mean_s * count as f64,
+    );
     page.sample("latency_seconds_count", &[("service", service)], count);
 }
 
 fn backends(page: &mut Page, recording: &Recording) {
-    page.family("backend_requests_total", "counter", "Requests that a backend answered, or was the last to be tried for.");
+    page.family(
+        "backend_requests_total",
+        "counter",
+        "Requests that a backend answered, or was the last to be tried for.",
+    );
     for (name, service) in &recording.services {
         for (address, counts) in service.load.endpoints.iter().take(BACKENDS_MAX) {
             let backend = address.to_string();
             for (outcome, count) in [("ok", counts.ok), ("error", counts.errors)] {
-                let labels = [("service", name.as_str()), ("backend", &backend), ("outcome", outcome)];
+                let labels = [
+                    ("service", name.as_str()),
+                    ("backend", &backend),
+                    ("outcome", outcome),
+                ];
                 page.sample("backend_requests_total", &labels, count);
             }
         }
@@ -94,7 +148,11 @@ fn backends(page: &mut Page, recording: &Recording) {
 }
 
 fn replicas(page: &mut Page, recording: &Recording) {
-    page.family("replicas", "gauge", "Replicas, by the place that tells them.");
+    page.family(
+        "replicas",
+        "gauge",
+        "Replicas, by the place that tells them.",
+    );
     for (name, service) in &recording.services {
         let seen = &service.replicas;
         let places = [
@@ -113,28 +171,47 @@ fn replicas(page: &mut Page, recording: &Recording) {
     page.family("replicas_limit", "gauge", "The bounds of the HPA.");
     for (name, service) in &recording.services {
         if let Some(hpa) = &service.autoscaler {
-            page.sample("replicas_limit", &[("service", name), ("bound", "min")], hpa.min_replicas);
-            page.sample("replicas_limit", &[("service", name), ("bound", "max")], hpa.max_replicas);
+            page.sample(
+                "replicas_limit",
+                &[("service", name), ("bound", "min")],
+                hpa.min_replicas,
+            );
+            page.sample(
+                "replicas_limit",
+                &[("service", name), ("bound", "max")],
+                hpa.max_replicas,
+            );
         }
     }
 }
 
 fn metrics(page: &mut Page, recording: &Recording) {
-    let each = |page: &mut Page, name: &str, value: fn(&crate::recording::Metric) -> Option<f64>| {
-        for (service, seen) in &recording.services {
-            for (metric, labels) in labelled(service, seen) {
-                if let Some(value) = value(metric) {
-                    page.sample(name, &labels, value);
+    let each =
+        |page: &mut Page, name: &str, value: fn(&crate::recording::Metric) -> Option<f64>| {
+            for (service, seen) in &recording.services {
+                for (metric, labels) in labelled(service, seen) {
+                    if let Some(value) = value(metric) {
+                        page.sample(name, &labels, value);
+                    }
                 }
             }
-        }
-    };
-    page.family("metric_value", "gauge", "What the HPA reads, in the target's unit.");
+        };
+    page.family(
+        "metric_value",
+        "gauge",
+        "What the HPA reads, in the target's unit.",
+    );
     each(page, "metric_value", |metric| metric.reads.last()?.value);
     page.family("metric_target", "gauge", "What the HPA wants it to be.");
     each(page, "metric_target", |metric| Some(metric.target));
-    page.family("metric_age_seconds", "gauge", "How old the value was when it was read.");
-    each(page, "metric_age_seconds", |metric| metric.reads.last()?.age_s);
+    page.family(
+        "metric_age_seconds",
+        "gauge",
+        "How old the value was when it was read.",
+    );
+    each(page, "metric_age_seconds", |metric| {
+        metric.reads.last()?.age_s
+    });
 }
 
 /// The metrics of a service with their labels; the selector tells those of one name apart.
@@ -143,23 +220,43 @@ fn labelled<'a>(
     seen: &'a Service,
 ) -> impl Iterator<Item = (&'a crate::recording::Metric, [(&'static str, &'a str); 3])> {
     seen.metrics.iter().map(move |metric| {
-        let labels = [("service", service), ("metric", metric.name.as_str()), ("selector", metric.selector.as_str())];
+        let labels = [
+            ("service", service),
+            ("metric", metric.name.as_str()),
+            ("selector", metric.selector.as_str()),
+        ];
         (metric, labels)
     })
 }
 
 fn generator(page: &mut Page, recording: &Recording) {
     let generator = &recording.generator;
-    page.family("generator_cpu_limit_cores", "gauge", "CPU that the generator may use.");
+    page.family(
+        "generator_cpu_limit_cores",
+        "gauge",
+        "CPU that the generator may use.",
+    );
     page.sample("generator_cpu_limit_cores", &[], generator.cores);
     let Some(last) = generator.seconds.last() else {
         return;
     };
-    page.family("generator_cpu_cores", "gauge", "CPU that the generator used in the last second.");
+    page.family(
+        "generator_cpu_cores",
+        "gauge",
+        "CPU that the generator used in the last second.",
+    );
     page.sample("generator_cpu_cores", &[], last.cpu);
-    page.family("generator_in_flight_requests", "gauge", "Requests in flight.");
+    page.family(
+        "generator_in_flight_requests",
+        "gauge",
+        "Requests in flight.",
+    );
     page.sample("generator_in_flight_requests", &[], last.in_flight);
-    page.family("run_elapsed_seconds", "gauge", "Time since the first request was due.");
+    page.family(
+        "run_elapsed_seconds",
+        "gauge",
+        "Time since the first request was due.",
+    );
     page.sample("run_elapsed_seconds", &[], last.t_s);
 }
 
@@ -169,7 +266,10 @@ struct Page(String);
 impl Page {
     /// Begins a family; its samples must follow.
     fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = write!(self.0, "# HELP loadtest_{name} {help}\n# TYPE loadtest_{name} {kind}\n");
+        let _ = write!(
+            self.0,
+            "# HELP loadtest_{name} {help}\n# TYPE loadtest_{name} {kind}\n"
+        );
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
@@ -208,17 +308,25 @@ mod tests {
     #[test]
     fn prometheus_finds_nothing_to_complain_of() {
         let mut recording = fixture::recording();
-        recording.services.get_mut("users").unwrap().metrics[0].selector = "a=\"b\\c\"\nd".to_owned();
+        recording.services.get_mut("users").unwrap().metrics[0].selector =
+            "a=\"b\\c\"\nd".to_owned();
         let promtool = Command::new("promtool")
             .args(["check", "metrics"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
-        let mut promtool = promtool.unwrap_or_else(|error| panic!("promtool cannot be started ({error}): run tests/run"));
-        promtool.stdin.take().unwrap().write_all(page(&recording).as_bytes()).unwrap();
+        let mut promtool = promtool
+            .unwrap_or_else(|error| panic!("promtool cannot be started ({error}): run tests/run"));
+        promtool
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(page(&recording).as_bytes())
+            .unwrap();
         let output = promtool.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned()
+            + &String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && said.is_empty(), "{said}");
     }
 
@@ -227,15 +335,44 @@ mod tests {
         let recording = fixture::recording();
         let page = page(&recording);
         let load = &recording.services["users"].load;
-        let line = |start: &str| page.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}: {page}"));
-        let value = |start: &str| line(start).rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+        let line = |start: &str| {
+            page.lines()
+                .find(|line| line.starts_with(start))
+                .unwrap_or_else(|| panic!("{start}: {page}"))
+        };
+        let value = |start: &str| {
+            line(start)
+                .rsplit(' ')
+                .next()
+                .unwrap()
+                .parse::<f64>()
+                .unwrap()
+        };
         let within = load.latency.count_within(Duration::from_millis(300)) as f64;
-        assert_eq!(value("loadtest_latency_seconds_bucket{service=\"users\",le=\"0.3\"}"), within);
-        assert_eq!(value("loadtest_latency_seconds_count{service=\"users\"}"), load.latency.count() as f64);
-        assert_eq!(page.matches("_bucket{service=\"users\"").count(), BOUNDS.len() + 1);
-        assert_eq!(value("loadtest_requests_total{service=\"users\",outcome=\"status_5xx\"}"), load.counts.errors_of(ErrorClass::ServerStatus) as f64);
-        assert_eq!(value("loadtest_replicas{service=\"users\",place=\"desired\"}"), 2.0);
-        assert_eq!(value("loadtest_metric_target{service=\"users\",metric=\"request_latency_ms\""), 250.0);
+        assert_eq!(
+            value("loadtest_latency_seconds_bucket{service=\"users\",le=\"0.3\"}"),
+            within
+        );
+        assert_eq!(
+            value("loadtest_latency_seconds_count{service=\"users\"}"),
+            load.latency.count() as f64
+        );
+        assert_eq!(
+            page.matches("_bucket{service=\"users\"").count(),
+            BOUNDS.len() + 1
+        );
+        assert_eq!(
+            value("loadtest_requests_total{service=\"users\",outcome=\"status_5xx\"}"),
+            load.counts.errors_of(ErrorClass::ServerStatus) as f64
+        );
+        assert_eq!(
+            value("loadtest_replicas{service=\"users\",place=\"desired\"}"),
+            2.0
+        );
+        assert_eq!(
+            value("loadtest_metric_target{service=\"users\",metric=\"request_latency_ms\""),
+            250.0
+        );
     }
 
     #[test]

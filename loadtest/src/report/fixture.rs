@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use crate::judge::verdict::{Reason, Verdict};
 use crate::judge::{Finding, Group, Outcome};
-use crate::measured::{Counts, EndpointCounts, ErrorClass, Latencies, Measured, Slot, SlotEndpoint};
+use crate::measured::{
+    Counts, EndpointCounts, ErrorClass, Latencies, Measured, Slot, SlotEndpoint,
+};
 use crate::recording::{
-    About, Autoscaler, Backend, Condition, Event, EventKind, Gap, Generator, GeneratorSecond, Metric, MetricKind,
-    Read, Recording, Replicas, SCHEMA_VERSION, Service, Stage, Tier,
+    About, Autoscaler, Backend, Condition, Event, EventKind, Gap, Generator, GeneratorSecond,
+    Metric, MetricKind, Read, Recording, Replicas, SCHEMA_VERSION, Service, Stage, Tier,
 };
 use crate::scenario::{self, Scenario, Slo, Span};
 
@@ -19,6 +21,9 @@ pub(crate) const SECONDS: usize = 900;
 
 /// When the load goes up, and when it goes down again.
 const HIGH: std::ops::Range<f64> = 120.0..420.0;
+
+/// Latencies told apart in a second.
+const POINTS: u64 = 60;
 
 /// When new pods answer: two after each scale-out.
 const FIRST_OK_S: [f64; 6] = [0.1, 0.2, 142.0, 143.0, 157.0, 158.0];
@@ -31,7 +36,8 @@ pub(crate) fn recording() -> Recording {
 /// The same with another length: the load of its end goes on.
 pub(crate) fn recording_of(seconds: usize) -> Recording {
     let end_s = seconds as f64;
-    let services = [("users", 1.0), ("orders", 0.25)].map(|(name, share)| (name.to_owned(), service(share, seconds)));
+    let services = [("users", 1.0), ("orders", 0.25)]
+        .map(|(name, share)| (name.to_owned(), service(share, seconds)));
     Recording {
         schema_version: SCHEMA_VERSION,
         about: About {
@@ -44,7 +50,10 @@ pub(crate) fn recording_of(seconds: usize) -> Recording {
             facts: BTreeMap::from([("kubernetes".to_owned(), "v1.36.3".to_owned())]),
         },
         scenario: scenario(),
-        stages: ["users", "orders"].into_iter().flat_map(|name| stages(name, end_s)).collect(),
+        stages: ["users", "orders"]
+            .into_iter()
+            .flat_map(|name| stages(name, end_s))
+            .collect(),
         services: BTreeMap::from(services),
         generator: generator(seconds),
         events: events(),
@@ -62,43 +71,104 @@ pub(crate) fn verdict() -> Verdict {
 }
 
 fn findings() -> Vec<Finding> {
-    let finding = |name: &str, group, outcome, value, limit: &str, unit: &str, sentence: &str| Finding {
-        name: name.to_owned(),
-        service: "users".to_owned(),
-        group,
-        outcome,
-        marginal: false,
-        value,
-        limit: limit.to_owned(),
-        unit: unit.to_owned(),
-        resolution: 1.0,
-        from_s: Some(120.0),
-        to_s: Some(160.0),
-        sentence: sentence.to_owned(),
-    };
+    let finding =
+        |name: &str, group, outcome, value, limit: &str, unit: &str, sentence: &str| Finding {
+            name: name.to_owned(),
+            service: "users".to_owned(),
+            group,
+            outcome,
+            marginal: false,
+            value,
+            limit: limit.to_owned(),
+            unit: unit.to_owned(),
+            resolution: 1.0,
+            from_s: Some(120.0),
+            to_s: Some(160.0),
+            sentence: sentence.to_owned(),
+        };
     vec![
-        Finding { marginal: true, ..finding("time_to_first_scale_out[high]", Group::Reaction, Outcome::Pass, Some(13.0), "<= 14 s", "s",
-            "The first scale-out came 13 s after the stage high began, limit 14 s (± 1 s).") },
-        finding("slo_recovery_time[high]", Group::Slo, Outcome::Fail, Some(40.0), "<= 30 s", "s",
-            "p95 was above 300 ms for 40 s from 2:00 on, limit 30 s (± 1 s)."),
-        Finding { from_s: None, to_s: None, ..finding("never_above_max", Group::Bounds, Outcome::Pass, Some(6.0), "<= 8 pods", "pods",
-            "There were never more than 6 replicas of at most 8.") },
-        finding("metric_accuracy", Group::Health, Outcome::Inconclusive, None, ">= 0.9", "",
-            "The metric could not be compared with what clients saw: too few reads."),
-        finding("cost", Group::Cost, Outcome::Skipped, None, "<= 2", "", "No price per pod is given."),
-        Finding { service: String::new(), from_s: None, to_s: None, ..finding("offered_load", Group::Validity, Outcome::Pass, Some(0.9996), ">= 0.99", "",
-            "99.96 % of the requests were sent within 100 ms of their moment.") },
+        Finding {
+            marginal: true,
+            ..finding(
+                "time_to_first_scale_out[high]",
+                Group::Reaction,
+                Outcome::Pass,
+                Some(13.0),
+                "<= 14 s",
+                "s",
+                "The first scale-out came 13 s after the stage high began, limit 14 s (± 1 s).",
+            )
+        },
+        finding(
+            "slo_recovery_time[high]",
+            Group::Slo,
+            Outcome::Fail,
+            Some(40.0),
+            "<= 30 s",
+            "s",
+            "p95 was above 300 ms for 40 s from 2:00 on, limit 30 s (± 1 s).",
+        ),
+        Finding {
+            from_s: None,
+            to_s: None,
+            ..finding(
+                "never_above_max",
+                Group::Bounds,
+                Outcome::Pass,
+                Some(6.0),
+                "<= 8 pods",
+                "pods",
+                "There were never more than 6 replicas of at most 8.",
+            )
+        },
+        finding(
+            "metric_accuracy",
+            Group::Health,
+            Outcome::Inconclusive,
+            None,
+            ">= 0.9",
+            "",
+            "The metric could not be compared with what clients saw: too few reads.",
+        ),
+        finding(
+            "cost",
+            Group::Cost,
+            Outcome::Skipped,
+            None,
+            "<= 2",
+            "",
+            "No price per pod is given.",
+        ),
+        Finding {
+            service: String::new(),
+            from_s: None,
+            to_s: None,
+            ..finding(
+                "offered_load",
+                Group::Validity,
+                Outcome::Pass,
+                Some(0.9996),
+                ">= 0.99",
+                "",
+                "99.96 % of the requests were sent within 100 ms of their moment.",
+            )
+        },
     ]
 }
 
 fn scenario() -> Scenario {
     let demand = Some(scenario::Demand { rps_per_pod: 120.0 });
-    let service = scenario::Service { demand, ..scenario::Service::default() };
+    let service = scenario::Service {
+        demand,
+        ..scenario::Service::default()
+    };
     Scenario {
         name: "checkout-step".to_owned(),
         description: "Twelve times the load at once, and back again.".to_owned(),
         seed: 42,
-        services: ["users", "orders"].map(|name| (name.to_owned(), service.clone())).into(),
+        services: ["users", "orders"]
+            .map(|name| (name.to_owned(), service.clone()))
+            .into(),
         slo: Some(Slo {
             quantile: 0.95,
             target: Span::from_millis(300),
@@ -110,15 +180,19 @@ fn scenario() -> Scenario {
 }
 
 fn stages(service: &str, end_s: f64) -> Vec<Stage> {
-    [("base", 0.0, HIGH.start), ("high", HIGH.start, HIGH.end), ("idle", HIGH.end, end_s)]
-        .map(|(name, start_s, end_s)| Stage {
-            name: name.to_owned(),
-            load: service.to_owned(),
-            service: service.to_owned(),
-            start_s,
-            end_s,
-        })
-        .into()
+    [
+        ("base", 0.0, HIGH.start),
+        ("high", HIGH.start, HIGH.end),
+        ("idle", HIGH.end, end_s),
+    ]
+    .map(|(name, start_s, end_s)| Stage {
+        name: name.to_owned(),
+        load: service.to_owned(),
+        service: service.to_owned(),
+        start_s,
+        end_s,
+    })
+    .into()
 }
 
 fn service(share: f64, seconds: usize) -> Service {
@@ -131,7 +205,11 @@ fn service(share: f64, seconds: usize) -> Service {
         let from_s = counts.first_ok_s.unwrap_or_default() - 1.0;
         let backend = Backend {
             pod: Some(format!("users-7d4b9c-{}", counts.index)),
-            ready: vec![Gap { from_s, to_s, what: String::new() }],
+            ready: vec![Gap {
+                from_s,
+                to_s,
+                what: String::new(),
+            }],
         };
         (address.to_string(), backend)
     });
@@ -162,14 +240,25 @@ fn service(share: f64, seconds: usize) -> Service {
             message: "the HPA was able to calculate".to_owned(),
         }],
         backends: backends.collect(),
-        gaps: vec![Gap { from_s: 600.0, to_s: Some(620.0), what: "replicas".to_owned() }],
+        gaps: vec![Gap {
+            from_s: 600.0,
+            to_s: Some(620.0),
+            what: "replicas".to_owned(),
+        }],
         spec_changes: Vec::new(),
         load,
     }
 }
 
+/// A number that JSON keeps to its last bit.
+fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
 fn metric(end_s: f64) -> Metric {
-    let reads = (0..).map(|i| f64::from(i) * 2.0).take_while(|t_s| *t_s < end_s);
+    let reads = (0..)
+        .map(|i| f64::from(i) * 2.0)
+        .take_while(|t_s| *t_s < end_s);
     let value = |t_s: f64| match t_s {
         t if (120.0..170.0).contains(&t) => Some(340.0 + 400.0 * ((t - 120.0) / 16.0).sin().abs()),
         t if (300.0..320.0).contains(&t) => None,
@@ -184,7 +273,7 @@ fn metric(end_s: f64) -> Metric {
         reads: reads
             .map(|t_s| Read {
                 t_s,
-                value: value(t_s),
+                value: value(t_s).map(hundredths),
                 age_s: Some(1.5),
                 error: value(t_s).is_none().then(|| "404: no metrics".to_owned()),
             })
@@ -193,14 +282,26 @@ fn metric(end_s: f64) -> Metric {
 }
 
 fn load(share: f64, seconds: usize) -> Measured {
-    let mut load = Measured { timeout: Duration::from_secs(5), ..Measured::default() };
+    let mut load = Measured {
+        timeout: Duration::from_secs(5),
+        ..Measured::default()
+    };
     for (index, first_ok_s) in (0u16..).zip(FIRST_OK_S) {
         let address = SocketAddr::from(([10, 0, 0, index as u8 + 1], 8080));
-        let counts = EndpointCounts { index, first_ok_s: Some(first_ok_s), ok: 0, errors: 0 };
+        let counts = EndpointCounts {
+            index,
+            first_ok_s: Some(first_ok_s),
+            ok: 0,
+            errors: 0,
+        };
         load.endpoints.insert(address, counts);
     }
     for second in 0..seconds {
-        let slot = slot(second as f64, share, &mut load.latency);
+        // What comes after the end repeats what was before it, which is soon made.
+        let slot = match load.slots.get(second - second.min(200)) {
+            Some(before) if SECONDS <= second => before.clone(),
+            _ => slot(second as f64, share, &mut load.latency),
+        };
         load.counts.add(&slot.counts);
         for seen in &slot.endpoints {
             let mut endpoints = load.endpoints.values_mut();
@@ -223,19 +324,34 @@ fn slot(t_s: f64, share: f64, all: &mut Latencies) -> Slot {
     let high = HIGH.contains(&t_s);
     let offered = (share * if high { 600.0 } else { 50.0 } + 3.0 * (t_s / 7.0).sin()) as u64;
     let load_per_pod = offered as f64 / share / pods.len() as f64;
-    let median_ms = if 130.0 < load_per_pod { 420.0 + 3.0 * (load_per_pod - 130.0) } else { 60.0 + 0.3 * load_per_pod };
-    let failed = if 250.0 < load_per_pod { offered / 20 } else { 0 };
+    let median_ms = if 130.0 < load_per_pod {
+        420.0 + 3.0 * (load_per_pod - 130.0)
+    } else {
+        60.0 + 0.3 * load_per_pod
+    };
+    let failed = if 250.0 < load_per_pod {
+        offered / 20
+    } else {
+        0
+    };
     let mut counts = Counts::default();
     (counts.offered, counts.ok) = (offered, offered - failed);
-    (0..failed).for_each(|i| counts.count_error(if i % 3 == 0 { ErrorClass::Timeout } else { ErrorClass::ServerStatus }));
+    (0..failed).for_each(|i| {
+        counts.count_error(if i % 3 == 0 {
+            ErrorClass::Timeout
+        } else {
+            ErrorClass::ServerStatus
+        })
+    });
     let mut latencies = Latencies::default();
-    for i in 0..counts.ok {
+    for i in 0..POINTS {
         // The logistic curve is near enough to the normal one for a long tail.
-        let share = (i as f64 + 0.5) / counts.ok as f64;
+        let share = (i as f64 + 0.5) / POINTS as f64;
         let z = (share / (1.0 - share)).ln() / 1.702;
         let ms = median_ms * (0.35 * z + 0.05 * (t_s / 5.0).sin()).exp();
-        latencies.record(Duration::from_secs_f64(ms / 1e3));
-        all.record(Duration::from_secs_f64(ms / 1e3));
+        let count = counts.ok * (i + 1) / POINTS - counts.ok * i / POINTS;
+        latencies.record_many(Duration::from_secs_f64(ms / 1e3), count);
+        all.record_many(Duration::from_secs_f64(ms / 1e3), count);
     }
     let mut slot = Slot::new(counts, &latencies);
     let each = |index: &u16| SlotEndpoint {
@@ -252,7 +368,7 @@ fn generator(seconds: usize) -> Generator {
         let high = HIGH.contains(&(t as f64));
         GeneratorSecond {
             t_s: t as f64 + 1.0,
-            cpu: if high { 0.42 } else { 0.06 } + 0.02 * (t as f64 / 9.0).sin(),
+            cpu: hundredths(if high { 0.42 } else { 0.06 } + 0.02 * (t as f64 / 9.0).sin()),
             throttled: 0,
             in_flight: if high { 90 } else { 4 },
         }
@@ -260,7 +376,9 @@ fn generator(seconds: usize) -> Generator {
     Generator {
         cores: 2.0,
         seconds: (0..seconds).map(second).collect(),
-        discovery: ["users", "orders"].map(|name| (name.to_owned(), "endpoints".to_owned())).into(),
+        discovery: ["users", "orders"]
+            .map(|name| (name.to_owned(), "endpoints".to_owned()))
+            .into(),
         notes: vec!["orders: no metric is read, its HPA has none.".to_owned()],
     }
 }

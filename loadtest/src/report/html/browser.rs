@@ -31,12 +31,21 @@ impl Colours {
 /// What is wrong with a page at these widths: it is wider than its window, a box overflows, a label leaves its chart or
 /// covers another. Panics when a label is missing that must be there, or when the browser's console is not clean.
 pub(crate) fn problems(page: &str, widths_px: &[u32], colours: Colours) -> Vec<String> {
-    let seen = run(&harness(page, widths_px), &["--dump-dom".to_owned()], colours);
+    let seen = run(
+        &harness(page, widths_px),
+        &["--dump-dom".to_owned()],
+        colours,
+    );
     let result = between(&seen, "<pre id=\"result\">", "</pre>");
-    let (looked, problems): (Vec<&str>, Vec<&str>) = result.lines().partition(|line| line.starts_with("looked at"));
+    let (looked, problems): (Vec<&str>, Vec<&str>) = result
+        .lines()
+        .partition(|line| line.starts_with("looked at"));
     assert_eq!(looked.len(), widths_px.len(), "{seen}");
     let texts = |line: &&str| line.split(' ').nth(2).and_then(|n| n.parse::<u32>().ok());
-    assert!(looked.iter().filter_map(texts).all(|texts| 10 < texts), "{result}");
+    assert!(
+        looked.iter().filter_map(texts).all(|texts| 10 < texts),
+        "{result}"
+    );
     problems.into_iter().map(str::to_owned).collect()
 }
 
@@ -49,7 +58,10 @@ pub(crate) fn browse(page: &str) -> String {
 pub(crate) fn screenshot(page: &str, (width, height): (u32, u32), colours: Colours) -> Vec<u8> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let picture = dir.path().join("page.png");
-    let args = [format!("--window-size={width},{height}"), format!("--screenshot={}", picture.display())];
+    let args = [
+        format!("--window-size={width},{height}"),
+        format!("--screenshot={}", picture.display()),
+    ];
     run(page, &args, colours);
     fs::read(&picture).expect("there is a screenshot")
 }
@@ -57,8 +69,11 @@ pub(crate) fn screenshot(page: &str, (width, height): (u32, u32), colours: Colou
 /// A page that shows `page` at several widths and measures what a browser made of it.
 fn harness(page: &str, widths_px: &[u32]) -> String {
     let srcdoc = page.replace('&', "&amp;").replace('"', "&quot;");
-    let frame =
-        |width| format!("<iframe style=\"width:{width}px;height:900px;border:0\" srcdoc=\"{srcdoc}\"></iframe>");
+    let frame = |width| {
+        format!(
+            "<iframe style=\"width:{width}px;height:900px;border:0\" srcdoc=\"{srcdoc}\"></iframe>"
+        )
+    };
     let frames: String = widths_px.iter().map(frame).collect();
     format!("<!doctype html><body>{frames}<script>{MEASURE}</script></body>")
 }
@@ -103,17 +118,26 @@ onload = () => {
 fn run(page: &str, args: &[String], colours: Colours) -> String {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let dir = dir.path();
-    let (file, printed, errors) = (dir.join("page.html"), dir.join("printed"), dir.join("errors"));
+    let (file, printed, errors) = (
+        dir.join("page.html"),
+        dir.join("printed"),
+        dir.join("errors"),
+    );
     fs::write(&file, page).expect("the page can be written");
     let mut child = chromium(dir, &printed, &errors)
         .arg(colours.flag())
         .args(args)
         .arg(format!("file://{}", file.display()))
         .spawn()
-        .unwrap_or_else(|error| panic!("chromium cannot be started ({error}): run tests/run, which installs it"));
+        .unwrap_or_else(|error| {
+            panic!("chromium cannot be started ({error}): run tests/run, which installs it")
+        });
     wait(&mut child);
     let said = fs::read_to_string(&errors).expect("the log is UTF-8");
-    let console: Vec<&str> = said.lines().filter(|line| line.contains(":CONSOLE")).collect();
+    let console: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains(":CONSOLE"))
+        .collect();
     assert_eq!(console, [""; 0], "the console is clean");
     fs::read_to_string(&printed).expect("the output is UTF-8")
 }
@@ -121,8 +145,19 @@ fn run(page: &str, args: &[String], colours: Colours) -> String {
 fn chromium(dir: &Path, printed: &Path, errors: &Path) -> Command {
     let mut command = Command::new("chromium");
     command
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+        ])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--hide-scrollbars",
+        ])
         .arg("--enable-logging=stderr")
         .arg(format!("--user-data-dir={}", dir.join("profile").display()))
         .stdout(File::create(printed).expect("the output can be written"))

@@ -36,7 +36,12 @@ pub(super) struct Canvas<'a> {
 
 impl Canvas<'_> {
     /// A chart with its stages shaded.
-    pub(super) fn chart(&self, height_px: u32, scale: Scale, label: impl Fn(f64) -> String) -> Result<Chart, fmt::Error> {
+    pub(super) fn chart(
+        &self,
+        height_px: u32,
+        scale: Scale,
+        label: impl Fn(f64) -> String,
+    ) -> Result<Chart, fmt::Error> {
         let mut chart = Chart::new(self.end_s, height_px, scale, label)?;
         // Every second one, so that neighbours differ.
         for stage in self.stages.iter().skip(1).step_by(2) {
@@ -58,7 +63,11 @@ impl Canvas<'_> {
     }
 
     /// What lies over the lines: scale events, marks of findings, and the words that `words` has for a stretch of seconds.
-    pub(super) fn over(&self, chart: &mut Chart, words: impl Fn(Range<usize>) -> String) -> fmt::Result {
+    pub(super) fn over(
+        &self,
+        chart: &mut Chart,
+        words: impl Fn(Range<usize>) -> String,
+    ) -> fmt::Result {
         self.scaled_s.iter().try_for_each(|t_s| chart.mark(*t_s))?;
         for (number, finding) in &self.findings {
             if let Some((from_s, to_s)) = self.marked(finding) {
@@ -70,7 +79,11 @@ impl Canvas<'_> {
         (0..seconds).step_by(width).try_for_each(|from| {
             let to = (from + width).min(seconds);
             let moment = text::moment(from as f64);
-            chart.hover(from as f64, to as f64, &format!("{moment}: {}", words(from..to)))
+            chart.hover(
+                from as f64,
+                to as f64,
+                &format!("{moment}: {}", words(from..to)),
+            )
         })
     }
 

@@ -21,9 +21,14 @@ pub(super) fn write(out: &mut String, recording: &Recording, canvas: &Canvas<'_>
 
 /// Requests that were not sent at their moment, of all services.
 fn delivery(out: &mut String, recording: &Recording, canvas: &Canvas<'_>) -> fmt::Result {
-    let (late, dropped) = (sums(recording, |slot| slot.late), sums(recording, |slot| slot.counts.dropped));
+    let (late, dropped) = (
+        sums(recording, |slot| slot.late),
+        sums(recording, |slot| slot.counts.dropped),
+    );
     let most = most(&late).max(most(&dropped));
-    let mut chart = canvas.chart(90, Scale::linear(most.max(1.0), 2), |v| format!("{}/s", text::number(v)))?;
+    let mut chart = canvas.chart(90, Scale::linear(most.max(1.0), 2), |v| {
+        format!("{}/s", text::number(v))
+    })?;
     line(&mut chart, canvas, "errors", &dropped)?;
     line(&mut chart, canvas, "offered", &late)?;
     canvas.over(&mut chart, |range| {
@@ -33,9 +38,19 @@ fn delivery(out: &mut String, recording: &Recording, canvas: &Canvas<'_>) -> fmt
         };
         format!("late {:.0}, dropped {:.0}", sum(&late), sum(&dropped))
     })?;
-    let keys = [("offered", "sent more than 100 ms late".to_owned()), ("errors", "dropped".to_owned())];
+    let keys = [
+        ("offered", "sent more than 100 ms late".to_owned()),
+        ("errors", "dropped".to_owned()),
+    ];
     let title = "Requests not sent at their moment, per second";
-    panel(out, chart, "generator-delivery", title, &keys, &format!("Up to {most:.0} per second."))
+    panel(
+        out,
+        chart,
+        "generator-delivery",
+        title,
+        &keys,
+        &format!("Up to {most:.0} per second."),
+    )
 }
 
 fn cpu(out: &mut String, recording: &Recording, canvas: &Canvas<'_>) -> fmt::Result {
@@ -43,7 +58,11 @@ fn cpu(out: &mut String, recording: &Recording, canvas: &Canvas<'_>) -> fmt::Res
     let used = seconds(recording, |second| second.cpu);
     let highest = most(&used);
     // Room above the line of what it may use, for its name.
-    let mut chart = canvas.chart(90, Scale::linear((1.3 * cores).max(highest).max(0.1), 2), text::number)?;
+    let mut chart = canvas.chart(
+        90,
+        Scale::linear((1.3 * cores).max(highest).max(0.1), 2),
+        text::number,
+    )?;
     if 0.0 < cores {
         chart.level("target", cores, &format!("{} at most", text::number(cores)))?;
     }
@@ -52,11 +71,25 @@ fn cpu(out: &mut String, recording: &Recording, canvas: &Canvas<'_>) -> fmt::Res
         let stretch = recording.generator.seconds.get(range).unwrap_or_default();
         let most = stretch.iter().map(|second| second.cpu).fold(0.0, f64::max);
         let throttled: u32 = stretch.iter().map(|second| second.throttled).sum();
-        format!("{} cores, throttled {throttled} times", text::measure(most, ""))
+        format!(
+            "{} cores, throttled {throttled} times",
+            text::measure(most, "")
+        )
     })?;
     let keys = [("done", "used".to_owned())];
-    let description = format!("Up to {} of {} cores.", text::measure(highest, ""), text::number(cores));
-    panel(out, chart, "generator-cpu", "CPU, cores", &keys, &description)
+    let description = format!(
+        "Up to {} of {} cores.",
+        text::measure(highest, ""),
+        text::number(cores)
+    );
+    panel(
+        out,
+        chart,
+        "generator-cpu",
+        "CPU, cores",
+        &keys,
+        &description,
+    )
 }
 
 fn in_flight(out: &mut String, recording: &Recording, canvas: &Canvas<'_>) -> fmt::Result {
@@ -71,7 +104,14 @@ fn in_flight(out: &mut String, recording: &Recording, canvas: &Canvas<'_>) -> fm
     })?;
     let keys = [("done", "of all services".to_owned())];
     let description = format!("Up to {highest:.0}.");
-    panel(out, chart, "generator-in-flight", "Requests in flight", &keys, &description)
+    panel(
+        out,
+        chart,
+        "generator-in-flight",
+        "Requests in flight",
+        &keys,
+        &description,
+    )
 }
 
 fn notes(out: &mut String, recording: &Recording) -> fmt::Result {
@@ -84,11 +124,18 @@ fn notes(out: &mut String, recording: &Recording) -> fmt::Result {
         words.push(match lag {
             [Some(p50), Some(p99)] => {
                 let ms = |latency: std::time::Duration| text::latency(latency.as_secs_f64() * 1e3);
-                format!("requests taken up {} after their moment (p99 {})", ms(p50), ms(p99))
+                format!(
+                    "requests taken up {} after their moment (p99 {})",
+                    ms(p50),
+                    ms(p99)
+                )
             }
             _ => "how late requests were taken up is not known".to_owned(),
         });
-        words.push(format!("; {} sent more than 100 ms late, {} dropped.", service.load.late, service.load.counts.dropped));
+        words.push(format!(
+            "; {} sent more than 100 ms late, {} dropped.",
+            service.load.late, service.load.counts.dropped
+        ));
         let words = words.join(" ").replace(" ;", ";");
         writeln!(out, "<li>{}</li>", Escaped(&words))?;
     }
@@ -100,14 +147,26 @@ fn notes(out: &mut String, recording: &Recording) -> fmt::Result {
 
 fn seconds(recording: &Recording, value: impl Fn(&GeneratorSecond) -> f64) -> Vec<Point> {
     let seconds = recording.generator.seconds.iter();
-    seconds.map(|second| (second.t_s - 0.5, Some(value(second)))).collect()
+    seconds
+        .map(|second| (second.t_s - 0.5, Some(value(second))))
+        .collect()
 }
 
 fn sums(recording: &Recording, value: impl Fn(&crate::measured::Slot) -> u64) -> Vec<Point> {
     let services = || recording.services.values();
-    let length = services().map(|service| service.load.slots.len()).max().unwrap_or(0);
-    let sum = |second: usize| services().filter_map(|service| service.load.slots.get(second)).map(&value).sum::<u64>();
-    (0..length).map(|second| (second as f64 + 0.5, Some(sum(second) as f64))).collect()
+    let length = services()
+        .map(|service| service.load.slots.len())
+        .max()
+        .unwrap_or(0);
+    let sum = |second: usize| {
+        services()
+            .filter_map(|service| service.load.slots.get(second))
+            .map(&value)
+            .sum::<u64>()
+    };
+    (0..length)
+        .map(|second| (second as f64 + 0.5, Some(sum(second) as f64)))
+        .collect()
 }
 
 fn line(chart: &mut Chart, canvas: &Canvas<'_>, class: &str, points: &[Point]) -> fmt::Result {
@@ -115,5 +174,8 @@ fn line(chart: &mut Chart, canvas: &Canvas<'_>, class: &str, points: &[Point]) -
 }
 
 fn most(points: &[Point]) -> f64 {
-    points.iter().filter_map(|(_, value)| *value).fold(0.0, f64::max)
+    points
+        .iter()
+        .filter_map(|(_, value)| *value)
+        .fold(0.0, f64::max)
 }

@@ -43,8 +43,14 @@ pub(super) fn write(out: &mut String, report: &Report<'_>) -> fmt::Result {
 /// names its note.
 fn style(findings: &[Numbered<'_>]) -> String {
     let mut style = STYLE.to_owned();
-    for (number, _) in findings.iter().filter(|(_, finding)| finding.from_s.is_some()) {
-        let _ = writeln!(style, "#f{number}:target ~ .card .found{number} {{ display: inline; }}");
+    for (number, _) in findings
+        .iter()
+        .filter(|(_, finding)| finding.from_s.is_some())
+    {
+        let _ = writeln!(
+            style,
+            "#f{number}:target ~ .card .found{number} {{ display: inline; }}"
+        );
     }
     style
 }
@@ -69,7 +75,11 @@ fn verdict(out: &mut String, report: &Report<'_>) -> fmt::Result {
         Escaped(&scenario.name)
     )?;
     if !scenario.description.is_empty() {
-        writeln!(out, "<p class=\"note\">{}</p>", Escaped(&scenario.description))?;
+        writeln!(
+            out,
+            "<p class=\"note\">{}</p>",
+            Escaped(&scenario.description)
+        )?;
     }
     let sign = text::sign(report.verdict.outcome);
     write!(
@@ -84,14 +94,25 @@ fn facts(out: &mut String, report: &Report<'_>) -> fmt::Result {
     let mut facts = vec![
         ("checks".to_owned(), report.tally()),
         ("duration".to_owned(), text::span(about.duration_s)),
-        ("seed".to_owned(), report.recording.scenario.seed.to_string()),
+        (
+            "seed".to_owned(),
+            report.recording.scenario.seed.to_string(),
+        ),
         ("attempt".to_owned(), about.attempt.to_string()),
     ];
-    facts.extend(about.started.iter().map(|started| ("started".to_owned(), started.clone())));
+    facts.extend(
+        about
+            .started
+            .iter()
+            .map(|started| ("started".to_owned(), started.clone())),
+    );
     facts.push(("version".to_owned(), about.version.clone()));
     facts.extend(about.facts.clone());
     if about.interrupted {
-        facts.push(("interrupted".to_owned(), "the run was told to stop before its end".to_owned()));
+        facts.push((
+            "interrupted".to_owned(),
+            "the run was told to stop before its end".to_owned(),
+        ));
     }
     out.write_str("<dl class=\"facts\">\n")?;
     for (name, value) in &facts {
@@ -116,7 +137,9 @@ fn checks(out: &mut String, report: &Report<'_>, findings: &[Numbered<'_>]) -> f
          <th scope=\"col\">Found</th><th scope=\"col\">Wanted</th><th scope=\"col\">In words</th></tr></thead>\n<tbody>\n",
     )?;
     let several = 1 < report.recording.services.len();
-    findings.iter().try_for_each(|finding| check(out, *finding, several))?;
+    findings
+        .iter()
+        .try_for_each(|finding| check(out, *finding, several))?;
     out.write_str("</tbody>\n</table>\n</section>\n")
 }
 
@@ -134,7 +157,10 @@ fn check(out: &mut String, (number, finding): Numbered<'_>, several: bool) -> fm
     }
     let name = Escaped(&finding.name);
     match finding.from_s {
-        Some(_) => write!(out, "</td><td><a href=\"#f{number}\"><code>{name}</code></a>")?,
+        Some(_) => write!(
+            out,
+            "</td><td><a href=\"#f{number}\"><code>{name}</code></a>"
+        )?,
         None => write!(out, "</td><td><code>{name}</code>")?,
     }
     let group = text::group(finding.group);
@@ -142,11 +168,11 @@ fn check(out: &mut String, (number, finding): Numbered<'_>, several: bool) -> fm
         true => write!(out, "<small>{}, {group}</small>", Escaped(&finding.service))?,
         false => write!(out, "<small>{group}</small>")?,
     }
-    let resolution = text::resolution(finding);
     writeln!(
         out,
-        "</td><td class=\"n\">{}<small>{resolution}</small></td><td class=\"n\">{}</td><td class=\"words\">{}</td></tr>",
+        "</td><td class=\"n\">{}<small>{}</small></td><td class=\"n\">{}</td><td class=\"words\">{}</td></tr>",
         Escaped(&text::value(finding)),
+        Escaped(&text::resolution(finding)),
         Escaped(&finding.limit),
         Escaped(&finding.sentence)
     )
@@ -171,9 +197,17 @@ fn timelines(out: &mut String, report: &Report<'_>, findings: &[Numbered<'_>]) -
     )?;
     let several = 1 < recording.services.len();
     for (index, (name, service)) in recording.services.iter().enumerate() {
-        let about: Vec<Numbered<'_>> = findings.iter().copied().filter(|(_, finding)| finding.service == *name).collect();
+        let about: Vec<Numbered<'_>> = findings
+            .iter()
+            .copied()
+            .filter(|(_, finding)| finding.service == *name)
+            .collect();
         let heading = if several { name } else { "" };
-        let stages = recording.stages.iter().filter(|stage| stage.service == *name).collect();
+        let stages = recording
+            .stages
+            .iter()
+            .filter(|stage| stage.service == *name)
+            .collect();
         let changes = service.replicas.desired.changes(0.0..report.end_s());
         let canvas = Canvas {
             id: format!("s{index}"),
@@ -199,7 +233,9 @@ fn timelines(out: &mut String, report: &Report<'_>, findings: &[Numbered<'_>]) -
         scaled_s: Vec::new(),
         findings: findings.iter().copied().filter(of_the_run).collect(),
     };
-    block(out, "The generator itself", &canvas, |out| generator::write(out, recording, &canvas))
+    block(out, "The generator itself", &canvas, |out| {
+        generator::write(out, recording, &canvas)
+    })
 }
 
 /// A card with timelines, after the notes of the checks that mark something in it.
@@ -213,7 +249,11 @@ fn block(
     if !heading.is_empty() {
         writeln!(out, "<h3 class=\"service\">{}</h3>", Escaped(heading))?;
     }
-    for (number, finding) in canvas.findings.iter().filter(|(_, finding)| finding.from_s.is_some()) {
+    for (number, finding) in canvas
+        .findings
+        .iter()
+        .filter(|(_, finding)| finding.from_s.is_some())
+    {
         writeln!(
             out,
             "<p class=\"found-note\" id=\"f{number}\"><strong>{} {}</strong> {} <a href=\"#checks\">All checks</a></p>",
@@ -232,7 +272,9 @@ fn reaction(out: &mut String, report: &Report<'_>) -> fmt::Result {
     let rows: Vec<(&str, Reaction)> = services
         .flat_map(|(name, service)| {
             let of_service = reactions(service, 0.0..report.end_s());
-            of_service.into_iter().map(move |reaction| (name.as_str(), reaction))
+            of_service
+                .into_iter()
+                .map(move |reaction| (name.as_str(), reaction))
         })
         .collect();
     out.write_str("<section>\n<h2>How long each scale-out took</h2>\n")?;
@@ -246,7 +288,8 @@ fn reaction(out: &mut String, report: &Report<'_>) -> fmt::Result {
          <th scope=\"col\">whole</th></tr></thead>\n<tbody>\n",
     )?;
     for (name, reaction) in &rows {
-        let seconds = |seconds: Option<f64>| seconds.map_or("–".to_owned(), |s| text::measure(s, "s"));
+        let seconds =
+            |seconds: Option<f64>| seconds.map_or("–".to_owned(), |s| text::measure(s, "s"));
         writeln!(
             out,
             "<tr><td>{}</td><td>{}</td><td>{} → {}</td><td>{}</td><td>{}</td><td>{}</td><td><strong>{}</strong></td></tr>",
@@ -282,7 +325,11 @@ fn stages(out: &mut String, report: &Report<'_>) -> fmt::Result {
             Escaped(&stage.service),
             text::moment(stage.start_s),
             text::moment(stage.end_s),
-            seen.map_or(String::new(), |service| stage_cells(service, stage.start_s, stage.end_s))
+            seen.map_or(String::new(), |service| stage_cells(
+                service,
+                stage.start_s,
+                stage.end_s
+            ))
         )?;
     }
     out.write_str("</tbody>\n</table></div>\n</section>\n")
@@ -290,20 +337,40 @@ fn stages(out: &mut String, report: &Report<'_>) -> fmt::Result {
 
 fn stage_cells(service: &Service, from_s: f64, to_s: f64) -> String {
     let load = &service.load;
-    let (from, to) = (from_s.max(0.0).round() as usize, to_s.max(0.0).round() as usize);
-    let slots = load.slots.get(from..to.min(load.slots.len())).unwrap_or_default();
+    let (from, to) = (
+        from_s.max(0.0).round() as usize,
+        to_s.max(0.0).round() as usize,
+    );
+    let slots = load
+        .slots
+        .get(from..to.min(load.slots.len()))
+        .unwrap_or_default();
     let offered: u64 = slots.iter().map(|slot| slot.counts.offered).sum();
-    let bad: u64 = slots.iter().map(|slot| slot.counts.errors() + slot.counts.dropped).sum();
+    let bad: u64 = slots
+        .iter()
+        .map(|slot| slot.counts.errors() + slot.counts.dropped)
+        .sum();
     let latencies = load.latencies_of(from..to);
     let mut cells = vec![
         text::count(offered),
         text::measure(offered as f64 / slots.len().max(1) as f64, ""),
     ];
-    let ms = |q: f64| latencies.quantile(q).map(|latency| text::latency(latency.as_secs_f64() * 1e3));
+    let ms = |q: f64| {
+        latencies
+            .quantile(q)
+            .map(|latency| text::latency(latency.as_secs_f64() * 1e3))
+    };
     cells.extend([0.5, 0.95, 0.99].map(|q| ms(q).unwrap_or("–".to_owned())));
-    let share = if offered == 0 { "–".to_owned() } else { text::percent(bad as f64 / offered as f64) };
+    let share = if offered == 0 {
+        "–".to_owned()
+    } else {
+        text::percent(bad as f64 / offered as f64)
+    };
     cells.push(share);
-    cells.iter().map(|cell| format!("<td>{cell}</td>")).collect()
+    cells
+        .iter()
+        .map(|cell| format!("<td>{cell}</td>"))
+        .collect()
 }
 
 fn events(out: &mut String, report: &Report<'_>) -> fmt::Result {
@@ -319,7 +386,9 @@ fn events(out: &mut String, report: &Report<'_>) -> fmt::Result {
             EventKind::Endpoint => "endpoint",
             EventKind::Told => "told",
         };
-        let until = event.until_s.map_or(String::new(), |until_s| format!(" (until {})", text::moment(until_s)));
+        let until = event.until_s.map_or(String::new(), |until_s| {
+            format!(" (until {})", text::moment(until_s))
+        });
         writeln!(
             out,
             "<li><span class=\"n\">{}</span> <span>{kind}</span> <span>{}{until}</span></li>",
@@ -329,7 +398,11 @@ fn events(out: &mut String, report: &Report<'_>) -> fmt::Result {
     }
     out.write_str("</ol>\n")?;
     if EVENTS_MAX < events.len() {
-        writeln!(out, "<p class=\"note\">{} more are in the JSON report.</p>", events.len() - EVENTS_MAX)?;
+        writeln!(
+            out,
+            "<p class=\"note\">{} more are in the JSON report.</p>",
+            events.len() - EVENTS_MAX
+        )?;
     }
     out.write_str("</section>\n")
 }

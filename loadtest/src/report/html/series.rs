@@ -38,7 +38,10 @@ pub(super) struct Series {
 impl Series {
     /// The lines of a service.
     pub(super) fn of(recording: &Recording, name: &str) -> Self {
-        let slots = recording.services.get(name).map_or(&[][..], |service| &service.load.slots);
+        let slots = recording
+            .services
+            .get(name)
+            .map_or(&[][..], |service| &service.load.slots);
         let slo = recording.scenario.slo;
         let line = |value: &dyn Fn(&Slot) -> u64| {
             let values = slots.iter().map(|slot| Some(value(slot) as f64));
@@ -48,7 +51,9 @@ impl Series {
         judged.extend(slo.map(|slo| slo.quantile));
         judged.sort_by(f64::total_cmp);
         judged.dedup();
-        let quantiles = judged.into_iter().map(|q| (q, quantile(slots, &slo.unwrap_or(WINDOW), q)));
+        let quantiles = judged
+            .into_iter()
+            .map(|q| (q, quantile(slots, &slo.unwrap_or(WINDOW), q)));
         let quantiles: Vec<(f64, Vec<Point>)> = quantiles.collect();
         let over = |slo: Slo| {
             let judged = quantiles.iter().find(|(q, _)| *q == slo.quantile);
@@ -69,7 +74,9 @@ impl Series {
 /// A number that changes in steps, as points from one change to the next.
 pub(super) fn of_steps(steps: &Steps, end_s: f64) -> Vec<Point> {
     let spans = steps.spans(0.0..end_s);
-    spans.map(|span| (span.from_s, span.value.map(f64::from))).collect()
+    spans
+        .map(|span| (span.from_s, span.value.map(f64::from)))
+        .collect()
 }
 
 /// The middle of each second of the run.
@@ -81,14 +88,19 @@ fn middles() -> impl Iterator<Item = f64> {
 fn quantile(slots: &[Slot], slo: &Slo, q: f64) -> Vec<Point> {
     let ends = (1u32..).map(f64::from);
     let values = drawn::quantiles(slots, slo, q).into_iter();
-    ends.zip(values.map(|seconds| seconds.map(|seconds| seconds * 1e3))).collect()
+    ends.zip(values.map(|seconds| seconds.map(|seconds| seconds * 1e3)))
+        .collect()
 }
 
 /// The stretches of seconds whose window is over the limit.
 fn violations(line: &[Point], limit_ms: f64) -> Vec<(f64, f64)> {
     let is_over = |point: &Point| point.1.is_some_and(|ms| limit_ms < ms);
-    let stretches = line.chunk_by(|a, b| is_over(a) == is_over(b)).filter(|stretch| is_over(&stretch[0]));
-    stretches.map(|stretch| (stretch[0].0 - 1.0, stretch[stretch.len() - 1].0)).collect()
+    let stretches = line
+        .chunk_by(|a, b| is_over(a) == is_over(b))
+        .filter(|stretch| is_over(&stretch[0]));
+    stretches
+        .map(|stretch| (stretch[0].0 - 1.0, stretch[stretch.len() - 1].0))
+        .collect()
 }
 
 fn needed(recording: &Recording, name: &str) -> Vec<Point> {
@@ -112,13 +124,28 @@ mod tests {
         let [(from_s, to_s)] = series.violations[..] else {
             panic!("one violation, not {:?}", series.violations);
         };
-        assert!((120.0..123.0).contains(&from_s) && (157.0..172.0).contains(&to_s), "{from_s} to {to_s}");
+        assert!(
+            (120.0..123.0).contains(&from_s) && (157.0..172.0).contains(&to_s),
+            "{from_s} to {to_s}"
+        );
         let (_, judged) = &series.quantiles[1];
-        let over = judged.iter().filter(|(_, ms)| ms.is_some_and(|ms| 300.0 < ms));
+        let over = judged
+            .iter()
+            .filter(|(_, ms)| ms.is_some_and(|ms| 300.0 < ms));
         let over: Vec<f64> = over.map(|(t_s, _)| *t_s).collect();
-        assert!(over.iter().all(|t_s| from_s <= *t_s && *t_s <= to_s), "{over:?}");
-        let most = series.needed.iter().filter_map(|need| need.1).fold(0.0, f64::max);
-        assert!((5.0..=6.0).contains(&most), "600 requests per second at 120 a pod are not {most} pods");
+        assert!(
+            over.iter().all(|t_s| from_s <= *t_s && *t_s <= to_s),
+            "{over:?}"
+        );
+        let most = series
+            .needed
+            .iter()
+            .filter_map(|need| need.1)
+            .fold(0.0, f64::max);
+        assert!(
+            (5.0..=6.0).contains(&most),
+            "600 requests per second at 120 a pod are not {most} pods"
+        );
     }
 
     #[test]

@@ -29,29 +29,65 @@ fn the_verdict_comes_first_and_every_finding_is_told_without_colour() {
     let (recording, verdict) = (fixture::recording(), fixture::verdict());
     let report = of(&recording, &verdict);
     let page = html(&report);
-    let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is missing"));
+    let at = |text: &str| {
+        page.find(text)
+            .unwrap_or_else(|| panic!("{text} is missing"))
+    };
     assert!(at("✗ Failed") < at("<h2>Checks") && at("<h2>Checks") < at("class=\"chart\""));
     for finding in &verdict.findings {
-        let word = format!("{} {}", text::sign(finding.outcome), text::outcome(finding.outcome));
+        let word = format!(
+            "{} {}",
+            text::sign(finding.outcome),
+            text::outcome(finding.outcome)
+        );
         assert!(at(&format!("<code>{}</code>", finding.name)) < page.len());
-        assert!(page.contains(&word) && page.contains(&Escaped(&finding.sentence).to_string()), "{}", finding.name);
+        assert!(
+            page.contains(&word) && page.contains(&Escaped(&finding.sentence).to_string()),
+            "{}",
+            finding.name
+        );
     }
-    assert!(at("slo_recovery_time[high]</code>") < at("time_to_first_scale_out[high]</code>"), "failures come first");
+    assert!(
+        at("slo_recovery_time[high]</code>") < at("time_to_first_scale_out[high]</code>"),
+        "failures come first"
+    );
     assert!(page.contains("<small>marginal</small>") && page.contains("± 1 s"));
-    assert!(page.contains("<td>2 → 4</td><td>13 s</td><td>8 s</td><td>9 s</td><td><strong>22 s</strong></td>"));
-    assert_eq!(page, html(&report), "the same recording gives the same bytes");
+    assert!(page.contains(
+        "<td>2 → 4</td><td>13 s</td><td>8 s</td><td>9 s</td><td><strong>22 s</strong></td>"
+    ));
+    assert_eq!(
+        page,
+        html(&report),
+        "the same recording gives the same bytes"
+    );
 }
 
 #[test]
 fn a_check_links_to_a_mark_in_the_charts_that_the_style_then_shows() {
     let (recording, verdict) = (fixture::recording(), fixture::verdict());
     let page = html(&of(&recording, &verdict));
-    let numbers: Vec<&str> = page.split("href=\"#f").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
-    assert_eq!(numbers.len(), verdict.findings.iter().filter(|finding| finding.from_s.is_some()).count());
+    let numbers: Vec<&str> = page
+        .split("href=\"#f")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    assert_eq!(
+        numbers.len(),
+        verdict
+            .findings
+            .iter()
+            .filter(|finding| finding.from_s.is_some())
+            .count()
+    );
     for number in numbers {
         assert!(page.contains(&format!("id=\"f{number}\"")));
         assert!(page.contains(&format!("#f{number}:target ~ .card .found{number} ")));
-        assert!(4 < page.matches(&format!("class=\"found found{number}\"")).count(), "a mark in every chart");
+        assert!(
+            4 < page
+                .matches(&format!("class=\"found found{number}\""))
+                .count(),
+            "a mark in every chart"
+        );
     }
 }
 
@@ -60,14 +96,28 @@ fn the_page_asks_for_nothing_from_elsewhere_and_holds_no_script() {
     let (recording, verdict) = hostile();
     let page = html(&of(&recording, &verdict));
     let raw = page.find(['\x1b', '\u{202e}']);
-    assert_eq!(raw.map(|at| page[..at].lines().next_back()), None, "what steers a terminal is shown as it is");
+    assert_eq!(
+        raw.map(|at| page[..at].lines().next_back()),
+        None,
+        "what steers a terminal is shown as it is"
+    );
     assert!(!page.contains(HOSTILE));
     let page = page.to_lowercase();
-    for forbidden in ["<script", "<link", "<img", "<iframe", "src=", "url(", "@import", "http:", "https:", "style=\""] {
+    for forbidden in [
+        "<script", "<link", "<img", "<iframe", "src=", "url(", "@import", "http:", "https:",
+        "style=\"",
+    ] {
         assert_eq!(page.matches(forbidden).count(), 0, "{forbidden}");
     }
-    assert_eq!(page.matches("href=").count(), page.matches("href=\"#").count(), "links stay on the page");
-    assert!(browse(&page).contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "the browser shows it as text");
+    assert_eq!(
+        page.matches("href=").count(),
+        page.matches("href=\"#").count(),
+        "links stay on the page"
+    );
+    assert!(
+        browse(&page).contains("&lt;script&gt;alert(1)&lt;/script&gt;"),
+        "the browser shows it as text"
+    );
 }
 
 #[test]
@@ -94,7 +144,11 @@ fn nothing_is_cut_and_nothing_covers_another_on_a_phone_and_on_a_desk_light_and_
     for (name, recording, verdict) in pages {
         let page = html(&of(recording, verdict));
         for colours in [Colours::Light, Colours::Dark] {
-            assert_eq!(problems(&page, &WIDTHS_PX, colours), [""; 0], "{name}, {colours:?}");
+            assert_eq!(
+                problems(&page, &WIDTHS_PX, colours),
+                [""; 0],
+                "{name}, {colours:?}"
+            );
         }
     }
 }
@@ -103,10 +157,19 @@ fn nothing_is_cut_and_nothing_covers_another_on_a_phone_and_on_a_desk_light_and_
 fn light_and_dark_look_different_and_neither_is_blank() {
     let (recording, verdict) = (fixture::recording(), fixture::verdict());
     let page = html(&of(&recording, &verdict));
-    let [light, dark] = [Colours::Light, Colours::Dark].map(|colours| screenshot(&page, (1280, 1900), colours));
+    let [light, dark] =
+        [Colours::Light, Colours::Dark].map(|colours| screenshot(&page, (1280, 1900), colours));
     for png in [&light, &dark] {
-        assert_eq!(&png[12..24], b"IHDR\0\0\x05\0\0\0\x07\x6c", "1280 by 1900 pixels");
-        assert!(60_000 < png.len(), "a page with charts does not compress to {} bytes", png.len());
+        assert_eq!(
+            &png[12..24],
+            b"IHDR\0\0\x05\0\0\0\x07\x6c",
+            "1280 by 1900 pixels"
+        );
+        assert!(
+            60_000 < png.len(),
+            "a page with charts does not compress to {} bytes",
+            png.len()
+        );
     }
     assert_ne!(light, dark);
 }
@@ -117,7 +180,11 @@ fn six_hours_are_less_than_two_megabytes() {
     let verdict = fixture::verdict();
     let page = html(&of(&recording, &verdict));
     assert!(page.len() < 2_000_000, "{} bytes", page.len());
-    assert!(500_000 < page.len(), "it is drawn in full: {} bytes", page.len());
+    assert!(
+        500_000 < page.len(),
+        "it is drawn in full: {} bytes",
+        page.len()
+    );
 }
 
 /// A recording whose texts try to break out of the page, and are long; many pods, many changes.
@@ -126,24 +193,36 @@ fn hostile() -> (Recording, Verdict) {
     let long = format!("{HOSTILE} {}", "long".repeat(60));
     recording.scenario.name = HOSTILE.to_owned();
     recording.scenario.description = long.clone();
-    recording.about.facts.insert(HOSTILE.to_owned(), long.clone());
+    recording
+        .about
+        .facts
+        .insert(HOSTILE.to_owned(), long.clone());
     recording.generator.notes.push(long.clone());
     for stage in &mut recording.stages {
         stage.name = long.clone();
     }
     for service in recording.services.values_mut() {
         service.metrics[0].name = long.clone();
-        service.replicas.desired = (0..120u32).map(|t| (f64::from(t) * 7.0, Some(t % 9))).collect();
+        service.replicas.desired = (0..120u32)
+            .map(|t| (f64::from(t) * 7.0, Some(t % 9)))
+            .collect();
         for backend in service.backends.values_mut() {
             backend.pod = Some(long.clone());
         }
-        for read in service.metrics[0].reads.iter_mut().filter(|read| read.value.is_none()) {
+        for read in service.metrics[0]
+            .reads
+            .iter_mut()
+            .filter(|read| read.value.is_none())
+        {
             read.error = Some(long.clone());
         }
     }
     let service = recording.services.remove("orders").unwrap();
     recording.services.insert(HOSTILE.to_owned(), service);
-    let event = Event { text: long.clone(), ..recording.events[0].clone() };
+    let event = Event {
+        text: long.clone(),
+        ..recording.events[0].clone()
+    };
     recording.events.resize(400, event);
     let mut verdict = fixture::verdict();
     verdict.sentence = long.clone();

@@ -15,7 +15,11 @@ pub(super) fn thinned(points: &[Point], end_s: f64, columns: usize) -> Vec<Point
     let column = |t_s: f64| (t_s / end_s * columns as f64).floor() as i64;
     let mut thin = Vec::with_capacity(2 * columns);
     for chunk in points.chunk_by(|(a, _), (b, _)| column(*a) == column(*b)) {
-        let known = || chunk.iter().filter_map(|(t_s, value)| Some((*t_s, (*value)?)));
+        let known = || {
+            chunk
+                .iter()
+                .filter_map(|(t_s, value)| Some((*t_s, (*value)?)))
+        };
         let least = known().min_by(|a, b| a.1.total_cmp(&b.1));
         let most = known().max_by(|a, b| a.1.total_cmp(&b.1));
         match (least, most) {
@@ -57,7 +61,10 @@ mod tests {
             .collect();
         let thin = thinned(&points, 86_400.0, COLUMNS);
         assert!(thin.len() <= 2 * COLUMNS);
-        assert_eq!(thin.iter().filter(|point| point.1 == Some(9000.0)).count(), 1);
+        assert_eq!(
+            thin.iter().filter(|point| point.1 == Some(9000.0)).count(),
+            1
+        );
     }
 
     #[test]

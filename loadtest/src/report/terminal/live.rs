@@ -63,7 +63,12 @@ impl Live {
     /// The lines of the picture.
     #[must_use]
     pub fn frame(&self, recording: &Recording, columns: usize) -> Vec<String> {
-        let now_s = self.seconds.values().filter_map(|seconds| seconds.back()).map(|last| last.second + 1).max();
+        let now_s = self
+            .seconds
+            .values()
+            .filter_map(|seconds| seconds.back())
+            .map(|last| last.second + 1)
+            .max();
         let (now_s, end_s) = (now_s.unwrap_or(0) as f64, recording.about.duration_s);
         let mut lines = vec![format!(
             "{}  {} of {}  {}",
@@ -77,14 +82,22 @@ impl Live {
             lines.extend(service(recording, name, seconds, last));
         }
         if SERVICES_MAX < self.seconds.len() {
-            lines.push(format!("and {} more services", self.seconds.len() - SERVICES_MAX));
+            lines.push(format!(
+                "and {} more services",
+                self.seconds.len() - SERVICES_MAX
+            ));
         }
         let cut = |line: String| line.chars().take(columns).collect();
         lines.into_iter().map(cut).collect()
     }
 }
 
-fn service(recording: &Recording, name: &str, seconds: &VecDeque<Progress>, last: &Progress) -> [String; 3] {
+fn service(
+    recording: &Recording,
+    name: &str,
+    seconds: &VecDeque<Progress>,
+    last: &Progress,
+) -> [String; 3] {
     let counts = &last.counts;
     let stage = stage(recording, name, last.second as f64).unwrap_or("-");
     let limit_ms = recording.scenario.slo.map(|slo| slo.target.seconds() * 1e3);
@@ -105,7 +118,11 @@ fn service(recording: &Recording, name: &str, seconds: &VecDeque<Progress>, last
             counts.errors(),
             counts.dropped
         ),
-        format!("  {}  {}{standing}", sparkline(seconds.iter().map(p95_ms)), quantiles(last)),
+        format!(
+            "  {}  {}{standing}",
+            sparkline(seconds.iter().map(p95_ms)),
+            quantiles(last)
+        ),
         format!("  {}", scaling(recording, name).join("  ")),
     ]
 }
@@ -174,11 +191,25 @@ mod tests {
         written += &live.redraw(&recording, 80);
         let lines = shown(&written);
         assert_eq!(lines[0], "an event");
-        assert!(lines[1].starts_with("checkout-step  2:06 of 15:00  ██░"), "{lines:?}");
-        assert!(lines[2].starts_with("orders [high]  600/s  ok 595") && lines[5].starts_with("users [high]"), "{lines:?}");
-        assert!(lines[6].contains("██") && lines[6].contains("▲ over 300 ms"), "{lines:?}");
+        assert!(
+            lines[1].starts_with("checkout-step  2:06 of 15:00  ██░"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[2].starts_with("orders [high]  600/s  ok 595")
+                && lines[5].starts_with("users [high]"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[6].contains("██") && lines[6].contains("▲ over 300 ms"),
+            "{lines:?}"
+        );
         assert!(lines[7].contains("desired 2  ready 2"));
-        assert_eq!(lines.len(), 9, "nothing is left of the former picture: {lines:?}");
+        assert_eq!(
+            lines.len(),
+            9,
+            "nothing is left of the former picture: {lines:?}"
+        );
     }
 
     #[test]
