@@ -254,9 +254,13 @@ async fn max_too_low(scene: &Scene<'_>) -> anyhow::Result<()> {
 /// Nothing holds its recommendations back, so each burst takes pods and gives them back.
 async fn flapping_policies(scene: &Scene<'_>) -> anyhow::Result<()> {
     let client = checker(scene).await?;
-    let (observed, _) = scene
-        .run(&client, "25@8s 0@14s 25@8s 0@14s", |_| true)
-        .await?;
+    let mut was_up = false;
+    let is_seen = |live: &Live| {
+        was_up |= live.desired.is_some_and(|desired| 1 < desired);
+        was_up && live.desired == Some(1)
+    };
+    let bursts = "25@10s 0@20s 25@10s 0@20s";
+    let (observed, _) = scene.run(&client, bursts, is_seen).await?;
     let desired = &observed.services["web"].replicas.desired;
     let ups = desired
         .changes(0.0..f64::INFINITY)
@@ -494,9 +498,13 @@ async fn the_manifests_run_a_job_with_exactly_the_rights_it_needs(
     );
     let nobody = format!("system:serviceaccount:{}:nobody", scene.namespace);
     let common = rights(cluster, &nobody, &scene.namespace).await?;
-    let given = rights(cluster, &account, &scene.namespace).await?;
-    let given: BTreeSet<&str> = given.difference(&common).map(String::as_str).collect();
-    assert_eq!(given, BTreeSet::from(RIGHTS));
+    until("the rights to be in force", SOON, async || {
+        let given = rights(cluster, &account, &scene.namespace).await?;
+        let given: BTreeSet<&str> = given.difference(&common).map(String::as_str).collect();
+        ensure!(given == BTreeSet::from(RIGHTS), "{given:?}");
+        Ok(())
+    })
+    .await?;
     let elsewhere: BTreeSet<String> = rights(cluster, &account, "default").await?;
     assert_eq!(
         elsewhere,

@@ -167,14 +167,13 @@ pub(super) fn by_rate(max_replicas: u32, behavior: Value) -> Value {
 /// Somebody who may do in the scene's namespace what the manifests allow, and nothing else.
 pub(super) async fn checker(scene: &Scene<'_>) -> anyhow::Result<Client> {
     let rbac = std::fs::read_to_string(format!("{MANIFESTS}/rbac.yaml"))?;
-    let rbac = rbac.replace(
-        "namespace: shop",
-        &format!("namespace: {}", scene.namespace),
-    );
+    let mut documents = rbac.split("\n---\n");
+    let role = documents.find(|document| document.contains("kind: Role\n"));
+    let role = role.context("the manifests have no Role")?;
     scene
         .cluster
         .kubectl()
-        .apply(&scene.namespace, &rbac)
+        .apply(&scene.namespace, role)
         .await?;
     let user = format!("checker-of-{}", scene.namespace);
     let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user});
