@@ -45,7 +45,7 @@ impl<'a> Scene<'a> {
     pub(super) async fn with_hpa(
         cluster: &'a Cluster,
         purpose: &str,
-        spec: Value,
+        spec: &Value,
     ) -> anyhow::Result<Self> {
         adapter::installed(cluster).await?;
         let scene = Self::start(cluster, purpose).await?;
@@ -152,7 +152,7 @@ impl<'a> Scene<'a> {
 }
 
 /// A rate of five a second for each pod, and no policy but the API's own. The window is short so that tests are.
-pub(super) fn by_rate(max_replicas: u32, behavior: Value) -> Value {
+pub(super) fn by_rate(max_replicas: u32, behavior: &Value) -> Value {
     json!({
         "minReplicas": 1,
         "maxReplicas": max_replicas,
