@@ -1,5 +1,5 @@
 //! The API server as discovery and observation need it: the way to it, one watch that tells when it fell silent, the
-//! endpoints of a Service, and the rights that all this takes. It only ever reads.
+//! endpoints of a Service, the rights that all this takes, and what may be put under load. It changes nothing.
 
 pub mod connect;
 pub mod rights;

@@ -78,7 +78,7 @@ async fn a_recording_holds_what_the_hpa_its_target_and_its_endpoints_did(
 ) -> anyhow::Result<()> {
     let behavior =
         json!({"scaleUp": {"tolerance": "50m"}, "scaleDown": {"stabilizationWindowSeconds": 60}});
-    let scene = Scene::with_hpa(cluster, "recording", by_rate(3, behavior)).await?;
+    let scene = Scene::with_hpa(cluster, "recording", &by_rate(3, &behavior)).await?;
     // Somebody with the rights of the manifests and no others.
     let client = checker(&scene).await?;
     let is_seen = |live: &Live| live.endpoints == Some(3);
@@ -196,8 +196,8 @@ async fn a_recording_holds_what_the_hpa_its_target_and_its_endpoints_did(
 async fn an_hpa_that_misbehaves_is_seen_to(cluster: &Cluster) -> anyhow::Result<()> {
     let none = json!({"stabilizationWindowSeconds": 0});
     let flapping = json!({"scaleUp": none, "scaleDown": none});
-    let too_low = Scene::with_hpa(cluster, "too-low", by_rate(2, Value::Null)).await?;
-    let flaps = Scene::with_hpa(cluster, "flaps", by_rate(3, flapping)).await?;
+    let too_low = Scene::with_hpa(cluster, "too-low", &by_rate(2, &Value::Null)).await?;
+    let flaps = Scene::with_hpa(cluster, "flaps", &by_rate(3, &flapping)).await?;
     let (too_low, flaps) = tokio::join!(max_too_low(&too_low), flapping_policies(&flaps));
     too_low?;
     flaps
@@ -254,9 +254,13 @@ async fn max_too_low(scene: &Scene<'_>) -> anyhow::Result<()> {
 /// Nothing holds its recommendations back, so each burst takes pods and gives them back.
 async fn flapping_policies(scene: &Scene<'_>) -> anyhow::Result<()> {
     let client = checker(scene).await?;
-    let (observed, _) = scene
-        .run(&client, "25@8s 0@14s 25@8s 0@14s", |_| true)
-        .await?;
+    let mut was_up = false;
+    let is_seen = |live: &Live| {
+        was_up |= live.desired.is_some_and(|desired| 1 < desired);
+        was_up && live.desired == Some(1)
+    };
+    let bursts = "25@10s 0@20s 25@10s 0@20s";
+    let (observed, _) = scene.run(&client, bursts, is_seen).await?;
     let desired = &observed.services["web"].replicas.desired;
     let ups = desired
         .changes(0.0..f64::INFINITY)
@@ -346,7 +350,7 @@ async fn missing_rights_are_named_with_the_role_that_gives_them(
     scene.apply(&sample::service("web")).await?;
     let mut hpa = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": "web"}});
-    hpa["spec"] = by_rate(3, Value::Null);
+    hpa["spec"] = by_rate(3, &Value::Null);
     hpa["spec"]["scaleTargetRef"] =
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
     scene.apply(&hpa).await?;
@@ -411,7 +415,7 @@ async fn missing_rights_are_named_with_the_role_that_gives_them(
 async fn an_api_server_that_is_away_leaves_gaps_and_no_zeros(
     cluster: &Cluster,
 ) -> anyhow::Result<()> {
-    let scene = Scene::with_hpa(cluster, "away", by_rate(3, Value::Null)).await?;
+    let scene = Scene::with_hpa(cluster, "away", &by_rate(3, &Value::Null)).await?;
     let scenario = scene.scenario()?;
     let observer = Observer::start(&cluster.admin(), &scenario).await?;
     observer.preconditions(&scenario, |_| ()).await?;
@@ -486,7 +490,7 @@ async fn the_manifests_run_a_job_with_exactly_the_rights_it_needs(
     // There is no DNS here, so the load goes to the one pod.
     let url = format!("--url=http://{address}:{}/", sample::PORT);
     let args = json!(["run", url, "--profile=10@2s"]);
-    install(&scene, Some(&args)).await?;
+    install(&scene, &args).await?;
 
     let account = format!(
         "system:serviceaccount:{}:taffrail-loadtest",
@@ -494,9 +498,13 @@ async fn the_manifests_run_a_job_with_exactly_the_rights_it_needs(
     );
     let nobody = format!("system:serviceaccount:{}:nobody", scene.namespace);
     let common = rights(cluster, &nobody, &scene.namespace).await?;
-    let given = rights(cluster, &account, &scene.namespace).await?;
-    let given: BTreeSet<&str> = given.difference(&common).map(String::as_str).collect();
-    assert_eq!(given, BTreeSet::from(RIGHTS));
+    until("the rights to be in force", SOON, async || {
+        let given = rights(cluster, &account, &scene.namespace).await?;
+        let given: BTreeSet<&str> = given.difference(&common).map(String::as_str).collect();
+        ensure!(given == BTreeSet::from(RIGHTS), "{given:?}");
+        Ok(())
+    })
+    .await?;
     let elsewhere: BTreeSet<String> = rights(cluster, &account, "default").await?;
     assert_eq!(
         elsewhere,
@@ -530,9 +538,9 @@ async fn the_manifests_run_a_job_with_exactly_the_rights_it_needs(
     Ok(())
 }
 
-/// Installs the load generator for a service of the scene's namespace, by a kustomization of its user's own; with other
-/// arguments for the Job where they are given.
-async fn install(scene: &Scene<'_>, args: Option<&Value>) -> anyhow::Result<()> {
+/// Installs the load generator for a service of the scene's namespace, by a kustomization of its user's own, with other
+/// arguments for the Job.
+async fn install(scene: &Scene<'_>, args: &Value) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let up = dir
         .path()
@@ -541,19 +549,15 @@ async fn install(scene: &Scene<'_>, args: Option<&Value>) -> anyhow::Result<()> 
         .map(|_| "../")
         .collect::<String>();
     let base = format!("{up}{}", MANIFESTS.trim_start_matches('/'));
-    let mut patches = Vec::new();
-    if let Some(args) = args {
-        let patch = json!([
-            {"op": "replace", "path": "/spec/template/spec/containers/0/args", "value": args},
-        ]);
-        patches.push(json!({"target": {"kind": "Job"}, "patch": patch.to_string()}));
-    }
+    let patch = json!([
+        {"op": "replace", "path": "/spec/template/spec/containers/0/args", "value": args},
+    ]);
     let kustomization = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": scene.namespace,
         "resources": [base],
-        "patches": patches,
+        "patches": [{"target": {"kind": "Job"}, "patch": patch.to_string()}],
     });
     std::fs::write(
         dir.path().join("kustomization.yaml"),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use k8s_openapi::api::authorization::v1::{
@@ -10,6 +11,10 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::Client;
 use kube::api::{Api, PostParams};
+use tokio::time::timeout;
+
+/// What one answer may take.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The name of a Role that is printed, as in `deploy/loadtest`.
 const ROLE: &str = "taffrail-loadtest";
@@ -105,10 +110,11 @@ async fn may(client: &Client, namespace: &str, right: &Right) -> bool {
         ..SelfSubjectAccessReview::default()
     };
     let reviews = Api::<SelfSubjectAccessReview>::all(client.clone());
-    let answer = reviews.create(&PostParams::default(), &review).await;
-    answer.map_or(true, |review| {
-        review.status.is_none_or(|status| status.allowed)
-    })
+    let answer = timeout(ANSWER_MAX, reviews.create(&PostParams::default(), &review)).await;
+    match answer {
+        Ok(Ok(review)) => review.status.is_none_or(|status| status.allowed),
+        Ok(Err(_)) | Err(_) => true,
+    }
 }
 
 /// The Role that gives `rights`, as YAML.
@@ -125,7 +131,9 @@ pub fn role(namespace: &str, rights: &[Right]) -> String {
         .iter()
         .map(|((group, resource), verbs)| {
             let verbs = verbs.join(", ");
-            format!("- apiGroups: [\"{group}\"]\n  resources: [{resource}]\n  verbs: [{verbs}]\n")
+            format!(
+                "- apiGroups: [\"{group}\"]\n  resources: [\"{resource}\"]\n  verbs: [{verbs}]\n"
+            )
         })
         .collect();
     format!(

@@ -81,7 +81,7 @@ impl Plan {
                 .extend(Right::all("apps", "deployments", &["list", "watch"]));
             denied
                 .needed
-                .extend(Right::all(metric::GROUP, "\"*\"", &["list"]));
+                .extend(Right::all(metric::GROUP, "*", &["list"]));
             return Err(denied.into());
         }
         let hpas = Api::<HorizontalPodAutoscaler>::namespaced(client.clone(), namespace);

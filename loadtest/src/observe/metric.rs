@@ -100,13 +100,13 @@ mod tests {
 
     use super::*;
 
-    fn list(items: serde_json::Value) -> List {
+    fn list(items: &serde_json::Value) -> List {
         serde_json::from_value(json!({"items": items})).unwrap()
     }
 
     #[test]
     fn items_are_summed_and_as_old_as_the_oldest() {
-        let items = list(json!([
+        let items = list(&json!([
             {"value": "1500m", "timestamp": "1970-01-01T00:01:40Z"},
             {"value": "2", "timestamp": "1970-01-01T00:01:38Z"},
         ]));
@@ -124,12 +124,12 @@ mod tests {
     fn no_items_are_no_value() {
         let now = Duration::ZERO;
         assert!(
-            value(&list(json!([])), now)
+            value(&list(&json!([])), now)
                 .unwrap_err()
                 .contains("no metrics")
         );
         assert!(
-            value(&list(json!([{"value": "many"}])), now)
+            value(&list(&json!([{"value": "many"}])), now)
                 .unwrap_err()
                 .contains("quantity")
         );

@@ -230,7 +230,7 @@ impl Seen {
         );
         if let Some(before) = before {
             let name = self.hpa_name.clone();
-            self.changed(t_s, name, autoscaler::change(&before, &hpa.spec));
+            self.changed(t_s, name, &autoscaler::change(&before, &hpa.spec));
         }
     }
 
@@ -280,7 +280,7 @@ impl Seen {
     pub(super) fn hpa_gone(&mut self, t_s: f64) {
         if self.hpa_spec.take().is_some() {
             let name = self.hpa_name.clone();
-            self.changed(t_s, name, "it was deleted".to_owned());
+            self.changed(t_s, name, "it was deleted");
         }
         self.step(|replicas| &mut replicas.desired, t_s, None);
         self.step(|replicas| &mut replicas.current, t_s, None);
@@ -297,7 +297,7 @@ impl Seen {
         if before.template != after.template {
             let change = target::change(&before.template, &after.template);
             let name = self.target_name.clone();
-            self.changed(t_s, name, change);
+            self.changed(t_s, name, &change);
         }
     }
 
@@ -305,7 +305,7 @@ impl Seen {
     pub(super) fn target_gone(&mut self, t_s: f64) {
         if self.target.take().is_some() {
             let name = self.target_name.clone();
-            self.changed(t_s, name, "it was deleted".to_owned());
+            self.changed(t_s, name, "it was deleted");
         }
         self.step(|replicas| &mut replicas.spec, t_s, None);
         self.step(|replicas| &mut replicas.ready, t_s, None);
@@ -490,8 +490,8 @@ impl Seen {
         self.keep("events", |seen| &mut seen.events, event, ENTRIES_MAX);
     }
 
-    fn changed(&mut self, t_s: f64, object: String, text: String) {
-        let text = bounded(&text);
+    fn changed(&mut self, t_s: f64, object: String, text: &str) {
+        let text = bounded(text);
         let change = SpecChange { t_s, object, text };
         self.keep(
             "changes of a spec",

@@ -45,7 +45,7 @@ impl<'a> Scene<'a> {
     pub(super) async fn with_hpa(
         cluster: &'a Cluster,
         purpose: &str,
-        spec: Value,
+        spec: &Value,
     ) -> anyhow::Result<Self> {
         adapter::installed(cluster).await?;
         let scene = Self::start(cluster, purpose).await?;
@@ -152,7 +152,7 @@ impl<'a> Scene<'a> {
 }
 
 /// A rate of five a second for each pod, and no policy but the API's own. The window is short so that tests are.
-pub(super) fn by_rate(max_replicas: u32, behavior: Value) -> Value {
+pub(super) fn by_rate(max_replicas: u32, behavior: &Value) -> Value {
     json!({
         "minReplicas": 1,
         "maxReplicas": max_replicas,
@@ -167,14 +167,13 @@ pub(super) fn by_rate(max_replicas: u32, behavior: Value) -> Value {
 /// Somebody who may do in the scene's namespace what the manifests allow, and nothing else.
 pub(super) async fn checker(scene: &Scene<'_>) -> anyhow::Result<Client> {
     let rbac = std::fs::read_to_string(format!("{MANIFESTS}/rbac.yaml"))?;
-    let rbac = rbac.replace(
-        "namespace: shop",
-        &format!("namespace: {}", scene.namespace),
-    );
+    let mut documents = rbac.split("\n---\n");
+    let role = documents.find(|document| document.contains("kind: Role\n"));
+    let role = role.context("the manifests have no Role")?;
     scene
         .cluster
         .kubectl()
-        .apply(&scene.namespace, &rbac)
+        .apply(&scene.namespace, role)
         .await?;
     let user = format!("checker-of-{}", scene.namespace);
     let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user});
