@@ -20,11 +20,14 @@ pub mod timeline;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use taffrail_loadtest::measured::{Measured, Progress};
 use taffrail_loadtest::profile::Profile;
+use taffrail_loadtest::sample_app::Dials;
+use tokio::io::BufReader;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -327,8 +330,8 @@ pub struct PodArgs {
     config: taffrail_loadtest::sample_app::Config,
 }
 
-/// Is a pod: serves the sample app on a free port, says which on standard output, and ends when standard input does,
-/// so that no pod outlives the demo however that ends.
+/// Is a pod: serves the sample app on a free port, says which on standard output, takes orders on standard input, and
+/// ends when that does, so that no pod outlives the demo however that ends.
 ///
 /// # Errors
 /// When no port is free or the configuration makes no sense.
@@ -337,12 +340,10 @@ pub async fn pod(args: PodArgs) -> anyhow::Result<ExitCode> {
         .await
         .context("a free port on loopback")?;
     println!("{}", listener.local_addr().context("the port")?);
-    let parent_gone = async {
-        let (mut stdin, mut sink) = (tokio::io::stdin(), tokio::io::sink());
-        // Its end and its failure mean the same.
-        let _ = tokio::io::copy(&mut stdin, &mut sink).await;
-    };
-    taffrail_loadtest::sample_app::run(listener, args.config, parent_gone)
+    let dials = Arc::new(Dials::default());
+    let orders = Arc::clone(&dials);
+    let parent_gone = async move { orders.follow(BufReader::new(tokio::io::stdin())).await };
+    taffrail_loadtest::sample_app::run_with(listener, args.config, dials, parent_gone)
         .await
         .context("the pod")?;
     Ok(ExitCode::SUCCESS)
