@@ -67,6 +67,9 @@ pub struct Config {
     pub balance: Balance,
     /// Seed of the draws of [`Balance::LeastOfTwo`].
     pub seed: u64,
+    /// How many seconds of the report pass in one second of the wall's: above 1 where the whole system runs faster than
+    /// it will be told of. Only where things are on the report's clock changes; latencies are what they were.
+    pub pace: f64,
 }
 
 impl Config {
@@ -85,6 +88,7 @@ impl Config {
             preconnect: 4,
             balance: Balance::RoundRobin,
             seed: 0,
+            pace: 1.0,
         }
     }
 
@@ -163,7 +167,11 @@ impl Engine {
         cancel.run_until_cancelled(opening.wait()).await;
 
         let run = Arc::new(Run {
-            recorder: Mutex::new(Recorder::new(&arrivals, self.config.timeout)),
+            recorder: Mutex::new(Recorder::new(
+                &arrivals,
+                self.config.timeout,
+                self.config.pace,
+            )),
             balancer,
             config: self.config,
             start: clock::instant(),
@@ -191,7 +199,7 @@ impl Engine {
             tracker.wait().await;
         }
         drop(guard);
-        let elapsed = clock::instant() - run.start;
+        let elapsed = run.told(clock::instant() - run.start);
         let (report, rest) = run.recorder().finish(elapsed, cancel.is_cancelled());
         send(self.progress.as_ref(), rest);
         report
@@ -202,6 +210,11 @@ impl Run {
     /// The recorder. Nothing panics while holding it, so a poisoned lock would still hold true figures.
     fn recorder(&self) -> MutexGuard<'_, Recorder> {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A moment of the run, on the report's clock.
+    fn told(&self, moment: Duration) -> Duration {
+        moment.mul_f64(self.config.pace)
     }
 
     /// One request, to its end. It records itself exactly once, whatever happens.
@@ -217,7 +230,7 @@ impl Run {
         let now = clock::instant();
         let outcome = outcome.map(|in_time| in_time.unwrap_or(Err(ErrorClass::Timeout)));
         self.recorder().finished(&recorder::Finished {
-            intended,
+            intended: self.told(intended),
             lag,
             latency: now - should_start,
             raw: trace.sent.map(|sent| now - sent),
@@ -277,7 +290,7 @@ async fn pace(run: &Arc<Run>, arrivals: &mut Arrivals, tracker: &TaskTracker) {
         let intended = Duration::from_nanos(at);
         let should_start = run.start + intended;
         if clock::instant() < should_start {
-            run.recorder().expect_next(intended);
+            run.recorder().expect_next(run.told(intended));
             tokio::time::sleep_until(should_start).await;
             burst = 0;
         } else if BURST_MAX <= burst {
@@ -285,7 +298,10 @@ async fn pace(run: &Arc<Run>, arrivals: &mut Arrivals, tracker: &TaskTracker) {
             burst = 0;
         }
         burst += 1;
-        if run.recorder().offer(intended, run.config.max_in_flight) {
+        if run
+            .recorder()
+            .offer(run.told(intended), run.config.max_in_flight)
+        {
             tracker.spawn(Arc::clone(run).request(intended));
         }
     }
@@ -305,7 +321,8 @@ async fn follow(run: Arc<Run>, mut endpoints: watch::Receiver<Vec<SocketAddr>>) 
 /// Publishes each second once it is known, and lets the recorder fold what is over.
 async fn publish(run: Arc<Run>, progress: Option<mpsc::Sender<Progress>>) {
     for second in 2u64.. {
-        tokio::time::sleep_until(run.start + Duration::from_secs(second)).await;
+        tokio::time::sleep_until(run.start + Duration::from_secs(second).div_f64(run.config.pace))
+            .await;
         let published = run.recorder().advance(second);
         send(progress.as_ref(), published);
     }

@@ -53,9 +53,10 @@ struct OpenSlot {
 }
 
 impl Recorder {
-    /// A recorder of a load that sends `arrivals`, each with `timeout` at most.
-    pub fn new(arrivals: &Arrivals, timeout: Duration) -> Self {
-        let last_ns = arrivals.duration().saturating_sub(Duration::from_nanos(1));
+    /// A recorder of a load that sends `arrivals`, each with `timeout` at most, on a clock that is `pace` times as fast.
+    pub fn new(arrivals: &Arrivals, timeout: Duration, pace: f64) -> Self {
+        let duration = arrivals.duration().mul_f64(pace);
+        let last_ns = duration.saturating_sub(Duration::from_nanos(1));
         Self {
             report: Measured {
                 planned: arrivals.planned(),
