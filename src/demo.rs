@@ -9,6 +9,7 @@
 mod adapter;
 mod fleet;
 mod load;
+mod play;
 mod reader;
 mod recorder;
 mod scaler;
@@ -88,6 +89,14 @@ pub struct Args {
     #[arg(long, default_value_t = 1.0, value_parser = speed, env = "TAFFRAIL_DEMO_SPEED")]
     speed: f64,
 
+    /// Play this scenario instead: its services as processes, its loads as requests, its events, and judge its checks
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+
+    /// Where the recording of a scenario goes, as JSON
+    #[arg(long, value_name = "FILE", requires = "scenario")]
+    recording: Option<PathBuf>,
+
     /// Where the HTML report goes
     #[arg(long, default_value = "taffrail-demo.html", value_name = "FILE")]
     report: PathBuf,
@@ -136,7 +145,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         json,
         plain,
         seed,
+        scenario,
+        recording,
     } = args;
+    if let Some(file) = scenario {
+        return play::run(&file, speed, recording.as_deref()).await;
+    }
     let profile: Profile = PROFILE
         .parse::<Profile>()
         .and_then(|profile| profile.faster(speed))
@@ -303,10 +317,8 @@ impl Stage {
     /// What the HPA and its shadow could see now.
     async fn look(&mut self) -> Seen {
         let looks = self.scaler.look(&self.fleet).await;
-        let rate = self
-            .scaler
-            .read("request_rate", &format!("service={SERVICE}"));
-        let rate = rate.await.value;
+        let selector = format!("service={SERVICE}");
+        let rate = self.scaler.read("request_rate", &selector).await.value;
         let named = self.scaler.spec().metrics.iter().zip(looks);
         let values: BTreeMap<&str, Option<f64>> = named
             .map(|(metric, look)| (metric.name(), look.value))
