@@ -30,6 +30,20 @@ pub enum Spacing {
 pub struct Arrivals {
     duration: Duration,
     planned: u64,
+    source: Source,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Curve(Moments),
+    /// Several, each with its next moment; those that are over are left out.
+    Merged(Vec<(u64, Arrivals)>),
+}
+
+/// The moments of one curve.
+#[derive(Debug, Clone)]
+struct Moments {
+    duration: Duration,
     segments: std::vec::IntoIter<Segment>,
     placing: Placing,
     last_ns: u64,
@@ -71,12 +85,31 @@ impl Arrivals {
                 drawn: Vec::new().into_iter(),
             },
         };
+        let duration = profile.duration();
         Self {
-            duration: profile.duration(),
+            duration,
             planned: profile.total_requests(),
-            segments: profile.segments().collect::<Vec<_>>().into_iter(),
-            placing,
-            last_ns: 0,
+            source: Source::Curve(Moments {
+                duration,
+                segments: profile.segments().collect::<Vec<_>>().into_iter(),
+                placing,
+                last_ns: 0,
+            }),
+        }
+    }
+
+    /// The moments of several loads together, as one server feels them.
+    #[must_use]
+    pub fn merged(loads: Vec<Self>) -> Self {
+        Self {
+            duration: loads.iter().map(Self::duration).max().unwrap_or_default(),
+            planned: loads.iter().map(Self::planned).sum(),
+            source: Source::Merged(
+                loads
+                    .into_iter()
+                    .filter_map(|mut load| Some((load.next()?, load)))
+                    .collect(),
+            ),
         }
     }
 
@@ -91,7 +124,9 @@ impl Arrivals {
     pub fn planned(&self) -> u64 {
         self.planned
     }
+}
 
+impl Moments {
     /// The next moment in seconds from the start.
     fn next_seconds(&mut self) -> Option<f64> {
         match &mut self.placing {
@@ -116,10 +151,6 @@ impl Arrivals {
             },
         }
     }
-}
-
-impl Iterator for Arrivals {
-    type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
         let seconds = self.next_seconds()?;
@@ -131,6 +162,26 @@ impl Iterator for Arrivals {
             .unwrap_or(u64::MAX)
             .max(self.last_ns);
         Some(self.last_ns)
+    }
+}
+
+impl Iterator for Arrivals {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let loads = match &mut self.source {
+            Source::Curve(moments) => return moments.next(),
+            Source::Merged(loads) => loads,
+        };
+        let moments = loads.iter().enumerate();
+        let (index, _) = moments.min_by_key(|(_, (moment, _))| *moment)?;
+        let (moment, load) = &mut loads[index];
+        let now = *moment;
+        match load.next() {
+            Some(next) => *moment = next,
+            None => drop(loads.swap_remove(index)),
+        }
+        Some(now)
     }
 }
 
@@ -339,6 +390,21 @@ mod tests {
             prop_assert!(moments.is_sorted());
             let end = profile.duration().as_nanos() as u64;
             prop_assert!(moments.iter().all(|at| *at <= end));
+        }
+
+        #[test]
+        fn loads_together_have_the_moments_of_each(
+            curves in prop::collection::vec((any_curve(), any_spacing()), 1..4),
+        ) {
+            let loads = || curves.iter().map(|(profile, spacing)| Arrivals::new(profile, *spacing));
+            let together = Arrivals::merged(loads().collect());
+            prop_assert_eq!(Some(together.duration()), loads().map(|load| load.duration()).max());
+            let planned = together.planned();
+            let together: Vec<u64> = together.collect();
+            prop_assert_eq!(together.len() as u64, planned);
+            let mut each: Vec<u64> = loads().flatten().collect();
+            each.sort_unstable();
+            prop_assert_eq!(together, each);
         }
 
         #[test]

@@ -7,12 +7,22 @@
 mod bounds;
 mod context;
 mod cost;
+mod demand;
 mod draft;
+#[cfg(test)]
+mod fixture;
 mod health;
 mod reaction;
 mod slo;
 mod stability;
+mod waited;
 mod window;
+
+pub mod baseline;
+pub mod lint;
+pub mod threshold;
+pub mod validity;
+pub mod verdict;
 
 use std::collections::BTreeMap;
 

@@ -98,7 +98,7 @@ users: [{name: u, user: {token: hush}}]
             let client = connect(Some(file.path()), context).await.unwrap();
             assert_eq!(client.default_namespace(), namespace);
         }
-        let error = connect(Some(file.path()), Some("z")).await.unwrap_err();
+        let error = connect(Some(file.path()), Some("z")).await.err().unwrap();
         let said = error.to_string();
         assert!(said.contains("z") && !said.contains("hush"), "{said}");
     }
@@ -107,7 +107,8 @@ users: [{name: u, user: {token: hush}}]
     async fn a_missing_kubeconfig_is_named() {
         let error = connect(Some(Path::new("no/such/file")), None)
             .await
-            .unwrap_err();
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("no/such/file"), "{error}");
     }
 }

@@ -9,7 +9,7 @@ mod names;
 mod node;
 mod service;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -21,8 +21,9 @@ use self::node::{Node, Value};
 pub(crate) use self::service::{
     default_connections, default_http, default_request, discovery_of, read_url,
 };
+use super::assertion::{ErrorRate, FailureClass};
 use super::{
-    Assertion, Outputs, Preconditions, Repeat, Safety, Scenario, Service, Slo, Span, Threshold,
+    Assertion, Check, Outputs, Preconditions, Repeat, Safety, Scenario, Scope, Service, Share, Slo, Span, Threshold,
 };
 
 /// Bytes of a scenario, and of a file that it names: a hundred times what a person writes.
@@ -39,6 +40,9 @@ const CHECKS_MAX: usize = 1_000;
 
 /// Problems that are told of one file; whoever has more has another kind of file.
 const PROBLEMS_MAX: usize = 50;
+
+/// The share of requests that may fail where a scenario says nothing of it.
+const ERROR_RATE_MAX: f64 = 0.01;
 
 /// The only version of the format, which a file need not name.
 const API_VERSION: &str = "loadtest/v1";
@@ -128,6 +132,30 @@ impl Scenario {
     }
 }
 
+impl Scenario {
+    /// Adds the check that every scenario has that says nothing of failed requests: a server that answers nothing must
+    /// not pass because nobody thought of it. `error_rate: { max: 1 }` switches it off.
+    pub(crate) fn check_errors(&mut self) {
+        let speaks = |check: &Check| matches!(check, Check::ErrorRate(_) | Check::ErrorBudget(_));
+        let asserted = self.assertions.iter().any(|assertion| speaks(&assertion.check));
+        let thresholds = self.thresholds.keys().any(|key| key.starts_with("http_req_failed"));
+        if asserted || thresholds {
+            return;
+        }
+        let loaded: BTreeSet<&String> = self.scenarios.values().map(|load| &load.service).collect();
+        let check = |service: &String| Assertion {
+            service: (1 < self.services.len()).then(|| service.clone()),
+            check: Check::ErrorRate(ErrorRate {
+                scope: Scope::default(),
+                class: FailureClass::default(),
+                max: Share::new(ERROR_RATE_MAX).unwrap_or_default(),
+            }),
+        };
+        let checks: Vec<Assertion> = loaded.into_iter().map(check).collect();
+        self.assertions.extend(checks);
+    }
+}
+
 /// The text of a file, unless it is too large.
 pub(crate) fn read_file(path: &Path) -> io::Result<String> {
     read_bounded(path, FILE_BYTES_MAX)
@@ -210,6 +238,7 @@ fn read(fields: &mut Fields<'_, '_>) -> Scenario {
     let names = Names::of(&scenario);
     scenario.assertions = assertions(fields, &names);
     scenario.thresholds = thresholds(fields);
+    scenario.check_errors();
     scenario
 }
 

@@ -302,3 +302,32 @@ fn a_check_of_a_stage_that_is_not_there_is_refused() {
         }
     }
 }
+
+#[test]
+fn failed_requests_count_unless_the_scenario_speaks_of_them() {
+    let checks = |more: &str| {
+        let text = format!("name: a\nscenarios: {{ m: {{ profile: 1@1s }} }}\n{more}");
+        let scenario = parse(&text).unwrap();
+        serde_json::to_string(&scenario.assertions).unwrap()
+    };
+    assert!(checks("").contains("error_rate"), "{}", checks(""));
+    let own = checks("assertions: [{ error_rate: { max: 1 } }]");
+    assert_eq!(own.matches("error_rate").count(), 1, "{own}");
+    let threshold = checks("thresholds: { http_req_failed: ['rate<0.5'] }");
+    assert_eq!(threshold, "[]");
+}
+
+#[test]
+fn a_check_that_cannot_be_read_says_at_which_line() {
+    let text = "name: a
+scenarios: { m: { profile: 1@1s } }
+assertions:
+  - flap_count: { max: 0 }
+  - flap_cuont: { max: 0 }
+  - time_to_first_scale_out: { from: stage(2).start, max: 60s }
+";
+    let errors = errors(text);
+    for expected in ["s.yaml:5: assertions[1]: ", "s.yaml:6: assertions[2]: there is no stage `2`; there are 1"] {
+        assert!(errors.contains(expected), "no `{expected}` in\n{errors}");
+    }
+}
