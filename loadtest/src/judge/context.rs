@@ -105,7 +105,9 @@ impl<'a> Context<'a> {
             Anchor::FirstBreach => {
                 let windows = self.windows(Objective::of_scenario(self)?);
                 let breach = windows.first_breach(whole);
-                breach.ok_or_else(|| Untold::moot("the objective of latency was never missed"))
+                breach
+                    .map(|(start_s, _)| start_s)
+                    .ok_or_else(|| Untold::moot("the objective of latency was never missed"))
             }
             Anchor::MetricBreach => {
                 super::reaction::metric_breach(self, 0.0, None).map(|breach| breach.at_s)

@@ -48,6 +48,8 @@ pub(super) struct Windows {
     target_s: f64,
     /// The window that ends with second `n`, at `n + 1` seconds, from its first second on.
     windows: Vec<Option<Window>>,
+    /// Whether a second is part of its own window or the next one that could be told.
+    told_later: Vec<bool>,
 }
 
 /// A window that could be told.
@@ -57,6 +59,8 @@ pub(super) struct Window {
     pub(super) start_s: f64,
     /// The quantile in seconds; infinite among the failed.
     pub(super) quantile_s: f64,
+    /// The share of failed requests, whether or not the quantile counts them.
+    pub(super) failed_share: f64,
 }
 
 impl Objective {
@@ -108,20 +112,25 @@ impl Windows {
         let [window, widest] =
             [objective.window, objective.max_window].map(|span| whole_seconds(span).max(1));
         let enough = enough(objective.quantile);
-        let windows = (0..slots.len()).map(|second| {
-            let end = second + 1;
-            sliding.push(second);
-            let [latest, earliest] = [window, widest].map(|seconds| end.saturating_sub(seconds));
-            sliding.shrink(earliest, latest, enough);
-            // A window that would begin before the run is shorter than asked for, and is told all the same if it can be.
-            (enough <= sliding.requests).then(|| Window {
-                start_s: sliding.start as f64,
-                quantile_s: sliding.quantile(objective.quantile),
+        let windows: Vec<Option<Window>> = (0..slots.len())
+            .map(|second| {
+                let end = second + 1;
+                sliding.push(second);
+                let [latest, earliest] =
+                    [window, widest].map(|seconds| end.saturating_sub(seconds));
+                sliding.shrink(earliest, latest, enough);
+                // A window that would begin before the run is shorter than asked for, and is told all the same if it can be.
+                (enough <= sliding.requests).then(|| Window {
+                    start_s: sliding.start as f64,
+                    quantile_s: sliding.quantile(objective.quantile),
+                    failed_share: sliding.failed_share(),
+                })
             })
-        });
+            .collect();
         Self {
             target_s: objective.target.seconds(),
-            windows: windows.collect(),
+            told_later: told_later(&windows),
+            windows,
         }
     }
 
@@ -136,16 +145,19 @@ impl Windows {
             .map(|window| self.target_s < window.quantile_s)
     }
 
-    /// The start of the first window that misses the objective, of those that end within `range`; not before its start.
-    pub(super) fn first_breach(&self, range: Range<f64>) -> Option<f64> {
-        self.seconds(&range)
-            .find(|second| self.misses(*second) == Some(true))
-            .map(|second| {
-                let start_s = self
-                    .of_second(second)
-                    .map_or(range.start, |window| window.start_s);
-                start_s.max(range.start)
-            })
+    /// The first window that misses the objective, of those that end within `range`: when it starts, but not before the
+    /// range, and the second with which it ends.
+    pub(super) fn first_breach(&self, range: Range<f64>) -> Option<(f64, usize)> {
+        let second = self
+            .seconds(&range)
+            .find(|second| self.misses(*second) == Some(true))?;
+        let start_s = self.of_second(second)?.start_s;
+        Some((start_s.max(range.start), second))
+    }
+
+    /// Whether a second, whose own window cannot be told, is part of the next one that can.
+    pub(super) fn is_told_later(&self, second: usize) -> bool {
+        self.told_later.get(second).copied().unwrap_or(false)
     }
 
     /// The seconds that end within `range`, without its start.
@@ -166,6 +178,8 @@ struct Sliding<'a> {
     requests: u64,
     /// Those of them with a good answer.
     good: u64,
+    /// Those that failed, excluded or not.
+    failed: u64,
     counts: Vec<u64>,
     groups: Vec<u64>,
 }
@@ -178,6 +192,7 @@ impl<'a> Sliding<'a> {
             start: 0,
             requests: 0,
             good: 0,
+            failed: 0,
             counts: vec![0; BUCKETS],
             groups: vec![0; BUCKETS.div_ceil(GROUP)],
         }
@@ -187,6 +202,7 @@ impl<'a> Sliding<'a> {
         let slot = &self.slots[second];
         self.requests += requests(slot, self.failures);
         self.good += slot.counts.ok;
+        self.failed += failed(slot);
         for (latency, count) in slot.latencies() {
             let bucket = bucket(latency);
             self.counts[bucket] += count;
@@ -205,6 +221,7 @@ impl<'a> Sliding<'a> {
             }
             self.requests = left;
             self.good -= slot.counts.ok;
+            self.failed -= failed(slot);
             for (latency, count) in slot.latencies() {
                 let bucket = bucket(latency);
                 self.counts[bucket] -= count;
@@ -212,6 +229,10 @@ impl<'a> Sliding<'a> {
             }
             self.start += 1;
         }
+    }
+
+    fn failed_share(&self) -> f64 {
+        self.failed as f64 / (self.good + self.failed).max(1) as f64
     }
 
     /// The `q`-quantile in seconds. Timeouts are among the latencies, but every good answer came before them.
@@ -245,6 +266,31 @@ impl<'a> Sliding<'a> {
     }
 }
 
+fn told_later(windows: &[Option<Window>]) -> Vec<bool> {
+    let mut next = None;
+    let backwards = windows.iter().enumerate().rev().map(|(second, window)| {
+        next = window.or(next);
+        next.is_some_and(|window: Window| window.start_s <= second as f64)
+    });
+    let mut told: Vec<bool> = backwards.collect();
+    told.reverse();
+    told
+}
+
+/// The `q`-quantile of all requests of these slots, in seconds; infinite where it lies among the failed.
+pub(super) fn quantile_of(slots: &[Slot], q: f64, failures: Failures) -> Result<f64, Untold> {
+    let mut sliding = Sliding::new(slots, failures);
+    (0..slots.len()).for_each(|second| sliding.push(second));
+    let (requests, enough) = (sliding.requests, enough(q));
+    match enough <= requests {
+        true => Ok(sliding.quantile(q)),
+        false => Err(Untold::unknown(format!(
+            "{requests} requests are too few for {}, which takes {enough}",
+            word(q)
+        ))),
+    }
+}
+
 /// So many requests must a window hold for the `q`-quantile: ten must lie above it.
 pub(super) fn enough(q: f64) -> u64 {
     // The largest of all needs no more than one; the rounding keeps 10 / (1 - 0.95) at 200.
@@ -273,9 +319,14 @@ pub(super) fn latency(seconds: f64) -> String {
 /// The requests of a second whose end is known.
 fn requests(slot: &Slot, failures: Failures) -> u64 {
     match failures {
-        Failures::Infinite => slot.counts.ok + slot.counts.errors() + slot.counts.dropped,
+        Failures::Infinite => slot.counts.ok + failed(slot),
         Failures::Exclude => slot.counts.ok,
     }
+}
+
+/// Requests of a second without a good answer; one that was dropped left its user without one, too.
+fn failed(slot: &Slot) -> u64 {
+    slot.counts.errors() + slot.counts.dropped
 }
 
 /// A span in seconds, rounded up: windows are made of whole seconds.
