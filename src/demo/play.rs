@@ -5,6 +5,7 @@
 //! windows. Rates and service times stay. The recording is in the scenario's own time, so the same checks serve, with
 //! one thing to know: a queue drains on the wall's clock, so what takes it a second here is told as `speed` seconds.
 
+mod ending;
 mod part;
 mod witness;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use futures_util::future::join_all;
 use taffrail_loadtest::arrivals::plan::Plan;
+use taffrail_loadtest::judge::verdict::{judge_all, judge_series};
 use taffrail_loadtest::measured::Measured;
 use taffrail_loadtest::recording::Recording;
 use taffrail_loadtest::scenario::{Action, Event, Executor, Load, Scenario, Span};
@@ -26,7 +28,7 @@ use crate::clock;
 
 use super::adapter::Adapter;
 use super::visits::Visits;
-use super::{EXIT_INTERRUPTED, Interrupt, Pace, START_TIMEOUT, load, scaler};
+use super::{Interrupt, Pace, START_TIMEOUT, load, scaler};
 use part::Part;
 use witness::Witness;
 
@@ -39,16 +41,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Two looks are at least so far apart on the wall's clock: each is a request per metric.
 const LOOK_PERIOD_MIN: Duration = Duration::from_millis(100);
 
-/// The scenario is no scenario, or not one for this tier.
-const EXIT_INVALID: u8 = 104;
-
 /// Plays the scenario of `file`, and says what came of it.
 pub(super) async fn run(file: &Path, speed: f64, json: Option<&Path>) -> anyhow::Result<ExitCode> {
     let scenario = match Scenario::load(file) {
         Ok(scenario) => scenario,
         Err(error) => {
             eprintln!("{error}");
-            return Ok(ExitCode::from(EXIT_INVALID));
+            return Ok(ExitCode::from(ending::INVALID));
         }
     };
     let scenario_shown = scenario.redacted();
