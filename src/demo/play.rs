@@ -50,19 +50,27 @@ pub(super) async fn run(file: &Path, speed: f64, json: Option<&Path>) -> anyhow:
             return Ok(ExitCode::from(ending::INVALID));
         }
     };
-    let scenario_shown = scenario.redacted();
+    let shown = scenario.redacted();
     let scenario = scenario.expand(clock::env).context("the scenario")?;
     let mut interrupt = Interrupt::listen().context("listening for signals")?;
+    let mut verdicts = Vec::new();
     for attempt in 1..=scenario.run.repeat {
-        let recording = play(&scenario, &scenario_shown, speed, attempt, &mut interrupt).await?;
+        let recording = play(&scenario, &shown, speed, attempt, &mut interrupt).await?;
         if let Some(path) = json {
             write(path, &recording)?;
         }
-        if recording.about.interrupted {
-            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+        let verdict = judge_all(&recording, None);
+        ending::tell(&verdict);
+        verdicts.push(verdict);
+        if recording.about.interrupted || ending::is_settled(&verdicts, scenario.run) {
+            break;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    let series = judge_series(&verdicts, scenario.run);
+    if 1 < verdicts.len() {
+        println!("{} of {} runs passed.", series.passed, series.runs);
+    }
+    Ok(ExitCode::from(ending::code(series.reason)))
 }
 
 fn write(path: &Path, recording: &Recording) -> anyhow::Result<()> {
