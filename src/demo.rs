@@ -83,6 +83,11 @@ const EXIT_INTERRUPTED: u8 = 130;
 ///
 /// Exit codes: 0 the objective held or was restored by scaling, 1 it was not, 2 the demo could not run,
 /// 130 interrupted.
+///
+/// With --scenario it plays that file instead, as taffrail-loadtest would in a cluster, and judges its checks. Times are
+/// those of the file whatever the speed is; only latencies are the wall's, so a queue that takes a second to drain is
+/// told as --speed seconds. Exit codes are then those of taffrail-loadtest: 0 all checks hold, 99 one does not, 100 the
+/// system was not ready, 104 the file is no scenario, 105 interrupted, 112 and 113 it could not be told.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// Run this many times as fast: the HPA's period, windows and the load's stages are shorter by as much (1 to 10)
@@ -90,10 +95,10 @@ pub struct Args {
     speed: f64,
 
     /// Play this scenario instead: its services as processes, its loads as requests, its events, and judge its checks
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["report", "json", "plain", "seed"])]
     scenario: Option<PathBuf>,
 
-    /// Where the recording of a scenario goes, as JSON
+    /// Where the recording of a scenario's last run goes, as JSON
     #[arg(long, value_name = "FILE", requires = "scenario")]
     recording: Option<PathBuf>,
 

@@ -14,6 +14,9 @@ const SPEED: &str = "10";
 /// The exit code of a run in which something did not hold.
 const FAILED: i32 = 99;
 
+/// The exit code of a run whose load was not what the scenario says.
+const NOT_DELIVERED: i32 = 112;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/scenarios")
 }
@@ -31,9 +34,21 @@ fn said(output: &Output) -> String {
     format!("{}\n{}", text(&output.stderr), text(&output.stdout))
 }
 
+/// Nothing may be found wrong. That a run tells too little is possible where the machine has no time for the load
+/// generator; what was seen must hold then, too.
 fn passes(name: &str) {
     let output = play(&folder().join(name));
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let said = said(&output);
+    match output.status.code() {
+        Some(0) => {}
+        Some(NOT_DELIVERED) => {
+            assert!(!said.contains("FAIL"), "{said}");
+            eprintln!(
+                "{name}: the machine was too busy for the load generator, and nothing else was wrong"
+            );
+        }
+        code => panic!("{code:?}: {said}"),
+    }
 }
 
 #[test]
