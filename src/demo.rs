@@ -9,8 +9,11 @@
 mod adapter;
 mod fleet;
 mod load;
+mod play;
+mod reader;
 mod recorder;
 mod scaler;
+mod shadow;
 mod show;
 mod visits;
 
@@ -18,27 +21,37 @@ pub mod picture;
 pub mod report;
 pub mod timeline;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use http::HeaderValue;
+use taffrail_loadtest::arrivals::{Arrivals, Spacing};
+use taffrail_loadtest::engine;
 use taffrail_loadtest::measured::{Measured, Progress};
 use taffrail_loadtest::profile::Profile;
+use taffrail_loadtest::sample_app::Dials;
+use tokio::io::BufReader;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::config::{self, Service, autoscaler};
 use crate::model::time::Timestamp;
 
 use adapter::Adapter;
-use fleet::Fleet;
+use fleet::{Fleet, Template};
 use load::Load;
 use picture::plain::ending;
 use recorder::Recorder;
-use scaler::Scaler;
+use scaler::{Hpa, Scaler};
+use shadow::Shadow;
 use show::Show;
 use timeline::{Summary, Verdict};
 use visits::Visits;
@@ -70,11 +83,24 @@ const EXIT_INTERRUPTED: u8 = 130;
 ///
 /// Exit codes: 0 the objective held or was restored by scaling, 1 it was not, 2 the demo could not run,
 /// 130 interrupted.
+///
+/// With --scenario it plays that file instead, as taffrail-loadtest would in a cluster, and judges its checks. Times are
+/// those of the file whatever the speed is; only latencies are the wall's, so a queue that takes a second to drain is
+/// told as --speed seconds. Exit codes are then those of taffrail-loadtest: 0 all checks hold, 99 one does not, 100 the
+/// system was not ready, 104 the file is no scenario, 105 interrupted, 112 and 113 it could not be told.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// Run this many times as fast: the HPA's period, windows and the load's stages are shorter by as much (1 to 10)
     #[arg(long, default_value_t = 1.0, value_parser = speed, env = "TAFFRAIL_DEMO_SPEED")]
     speed: f64,
+
+    /// Play this scenario instead: its services as processes, its loads as requests, its events, and judge its checks
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["report", "json", "plain", "seed"])]
+    scenario: Option<PathBuf>,
+
+    /// Where the recording of a scenario's last run goes, as JSON
+    #[arg(long, value_name = "FILE", requires = "scenario")]
+    recording: Option<PathBuf>,
 
     /// Where the HTML report goes
     #[arg(long, default_value = "taffrail-demo.html", value_name = "FILE")]
@@ -124,7 +150,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         json,
         plain,
         seed,
+        scenario,
+        recording,
     } = args;
+    if let Some(file) = scenario {
+        return play::run(&file, speed, recording.as_deref()).await;
+    }
     let profile: Profile = PROFILE
         .parse::<Profile>()
         .and_then(|profile| profile.faster(speed))
@@ -143,7 +174,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ready = Stage::set(pace, &stop) => ready?,
         () = interrupt.heard() => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
     };
-    let load = Load::start(&profile, seed, &stage.fleet, stop.clone())?;
+    let load = Load::start(
+        load_config()?,
+        Arrivals::new(&profile, Spacing::Poisson(seed)),
+        stage.fleet.endpoints(),
+        stop.clone(),
+    )?;
     stage.recorder.begin();
     let mut show = Show::open(plain, json, profile.duration().as_secs_f64());
     let interrupted = stage.play(&mut show, load.progress, &mut interrupt).await?;
@@ -217,25 +253,39 @@ struct Stage {
     fleet: Fleet,
     adapter: Adapter,
     scaler: Scaler,
+    shadow: Shadow,
     recorder: Recorder,
     visits: Visits,
+}
+
+/// What one look at metrics and pods showed.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    latency_ms: Option<f64>,
+    rate: Option<f64>,
+    cpu_percent: Option<f64>,
+    cpu_only_replicas: u32,
 }
 
 impl Stage {
     /// Starts everything but the load, and waits until the first pods are ready and the adapter knows a latency.
     async fn set(pace: Pace, stop: &CancellationToken) -> anyhow::Result<Self> {
         let visits = Visits::start().await;
-        let adapter = Adapter::start(pace, visits.address(), stop.clone()).await?;
-        let scaler = Scaler::new(HPA_YAML, adapter.reader()?)?;
+        let adapter = Adapter::start(stop.clone()).await?;
+        let object = autoscaler::object_from_yaml(HPA_YAML).context("the demo's HPA")?;
+        let hpa = Hpa::read(&object, SERVICE).context("the demo's HPA")?;
+        let replicas_min = hpa.replicas_min();
+        let scaler = Scaler::new(hpa, adapter.reader()?);
         let mut stage = Self {
             pace,
-            fleet: Fleet::new(pace, visits.address()),
+            fleet: Fleet::new(pace, SERVICE, template(pace, visits.address())),
+            shadow: Shadow::new(scaler.spec(), CPU_REQUEST_MILLI),
             recorder: Recorder::new(pace, HPA_YAML, scaler.spec(), visits.note()),
             adapter,
             scaler,
             visits,
         };
-        stage.fleet.scale(stage.scaler.replicas_min())?;
+        stage.fleet.scale(replicas_min)?;
         let ready = stage.wait_until_ready();
         tokio::time::timeout(START_TIMEOUT, ready)
             .await
@@ -246,11 +296,44 @@ impl Stage {
     async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         loop {
             self.fleet.step().await?;
-            self.adapter.want(&self.fleet.targets());
-            if self.fleet.all_ready() && self.adapter.knows_latency() {
+            self.adapter.want(self.services());
+            if self.fleet.all_ready() && self.knows_latency() {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What the adapter reads: the ready pods, and Redis.
+    fn services(&self) -> Vec<Service> {
+        let text = documents(self.pace, &self.fleet.targets(), self.visits.address());
+        let parsed = config::parse(&text);
+        debug_assert!(parsed.problems.is_empty(), "{:?}", parsed.problems);
+        parsed.services.into_values().collect()
+    }
+
+    /// Whether the HPA would get a latency now.
+    fn knows_latency(&self) -> bool {
+        let snapshot = self.adapter.snapshot();
+        let service = snapshot.service(NAMESPACE, SERVICE);
+        service.is_some_and(|service| service.objective_latency_s().is_some())
+    }
+
+    /// What the HPA and its shadow could see now.
+    async fn look(&mut self) -> Seen {
+        let looks = self.scaler.look(&self.fleet).await;
+        let selector = format!("service={SERVICE}");
+        let rate = self.scaler.read("request_rate", &selector).await.value;
+        let named = self.scaler.spec().metrics.iter().zip(looks);
+        let values: BTreeMap<&str, Option<f64>> = named
+            .map(|(metric, look)| (metric.name(), look.value))
+            .collect();
+        let value = |name: &str| values.get(name).copied().flatten();
+        Seen {
+            latency_ms: value("request_latency_ms"),
+            rate,
+            cpu_percent: value("cpu"),
+            cpu_only_replicas: self.shadow.replicas(),
         }
     }
 
@@ -273,12 +356,14 @@ impl Stage {
             tokio::select! {
                 () = interrupt.heard() => return Ok(true),
                 _ = seconds.tick() => {
-                    let seen = self.scaler.look(&self.fleet).await;
+                    let seen = self.look().await;
                     self.recorder.second(&seen, &self.fleet, self.visits.rate(self.adapter.snapshot().as_ref()));
                     show.draw(&self.recorder);
                 }
                 _ = syncs.tick() => {
-                    let decided = self.scaler.sync(self.pace.now(), &self.fleet).await;
+                    let (now, demand) = (self.pace.now(), self.scaler.cpu_milli(&self.fleet));
+                    let decided = self.scaler.sync(now, &self.fleet).await;
+                    self.shadow.sync(now, demand);
                     self.recorder.decided(&decided);
                     self.fleet.scale(decided.replicas)?;
                 }
@@ -286,7 +371,7 @@ impl Stage {
                     for event in self.fleet.step().await? {
                         self.recorder.event(event);
                     }
-                    self.adapter.want(&self.fleet.targets());
+                    self.adapter.want(self.services());
                 }
                 second = progress.recv() => match second {
                     Some(second) => self.recorder.load(&second),
@@ -327,8 +412,8 @@ pub struct PodArgs {
     config: taffrail_loadtest::sample_app::Config,
 }
 
-/// Is a pod: serves the sample app on a free port, says which on standard output, and ends when standard input does,
-/// so that no pod outlives the demo however that ends.
+/// Is a pod: serves the sample app on a free port, says which on standard output, takes orders on standard input, and
+/// ends when that does, so that no pod outlives the demo however that ends.
 ///
 /// # Errors
 /// When no port is free or the configuration makes no sense.
@@ -337,12 +422,10 @@ pub async fn pod(args: PodArgs) -> anyhow::Result<ExitCode> {
         .await
         .context("a free port on loopback")?;
     println!("{}", listener.local_addr().context("the port")?);
-    let parent_gone = async {
-        let (mut stdin, mut sink) = (tokio::io::stdin(), tokio::io::sink());
-        // Its end and its failure mean the same.
-        let _ = tokio::io::copy(&mut stdin, &mut sink).await;
-    };
-    taffrail_loadtest::sample_app::run(listener, args.config, parent_gone)
+    let dials = Arc::new(Dials::default());
+    let orders = Arc::clone(&dials);
+    let parent_gone = async move { orders.follow(BufReader::new(tokio::io::stdin())).await };
+    taffrail_loadtest::sample_app::run_with(listener, args.config, dials, parent_gone)
         .await
         .context("the pod")?;
     Ok(ExitCode::SUCCESS)
@@ -351,3 +434,82 @@ pub async fn pod(args: PodArgs) -> anyhow::Result<ExitCode> {
 /// The namespace and name of the demo's service.
 const NAMESPACE: &str = "demo";
 const SERVICE: &str = "users";
+
+/// The CPU each pod requests, in thousandths of a core. Ample, as people set it: that is why CPU says little of latency.
+const CPU_REQUEST_MILLI: i64 = 500;
+
+/// How long a pod's start takes after its process is up, in the HPA's time: caches to fill, connections to open.
+const STARTUP: Duration = Duration::from_secs(4);
+
+/// How long a pod that was taken out may go on answering what it has, on the wall's clock.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What the sample app does: four workers that wait 40 ms for each request on average, with a heavy tail, and burn
+/// one millisecond of CPU. So a pod answers 100 requests a second at most, and then uses a tenth of a core.
+const APP: &str = "--workers 4 --service-time 40ms --service-cv 1.0 --cpu-share 0.025";
+
+/// The demo's pods.
+fn template(pace: Pace, redis: Option<SocketAddr>) -> Template {
+    let mut args: Vec<String> = APP.split(' ').map(str::to_owned).collect();
+    let startup = format!("{}ms", pace.wall(STARTUP).as_millis());
+    args.extend(["--startup-delay".to_owned(), startup]);
+    args.extend(redis.into_iter().flat_map(visits::flags));
+    Template {
+        args,
+        env: Vec::new(),
+        cpu_request_milli: CPU_REQUEST_MILLI,
+        drain: DRAIN,
+    }
+}
+
+/// How long a request may take: long past the objective, so that a breach is measured and not cut off.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn load_config() -> anyhow::Result<engine::Config> {
+    let path = "/".parse().context("the demo's path")?;
+    let mut config = engine::Config::new(HeaderValue::from_static("users.demo"), path);
+    config.timeout = REQUEST_TIMEOUT;
+    Ok(config)
+}
+
+/// The service's window and interval, in the HPA's time. The window is half the HPA's period: after a scale-out the
+/// next look must not see requests from before it, or the HPA scales out twice for one breach.
+const WINDOW: Duration = Duration::from_millis(7_500);
+const INTERVAL: Duration = Duration::from_millis(1_500);
+
+/// What the demo's users were promised; [`HPA_YAML`] has the same.
+const OBJECTIVE: &str = "{quantile: 0.95, latency: 250ms}";
+
+/// The `RequestMetrics` documents, as a file for `taffrail serve` would hold them.
+fn documents(pace: Pace, targets: &[SocketAddr], redis: Option<SocketAddr>) -> String {
+    let (window, interval) = (
+        pace.wall(WINDOW).as_millis(),
+        pace.wall(INTERVAL).as_millis(),
+    );
+    let mut text = String::new();
+    let mut document = |name: &str, source: &str| {
+        text.push_str(&format!(
+            "---\napiVersion: {}\nkind: RequestMetrics\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec:\n  \
+             source: {source}\n  window: {window}ms\n  interval: {interval}ms\n  objective: {OBJECTIVE}\n",
+            config::API_VERSION
+        ));
+    };
+    if !targets.is_empty() {
+        let targets: Vec<String> = targets
+            .iter()
+            .map(|target| format!("\"{target}\""))
+            .collect();
+        let pods = "histogram: http_request_duration_seconds, inFlight: http_requests_in_flight";
+        document(
+            SERVICE,
+            &format!("{{pods: {{targets: [{}], {pods}}}}}", targets.join(", ")),
+        );
+    }
+    if let Some(redis) = redis {
+        document(
+            visits::SERVICE,
+            &format!("{{redis: {{address: \"{redis}\", server: {{commands: [incr]}}}}}}"),
+        );
+    }
+    text
+}

@@ -93,6 +93,9 @@ pub struct Config {
     pub seed: u64,
     /// Threads that send; without it as many as the rate needs, and at most one per core.
     pub threads: Option<NonZeroUsize>,
+    /// How many seconds of the record pass in one second of the wall's: above 1 where the whole system runs faster than
+    /// it will be told of. Only where things are on the record's clock changes; latencies are what they were.
+    pub pace: f64,
 }
 
 /// When requests start.
@@ -149,7 +152,18 @@ impl Config {
             pacing: Pacing::Millisecond,
             seed: 0,
             threads: None,
+            pace: 1.0,
         }
+    }
+
+    /// A moment of the run, on the record's clock.
+    fn told(&self, moment: Duration) -> Duration {
+        moment.mul_f64(self.pace)
+    }
+
+    /// The same the other way round.
+    fn wall(&self, told: Duration) -> Duration {
+        told.div_f64(self.pace)
     }
 
     /// How many threads send `load`. Each needs something of every bound.
@@ -179,9 +193,12 @@ impl Load {
     fn recorder(&self, config: &Config) -> Recorder {
         let recorder = match self {
             Self::Open(arrivals) => {
-                Recorder::new(arrivals.planned(), arrivals.duration(), config.timeout)
+                let duration = config.told(arrivals.duration());
+                Recorder::new(arrivals.planned(), duration, config.timeout)
             }
-            Self::Closed { duration, .. } => Recorder::closed(*duration, config.timeout),
+            Self::Closed { duration, .. } => {
+                Recorder::closed(config.told(*duration), config.timeout)
+            }
         };
         recorder.with_kinds(config.requests.iter().map(|kind| kind.name.as_str()))
     }
@@ -280,7 +297,8 @@ impl Engine {
         }
         given_up.cancel();
         threads.into_iter().for_each(join);
-        gathering.finish(clock::instant() - started, cancel.is_cancelled())
+        let elapsed = config.told(clock::instant() - started);
+        gathering.finish(elapsed, cancel.is_cancelled())
     }
 }
 

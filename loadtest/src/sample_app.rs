@@ -1,9 +1,12 @@
 //! One HTTP server that stands for a service under test: a finite number of workers behind a bounded queue, service
 //! times with a heavy tail, of which a share is CPU really burned and the rest is waiting. It reports itself at
-//! `/metrics`, knows when it is ready, counts visits in Redis when told where, and drains when it is stopped.
+//! `/metrics`, knows when it is ready, calls another service and counts visits in Redis when told where, and drains
+//! when it is stopped. It can be a bad version of itself: one that is never ready, fails, or gets slow while it runs.
 
 mod config;
+mod downstream;
 mod metrics;
+mod orders;
 mod visits;
 mod work;
 
@@ -29,7 +32,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::config::{Config, Secret};
+use self::downstream::{Downstream, Ended};
 use self::metrics::{Format, Metrics};
+pub use self::orders::Dials;
 pub use self::visits::VISITS_KEY;
 use self::visits::Visits;
 use self::work::{Refused, Workers};
@@ -50,11 +55,14 @@ pub const TOKEN_HEADER: &str = "x-auth-token";
 /// What all connections share.
 struct App {
     config: Config,
-    ready_at: Instant,
+    /// `None` for one that never is.
+    ready_at: Option<Instant>,
     draining: AtomicBool,
     workers: Workers,
     metrics: Arc<Metrics>,
     visits: Option<Visits>,
+    downstream: Option<Downstream>,
+    dials: Arc<Dials>,
 }
 
 /// Serves `listener` until `shutdown` completes, then refuses new connections, reports itself as not ready, and returns
@@ -67,15 +75,30 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    run_with(listener, config, Arc::default(), shutdown).await
+}
+
+/// The same, doing meanwhile what `dials` say.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    listener: TcpListener,
+    config: Config,
+    dials: Arc<Dials>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
-    let metrics = Arc::new(Metrics::new(clock::since_epoch()));
+    let metrics = Arc::new(Metrics::new(clock::since_epoch(), &config.app_version));
+    let nonsense = |reason| io::Error::new(io::ErrorKind::InvalidInput, reason);
     let app = Arc::new(App {
-        ready_at: clock::instant() + config.startup_delay,
+        ready_at: (!config.never_ready).then(|| clock::instant() + config.startup_delay),
         draining: AtomicBool::new(false),
-        workers: Workers::new(&config)
-            .map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?,
+        workers: Workers::new(&config).map_err(nonsense)?,
         visits: Visits::start(&config, Arc::clone(&metrics), &stop)?,
+        downstream: Downstream::start(&config, &dials, &metrics, &stop).map_err(nonsense)?,
+        dials,
         metrics,
         config,
     });
@@ -156,21 +179,33 @@ impl App {
         if route != "/" {
             return plain(StatusCode::NOT_FOUND, "not found\n");
         }
-        if clock::instant() < self.ready_at {
+        if !self.has_started() {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n");
         }
-        match self.workers.work().await {
-            Ok(_worker) => {
-                if let Some(visits) = &self.visits {
-                    visits.count().await;
-                }
-                plain(StatusCode::OK, "hello\n")
-            }
+        // Held until the answer: what the app waits for keeps a worker busy, as a thread that blocks does.
+        let _worker = match self.workers.work(self.dials.slowdown()).await {
+            Ok(worker) => worker,
             Err(Refused) => {
                 self.metrics.count_refused();
-                plain(StatusCode::SERVICE_UNAVAILABLE, "queue full\n")
+                return plain(StatusCode::SERVICE_UNAVAILABLE, "queue full\n");
+            }
+        };
+        if let Some(visits) = &self.visits {
+            visits.count().await;
+        }
+        if let Some(downstream) = &self.downstream {
+            match downstream.call().await {
+                Ended::Ok => {}
+                Ended::Failed => return plain(StatusCode::BAD_GATEWAY, "downstream failed\n"),
+                Ended::Timeout => {
+                    return plain(StatusCode::SERVICE_UNAVAILABLE, "downstream too slow\n");
+                }
             }
         }
+        if self.workers.fails() {
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, "failed\n");
+        }
+        plain(StatusCode::OK, "hello\n")
     }
 
     fn page(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -193,8 +228,13 @@ impl App {
         response
     }
 
+    fn has_started(&self) -> bool {
+        let now = clock::instant();
+        self.ready_at.is_some_and(|ready_at| ready_at <= now)
+    }
+
     fn is_ready(&self) -> bool {
-        self.ready_at <= clock::instant() && !self.draining.load(Ordering::Relaxed)
+        self.has_started() && !self.draining.load(Ordering::Relaxed)
     }
 
     /// Whether the request has every secret that is wanted.

@@ -98,11 +98,19 @@ pub fn from_value(object: &Value) -> Result<Spec, SpecError> {
 ///
 /// As [`from_value`]; text that is no YAML is an error of the root.
 pub fn from_yaml(text: &str) -> Result<Spec, SpecError> {
-    let value: Value = serde_saphyr::from_str(text).map_err(|error| SpecError {
+    from_value(&object_from_yaml(text)?)
+}
+
+/// The object in YAML text, unread.
+///
+/// # Errors
+///
+/// Text that is no YAML is an error of the root.
+pub fn object_from_yaml(text: &str) -> Result<Value, SpecError> {
+    serde_saphyr::from_str(text).map_err(|error| SpecError {
         path: "the object".to_owned(),
         problem: Problem::MustBe(format!("YAML: {error}")),
-    })?;
-    from_value(&value)
+    })
 }
 
 fn default_metric() -> MetricSpec {

@@ -20,39 +20,45 @@ use crate::model::time::Timestamp;
 use super::Pace;
 use super::timeline::PodState;
 
-/// The CPU each pod requests, in thousandths of a core. Ample, as people set it: that is why CPU says little of latency.
-pub(super) const CPU_REQUEST_MILLI: i64 = 500;
-
-/// How long a pod's start takes after its process is up, in the HPA's time: caches to fill, connections to open.
-const STARTUP: Duration = Duration::from_secs(4);
-
-/// How long a pod that was taken out may go on answering what it has, on the wall's clock.
-const DRAIN: Duration = Duration::from_secs(2);
-
 /// How long one probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// What the sample app does: four workers that wait 40 ms for each request on average, with a heavy tail, and burn
-/// one millisecond of CPU. So a pod answers 100 requests a second at most, and then uses a tenth of a core.
-const APP: [&str; 8] = [
-    "--workers",
-    "4",
-    "--service-time",
-    "40ms",
-    "--service-cv",
-    "1.0",
-    "--cpu-share",
-    "0.025",
-];
 
 /// The ticks of `/proc/PID/stat`: `USER_HZ`, 100 everywhere.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// All pods, oldest first.
+/// What a pod is: how its process is started, and what the cluster would be told of it.
+#[derive(Clone)]
+pub(super) struct Template {
+    /// Flags of the sample app.
+    pub(super) args: Vec<String>,
+    /// Its environment, for what must not stand on a command line.
+    pub(super) env: Vec<(&'static str, String)>,
+    /// CPU that a pod requests, in thousandths of a core.
+    pub(super) cpu_request_milli: i64,
+    /// How long a pod that was taken out may go on answering what it has, on the wall's clock.
+    pub(super) drain: Duration,
+}
+
+/// A version of the pods, as a ReplicaSet is one.
+#[derive(Clone)]
+struct Revision {
+    number: u32,
+    template: Template,
+}
+
+/// All pods of a service, oldest first, and how many there are to be.
 pub(super) struct Fleet {
     pace: Pace,
     program: Option<PathBuf>,
-    redis: Option<SocketAddr>,
+    service: String,
+    /// How many there are to be, of either revision.
+    spec: u32,
+    revision: Revision,
+    /// The revision before the last rollout, to which [`undo`](Self::undo) goes back.
+    former: Option<Revision>,
+    revisions: u32,
+    /// What every pod is told, those to come too.
+    orders: String,
     pods: Vec<Pod>,
     named: u32,
     endpoints: watch::Sender<Vec<SocketAddr>>,
@@ -61,10 +67,15 @@ pub(super) struct Fleet {
 /// One pod.
 pub(super) struct Pod {
     name: String,
+    revision: u32,
+    cpu_request_milli: i64,
+    drain: Duration,
     process: Child,
     /// Closing it asks the pod to end.
     stdin: Option<ChildStdin>,
     stdout: Lines<BufReader<ChildStdout>>,
+    /// The orders it has.
+    told: String,
     address: Option<SocketAddr>,
     started: Timestamp,
     ready_since: Option<Timestamp>,
@@ -72,12 +83,20 @@ pub(super) struct Pod {
 }
 
 impl Fleet {
-    pub(super) fn new(pace: Pace, redis: Option<SocketAddr>) -> Self {
+    pub(super) fn new(pace: Pace, service: &str, template: Template) -> Self {
         let (endpoints, _) = watch::channel(Vec::new());
         Self {
             pace,
             program: std::env::current_exe().ok(),
-            redis,
+            service: service.to_owned(),
+            spec: 0,
+            revision: Revision {
+                number: 1,
+                template,
+            },
+            former: None,
+            revisions: 1,
+            orders: String::new(),
             pods: Vec::new(),
             named: 0,
             endpoints,
@@ -91,23 +110,29 @@ impl Fleet {
 
     /// Ready pods, which are those to scrape.
     pub(super) fn targets(&self) -> Vec<SocketAddr> {
+        self.ready_pods().map(|(_, address)| address).collect()
+    }
+
+    /// Ready pods by name, with their addresses.
+    pub(super) fn ready_pods(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
         self.pods
             .iter()
             .filter(|pod| pod.is_ready())
-            .filter_map(|pod| pod.address)
-            .collect()
+            .filter_map(|pod| Some((pod.name(), pod.address?)))
+    }
+
+    /// How many there are to be: `spec.replicas` of the Deployment.
+    pub(super) fn spec(&self) -> u32 {
+        self.spec
     }
 
     /// Pods that are not on their way out.
     pub(super) fn replicas(&self) -> u32 {
-        self.pods
-            .iter()
-            .filter(|pod| pod.drain_until.is_none())
-            .count() as u32
+        self.count(|_| true)
     }
 
     pub(super) fn ready(&self) -> u32 {
-        self.pods.iter().filter(|pod| pod.is_ready()).count() as u32
+        self.count(Pod::is_ready)
     }
 
     pub(super) fn all_ready(&self) -> bool {
@@ -118,50 +143,104 @@ impl Fleet {
         &self.pods
     }
 
-    /// Starts or takes out pods until there are `replicas`. The youngest go first, as in a ReplicaSet.
+    /// From now on there are to be so many. The youngest go first, as in a ReplicaSet.
     pub(super) fn scale(&mut self, replicas: u32) -> anyhow::Result<()> {
-        while self.replicas() < replicas {
-            let pod = self.start()?;
-            self.pods.push(pod);
+        let room = (replicas + surge(replicas)).saturating_sub(self.replicas());
+        let grows = self.spec < replicas;
+        self.spec = replicas;
+        // In the middle of a rollout both revisions grow by their shares, so that a bad one does not get all that is new.
+        if let (true, Some(former)) = (grows, self.former.clone()) {
+            let (old, all) = (
+                self.count(|pod| pod.revision == former.number),
+                self.replicas(),
+            );
+            let share = (f64::from(room) * f64::from(old) / f64::from(all.max(1))).round() as u32;
+            self.start(&former, if old == 0 { 0 } else { share })?;
         }
-        let surplus = self.replicas().saturating_sub(replicas) as usize;
-        let now = clock::instant();
-        for pod in self
-            .pods
-            .iter_mut()
-            .rev()
-            .filter(|pod| pod.drain_until.is_none())
-            .take(surplus)
-        {
-            pod.drain_until = Some(now + DRAIN);
-        }
+        self.reconcile()
+    }
+
+    /// Replaces the pods by those of another template, a few at a time.
+    pub(super) fn roll_out(&mut self, template: Template) -> anyhow::Result<()> {
+        self.revisions += 1;
+        let revision = Revision {
+            number: self.revisions,
+            template,
+        };
+        self.former = Some(std::mem::replace(&mut self.revision, revision));
+        self.reconcile()
+    }
+
+    /// Goes back to the template before the last rollout. Pods of it that are still there stay.
+    pub(super) fn undo(&mut self) -> anyhow::Result<()> {
+        let former = self.former.take().context("there was no rollout to undo")?;
+        self.former = Some(std::mem::replace(&mut self.revision, former));
+        self.reconcile()
+    }
+
+    /// What every pod is to be told, one order a line; those that have these orders already hear nothing.
+    pub(super) fn order(&mut self, orders: String) {
+        self.orders = orders;
+    }
+
+    /// Does what a Deployment's controller does with the default strategy: up to a quarter more pods than there are to
+    /// be, rounded up, and never fewer ready ones than three quarters, rounded up.
+    fn reconcile(&mut self) -> anyhow::Result<()> {
+        let current = self.revision.clone();
+        let is_new = |pod: &Pod| pod.revision == current.number;
+        let old = self.count(|pod| !is_new(pod));
+        let room = if old == 0 { 0 } else { surge(self.spec) };
+        let missing = self.spec.saturating_sub(self.count(is_new));
+        let allowed = (self.spec + room).saturating_sub(self.replicas());
+        self.start(&current, missing.min(allowed))?;
+        self.take_out(self.count(is_new).saturating_sub(self.spec), is_new);
+        let ready_min = self.spec - self.spec / 4;
+        let not_ready_new = self.count(|pod| is_new(pod) && !pod.is_ready());
+        let dispensable = self.replicas().saturating_sub(ready_min + not_ready_new);
+        // Those that are not ready serve nobody, and go first.
+        self.take_out(dispensable, |pod| !is_new(pod) && !pod.is_ready());
+        self.take_out(self.ready().saturating_sub(ready_min), |pod| !is_new(pod));
         self.publish();
         Ok(())
     }
 
-    fn start(&mut self) -> anyhow::Result<Pod> {
+    fn count(&self, which: impl Fn(&Pod) -> bool) -> u32 {
+        let staying = self.pods.iter().filter(|pod| pod.drain_until.is_none());
+        staying.filter(|pod| which(pod)).count() as u32
+    }
+
+    fn take_out(&mut self, count: u32, which: impl Fn(&Pod) -> bool) {
+        let now = clock::instant();
+        let staying = self
+            .pods
+            .iter_mut()
+            .rev()
+            .filter(|pod| pod.drain_until.is_none() && which(pod));
+        for pod in staying.take(count as usize) {
+            pod.drain_until = Some(now + pod.drain);
+        }
+    }
+
+    fn start(&mut self, revision: &Revision, count: u32) -> anyhow::Result<()> {
+        for _ in 0..count {
+            let pod = self.start_one(revision)?;
+            self.pods.push(pod);
+        }
+        Ok(())
+    }
+
+    fn start_one(&mut self, revision: &Revision) -> anyhow::Result<Pod> {
         self.named += 1;
         let program = self
             .program
             .as_ref()
             .context("the path of this program, which the pods are started from")?;
-        let startup = format!("{}ms", self.pace.wall(STARTUP).as_millis());
-        let mut command = Command::new(program);
-        command.arg("demo-pod").args(APP).args([
-            "--startup-delay",
-            &startup,
-            "--seed",
-            &self.named.to_string(),
-        ]);
-        if let Some(redis) = self.redis {
-            command.args([
-                "--redis-host",
-                &redis.ip().to_string(),
-                "--redis-port",
-                &redis.port().to_string(),
-            ]);
-        }
-        let mut process = command
+        let template = &revision.template;
+        let mut process = Command::new(program)
+            .arg("demo-pod")
+            .args(&template.args)
+            .args(["--seed", &self.named.to_string()])
+            .envs(template.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -169,9 +248,13 @@ impl Fleet {
             .with_context(|| format!("starting a pod from {}", program.display()))?;
         let stdout = process.stdout.take().context("a pod's standard output")?;
         Ok(Pod {
-            name: format!("users-{}", self.named),
+            name: format!("{}-{}", self.service, self.named),
+            revision: revision.number,
+            cpu_request_milli: template.cpu_request_milli,
+            drain: template.drain,
             stdin: process.stdin.take(),
             stdout: BufReader::new(stdout).lines(),
+            told: String::new(),
             process,
             address: None,
             started: self.pace.now(),
@@ -195,6 +278,8 @@ impl Fleet {
             }
         }
         // All at once: a pod that hangs must not keep the others from being found ready.
+        let orders = &self.orders;
+        join_all(self.pods.iter_mut().map(|pod| pod.tell(orders))).await;
         let starting = self
             .pods
             .iter_mut()
@@ -214,7 +299,7 @@ impl Fleet {
             }
             !ended
         });
-        self.publish();
+        self.reconcile()?;
         Ok(events)
     }
 
@@ -231,6 +316,10 @@ impl Fleet {
 impl Pod {
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(super) fn cpu_request_milli(&self) -> i64 {
+        self.cpu_request_milli
     }
 
     pub(super) fn state(&self) -> PodState {
@@ -257,7 +346,7 @@ impl Pod {
             deleted: self.drain_until.is_some(),
             started: Some(self.started),
             readiness: Some(hpa::Readiness { status, since }),
-            requests: [("cpu".to_owned(), CPU_REQUEST_MILLI)].into(),
+            requests: [("cpu".to_owned(), self.cpu_request_milli)].into(),
         }
     }
 
@@ -271,6 +360,20 @@ impl Pod {
                 .and_then(|text| text.parse::<f64>().ok())
         };
         Some((ticks(14)? + ticks(15)?) / TICKS_PER_SECOND)
+    }
+
+    /// Gives the pod its orders, once. What it cannot be told now it is told at the next step.
+    async fn tell(&mut self, orders: &str) {
+        let Some(stdin) = self.stdin.as_mut().filter(|_| self.told != orders) else {
+            return;
+        };
+        let told = async {
+            stdin.write_all(orders.as_bytes()).await?;
+            stdin.flush().await
+        };
+        if let Ok(Ok(())) = tokio::time::timeout(PROBE_TIMEOUT, told).await {
+            orders.clone_into(&mut self.told);
+        }
     }
 
     /// Asks the pod whether it is ready; its address is known once it has said it.
@@ -290,6 +393,11 @@ impl Pod {
             .await
             .unwrap_or(false)
     }
+}
+
+/// How many pods above the spec a rollout may have: a Deployment's default, a quarter rounded up.
+pub(super) fn surge(replicas: u32) -> u32 {
+    replicas.div_ceil(4)
 }
 
 /// One `GET /readyz`, as a kubelet sends it.

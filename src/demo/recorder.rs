@@ -8,8 +8,9 @@ use taffrail_loadtest::measured::{Measured, Progress};
 use crate::clock;
 use crate::hpa::{Path, Reason, Spec};
 
+use super::Seen;
 use super::fleet::{self, Fleet};
-use super::scaler::{Decided, Seen};
+use super::scaler::Decided;
 use super::timeline::{self, Event, Run, Sample, Totals};
 use super::{Pace, scaler};
 

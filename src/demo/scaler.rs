@@ -1,47 +1,56 @@
-//! The HPA controller's part: reads the metrics as it does, decides as it does, beside a shadow that has CPU alone.
+//! The HPA controller's part: reads the metrics as it does, and decides as it does.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use serde::Deserialize;
+use anyhow::{Context, bail};
+use serde_json::Value;
 
 use crate::clock;
 use crate::config::autoscaler;
-use crate::hpa::{Answer, Autoscaler, Decision, MetricSpec, Observation, Path, Spec, Usage};
-use crate::model::quantity;
+use crate::hpa::{
+    Answer, Autoscaler, Decision, MetricSpec, Observation, Path, ResourceTarget, Spec, Usage,
+};
 use crate::model::time::Timestamp;
 
-use super::fleet::{CPU_REQUEST_MILLI, Fleet};
+use super::fleet::Fleet;
+use super::reader::Reader;
 use super::timeline::Proposal;
-use super::{NAMESPACE, SERVICE};
 
 /// How often the HPA controller looks: its `--horizontal-pod-autoscaler-sync-period`.
 pub(super) const SYNC_PERIOD: Duration = Duration::from_secs(15);
 
-/// How long one read may take: the controller sets no limit, but the API answers from memory.
-const READ_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Over how long CPU is averaged, as metrics-server does at most.
 const CPU_WINDOW: Duration = Duration::from_secs(15);
 
-/// The HPA and its shadow.
+/// An HPA as it would be applied to a cluster.
+#[derive(Clone, Debug)]
+pub(super) struct Hpa {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) spec: Spec,
+    /// The label selector of each metric of the spec, as it is sent; empty where it has none.
+    pub(super) selectors: Vec<String>,
+}
+
+/// One HPA at work.
 pub(super) struct Scaler {
     reader: Reader,
+    namespace: String,
+    selectors: Vec<String>,
     hpa: Autoscaler,
-    cpu_only: Autoscaler,
-    cpu_only_replicas: u32,
     cpu: CpuMeter,
 }
 
-/// What one look at metrics and pods showed.
+/// One metric at one look.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
-    pub(super) latency_ms: Option<f64>,
-    pub(super) rate: Option<f64>,
-    pub(super) cpu_percent: Option<f64>,
-    pub(super) cpu_only_replicas: u32,
+pub(super) struct Look {
+    /// The value in the target's unit: that of the metric, or per cent of the CPU requested.
+    pub(super) value: Option<f64>,
+    /// How old it was by its own timestamp.
+    pub(super) age: Option<Duration>,
+    /// What was said in its stead.
+    pub(super) error: Option<String>,
 }
 
 /// What one sync came to.
@@ -53,77 +62,136 @@ pub(super) struct Decided {
     pub(super) proposals: Vec<Proposal>,
 }
 
-impl Scaler {
-    pub(super) fn new(yaml: &str, reader: Reader) -> anyhow::Result<Self> {
-        let spec = autoscaler::from_yaml(yaml).context("the demo's HPA")?;
-        let is_resource = |metric: &MetricSpec| matches!(metric, MetricSpec::Resource { .. });
-        let cpu_metrics: Vec<MetricSpec> = spec
-            .metrics
-            .iter()
-            .filter(|metric| is_resource(metric))
-            .cloned()
-            .collect();
-        let cpu_only = Spec {
-            metrics: cpu_metrics,
-            ..spec.clone()
+impl Hpa {
+    /// Reads the object, whose name and namespace are `name` and `default` where it has none.
+    pub(super) fn read(object: &Value, name: &str) -> anyhow::Result<Self> {
+        let spec = autoscaler::from_value(object)?;
+        let text = |pointer: &str, or: &str| {
+            let text = object.pointer(pointer).and_then(Value::as_str);
+            text.unwrap_or(or).to_owned()
         };
-        let cpu_only_replicas = u32::try_from(spec.min_replicas).unwrap_or(1);
+        let metrics = object.pointer("/spec/metrics").and_then(Value::as_array);
+        let metrics = metrics.map(Vec::as_slice).unwrap_or_default();
+        let mut selectors: Vec<String> = metrics
+            .iter()
+            .map(selector)
+            .collect::<anyhow::Result<_>>()?;
+        selectors.resize(spec.metrics.len(), String::new());
+        for metric in &spec.metrics {
+            let is_cpu = matches!(
+                metric,
+                MetricSpec::Resource { resource, container: None, target: ResourceTarget::Utilization(_) }
+                    if resource == "cpu"
+            );
+            if !is_cpu && !matches!(metric, MetricSpec::External { .. }) {
+                bail!(
+                    "{} is not played here; external metrics and CPU utilization are",
+                    metric.name()
+                );
+            }
+        }
         Ok(Self {
-            reader,
-            hpa: Autoscaler::new(spec),
-            cpu_only: Autoscaler::new(cpu_only),
-            cpu_only_replicas,
-            cpu: CpuMeter::default(),
+            namespace: text("/metadata/namespace", "default"),
+            name: text("/metadata/name", name),
+            spec,
+            selectors,
         })
+    }
+
+    pub(super) fn replicas_min(&self) -> u32 {
+        u32::try_from(self.spec.min_replicas).unwrap_or(1)
+    }
+}
+
+/// The label selector of a metric, as the controller writes it into its request.
+fn selector(metric: &Value) -> anyhow::Result<String> {
+    let Some(selector) = metric.pointer("/external/metric/selector") else {
+        return Ok(String::new());
+    };
+    if selector.get("matchExpressions").is_some() {
+        bail!("a metric's matchExpressions are not played here; write matchLabels");
+    }
+    let labels = selector.get("matchLabels").and_then(Value::as_object);
+    let label = |(name, value): (&String, &Value)| {
+        let value = value
+            .as_str()
+            .context("a label's value is a text in quotes")?;
+        Ok(format!("{name}={value}"))
+    };
+    let labels: anyhow::Result<Vec<String>> = labels.into_iter().flatten().map(label).collect();
+    Ok(labels?.join(","))
+}
+
+impl Scaler {
+    pub(super) fn new(hpa: Hpa, reader: Reader) -> Self {
+        Self {
+            reader,
+            namespace: hpa.namespace,
+            selectors: hpa.selectors,
+            hpa: Autoscaler::new(hpa.spec),
+            cpu: CpuMeter::default(),
+        }
     }
 
     pub(super) fn spec(&self) -> &Spec {
         self.hpa.spec()
     }
 
-    pub(super) fn replicas_min(&self) -> u32 {
-        u32::try_from(self.spec().min_replicas).unwrap_or(1)
+    /// What the HPA could read now, for each metric of its spec.
+    pub(super) async fn look(&mut self, fleet: &Fleet) -> Vec<Look> {
+        self.cpu.read(fleet);
+        let mut looks = Vec::new();
+        for (metric, selector) in self.hpa.spec().metrics.iter().zip(&self.selectors) {
+            looks.push(match metric {
+                MetricSpec::External { metric, .. } => self.read(metric, selector).await,
+                _ => Look {
+                    value: self.cpu.percent(fleet),
+                    ..Look::default()
+                },
+            });
+        }
+        looks
     }
 
-    /// What the HPA could read now.
-    pub(super) async fn look(&mut self, fleet: &Fleet) -> Seen {
-        self.cpu.read(fleet);
-        let selector = format!("service={SERVICE},quantile=0.95");
-        let latency = self.reader.read("request_latency_ms", &selector).await;
-        let rate = self
-            .reader
-            .read("request_rate", &format!("service={SERVICE}"))
-            .await;
-        let total = |milli: Result<Vec<i64>, String>| {
-            milli
-                .ok()
-                .map(|values| values.iter().sum::<i64>() as f64 / 1000.0)
-        };
-        let used: Vec<f64> = self.cpu.used(fleet).into_values().collect();
-        let mean = (!used.is_empty()).then(|| used.iter().sum::<f64>() / used.len() as f64);
-        Seen {
-            latency_ms: total(latency),
-            rate: total(rate),
-            cpu_percent: mean.map(|milli| milli / CPU_REQUEST_MILLI as f64 * 100.0),
-            cpu_only_replicas: self.cpu_only_replicas,
+    /// One external metric as it is now.
+    pub(super) async fn read(&self, metric: &str, selector: &str) -> Look {
+        match self.reader.read(&self.namespace, metric, selector).await {
+            Ok(items) => {
+                let milli: i64 = items.iter().map(|item| item.milli).sum();
+                let oldest = items.iter().filter_map(|item| item.at).min();
+                Look {
+                    value: Some(milli as f64 / 1000.0),
+                    age: oldest.map(|at| clock::now().since(at)),
+                    error: None,
+                }
+            }
+            Err(error) => Look {
+                error: Some(error),
+                ..Look::default()
+            },
         }
     }
 
-    /// One sync of the HPA, and of its shadow.
+    /// Thousandths of a core that all ready pods use.
+    pub(super) fn cpu_milli(&self, fleet: &Fleet) -> f64 {
+        self.cpu.used(fleet).values().sum()
+    }
+
+    /// One sync of the HPA.
     pub(super) async fn sync(&mut self, now: Timestamp, fleet: &Fleet) -> Decided {
         let used = self.cpu.used(fleet);
         let mut answers = Vec::new();
-        for metric in self.spec().metrics.clone() {
-            answers.push(match &metric {
-                MetricSpec::External { metric: name, .. } => {
-                    let selector = format!("service={SERVICE},quantile=0.95");
-                    self.reader.read(name, &selector).await.map(Answer::Values)
+        for (metric, selector) in self.hpa.spec().metrics.iter().zip(&self.selectors) {
+            answers.push(match metric {
+                MetricSpec::External { metric, .. } => {
+                    let items = self.reader.read(&self.namespace, metric, selector).await;
+                    items.map(|items| Answer::Values(items.iter().map(|item| item.milli).collect()))
                 }
                 _ => Ok(per_pod(&used, now)),
             });
         }
         let observed = Observation {
-            spec_replicas: fleet.replicas() as i32,
+            spec_replicas: fleet.spec() as i32,
             status_replicas: fleet.replicas() as i32,
             pods: fleet
                 .pods()
@@ -133,7 +201,6 @@ impl Scaler {
             answers,
         };
         let decision = self.hpa.reconcile(now, &observed);
-        self.sync_shadow(now, used.values().sum());
         let replicas = u32::try_from(decision.desired).unwrap_or(0);
         let names: Vec<String> = self
             .spec()
@@ -165,38 +232,10 @@ impl Scaler {
             decision,
         }
     }
-
-    /// The shadow sees the same CPU demand, spread over the pods it would have. That favours it: with fewer pods less
-    /// would be answered, and less CPU be used.
-    fn sync_shadow(&mut self, now: Timestamp, demand_milli: f64) {
-        let replicas = self.cpu_only_replicas;
-        let share = demand_milli / f64::from(replicas.max(1));
-        let used: BTreeMap<String, f64> =
-            (0..replicas).map(|i| (format!("pod-{i}"), share)).collect();
-        let long_ago = Timestamp::from_ms(-3_600_000);
-        let pod = |name: &String| crate::hpa::Pod {
-            name: name.clone(),
-            phase: crate::hpa::Phase::Running,
-            deleted: false,
-            started: Some(long_ago),
-            readiness: Some(crate::hpa::Readiness {
-                status: crate::hpa::ReadyStatus::True,
-                since: long_ago,
-            }),
-            requests: [("cpu".to_owned(), CPU_REQUEST_MILLI)].into(),
-        };
-        let observed = Observation {
-            spec_replicas: replicas as i32,
-            status_replicas: replicas as i32,
-            pods: used.keys().map(pod).collect(),
-            answers: vec![Ok(per_pod(&used, now))],
-        };
-        let desired = self.cpu_only.reconcile(now, &observed).desired;
-        self.cpu_only_replicas = u32::try_from(desired).unwrap_or(replicas);
-    }
 }
 
-fn per_pod(used_milli: &BTreeMap<String, f64>, now: Timestamp) -> Answer {
+/// What pods use, as `metrics.k8s.io` tells it.
+pub(super) fn per_pod(used_milli: &BTreeMap<String, f64>, now: Timestamp) -> Answer {
     let usage = |milli: &f64| Usage {
         milli: milli.round() as i64,
         at: now,
@@ -230,6 +269,17 @@ impl CpuMeter {
         }
     }
 
+    /// Per cent of what they request that ready pods use on average; `None` when nothing is known of any.
+    fn percent(&self, fleet: &Fleet) -> Option<f64> {
+        let used = self.used(fleet);
+        let requested = |name: &String| {
+            let pod = fleet.pods().iter().find(|pod| pod.name() == name)?;
+            Some(pod.cpu_request_milli() as f64)
+        };
+        let requested: f64 = used.keys().filter_map(requested).sum();
+        (0.0 < requested).then(|| used.values().sum::<f64>() / requested * 100.0)
+    }
+
     /// Thousandths of a core that each ready pod uses.
     fn used(&self, fleet: &Fleet) -> BTreeMap<String, f64> {
         let is_ready = |name: &str| {
@@ -248,72 +298,5 @@ impl CpuMeter {
                 (0.0 < span_s).then(|| (name.clone(), (after - before) / span_s * 1000.0))
             });
         used.collect()
-    }
-}
-
-/// A client of the API that asks as the HPA controller does, over TLS.
-pub(super) struct Reader {
-    client: reqwest::Client,
-    base: String,
-}
-
-/// The part of an `ExternalMetricValueList` that the HPA looks at.
-#[derive(Deserialize)]
-struct List {
-    items: Vec<ListItem>,
-}
-
-#[derive(Deserialize)]
-struct ListItem {
-    value: String,
-}
-
-/// The part of a `Status` that ends up in the HPA's events.
-#[derive(Deserialize)]
-struct Status {
-    message: String,
-}
-
-impl Reader {
-    pub(super) fn new(address: SocketAddr, ca_pem: &str) -> anyhow::Result<Self> {
-        let client = reqwest::Client::builder()
-            .tls_certs_only([reqwest::Certificate::from_pem(ca_pem.as_bytes())?])
-            .https_only(true)
-            .timeout(READ_TIMEOUT)
-            .no_proxy()
-            .build()?;
-        let base = format!(
-            "https://{address}/apis/external.metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}"
-        );
-        Ok(Self { client, base })
-    }
-
-    /// The items' values in thousandths, or what the API says in their stead.
-    pub(super) async fn read(&self, metric: &str, selector: &str) -> Result<Vec<i64>, String> {
-        let url = reqwest::Url::parse_with_params(
-            &format!("{}/{metric}", self.base),
-            [("labelSelector", selector)],
-        )
-        .map_err(|error| error.to_string())?;
-        let request = self
-            .client
-            .get(url)
-            .header("Accept", "application/vnd.kubernetes.protobuf, */*");
-        let answer = request.send().await.map_err(|error| error.to_string())?;
-        if !answer.status().is_success() {
-            let code = answer.status();
-            return Err(answer
-                .json::<Status>()
-                .await
-                .map_or_else(|_| code.to_string(), |status| status.message));
-        }
-        let list: List = answer.json().await.map_err(|error| error.to_string())?;
-        if list.items.is_empty() {
-            return Err("no metrics returned from external metrics API".to_owned());
-        }
-        list.items
-            .iter()
-            .map(|item| quantity::parse_milli(&item.value).map_err(|error| error.to_string()))
-            .collect()
     }
 }

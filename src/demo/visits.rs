@@ -18,20 +18,20 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The Redis server, if there is one. It ends with this value.
 pub(super) struct Visits {
-    running: Option<(Child, SocketAddr)>,
+    running: Option<(Option<Child>, SocketAddr)>,
     note: String,
 }
 
 impl Visits {
     /// Starts one on a free loopback port.
     pub(super) async fn start() -> Self {
-        match start().await {
+        match start(None).await {
             Ok((child, address)) => {
                 let note = format!(
                     "Each visit is counted in a real Redis server on {address}; its own request rate is read as service visits."
                 );
                 Self {
-                    running: Some((child, address)),
+                    running: Some((Some(child), address)),
                     note,
                 }
             }
@@ -46,6 +46,24 @@ impl Visits {
         self.running.as_ref().map(|(_, address)| *address)
     }
 
+    /// Ends the server, as a crash does.
+    pub(super) async fn stop(&mut self) {
+        if let Some((child, _)) = &mut self.running
+            && let Some(mut child) = child.take()
+        {
+            // It is killed when it is dropped, whatever is said here.
+            let _ = child.kill().await;
+        }
+    }
+
+    /// Starts the server again where it was.
+    pub(super) async fn start_again(&mut self) -> Result<(), String> {
+        if let Some((child @ None, address)) = &mut self.running {
+            *child = Some(start(Some(*address)).await?.0);
+        }
+        Ok(())
+    }
+
     /// What there is to say of it when the demo starts.
     pub(super) fn note(&self) -> &str {
         &self.note
@@ -58,11 +76,23 @@ impl Visits {
     }
 }
 
-async fn start() -> Result<(Child, SocketAddr), String> {
-    // The port is free until Redis takes it, or somebody else does: then Redis ends, and the demo goes on without.
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    drop(listener);
+/// The sample app's flags for a server at `address`.
+pub(super) fn flags(address: SocketAddr) -> [String; 4] {
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    [
+        "--redis-host".to_owned(),
+        host,
+        "--redis-port".to_owned(),
+        port,
+    ]
+}
+
+/// Starts a server at `address`, or at a free one.
+async fn start(address: Option<SocketAddr>) -> Result<(Child, SocketAddr), String> {
+    let address = match address {
+        Some(address) => address,
+        None => free_address().map_err(|error| error.to_string())?,
+    };
     let mut child = Command::new("redis-server")
         .args([
             "--bind",
@@ -96,4 +126,9 @@ async fn start() -> Result<(Child, SocketAddr), String> {
         return Err("redis-server ended by itself".to_owned());
     }
     Ok((child, address))
+}
+
+/// An address that is free until Redis takes it, or somebody else does: then Redis ends, and the demo goes on without.
+fn free_address() -> std::io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }

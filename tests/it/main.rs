@@ -15,5 +15,6 @@ mod recording;
 mod redis;
 mod replay;
 mod report;
+mod scenarios;
 mod scrape;
 mod serve;

@@ -1,22 +1,38 @@
 //! `taffrail-sample-app`: the sample app as a process of its own, stopped by SIGTERM or ctrl-c.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
 use taffrail_loadtest::{cli, sample_app};
+use tokio::io::BufReader;
 use tokio::net::TcpListener;
 
 /// Threads that may burn CPU at once; more would not burn more on the small machines this runs on.
 const BURNING_THREADS: usize = 4;
 
 /// An HTTP service with finite workers, a heavy-tailed service time and its own metrics
+///
+/// Answers GET / after its work, /healthz and /readyz for probes, and /metrics in Prometheus' text format and in
+/// OpenMetrics. It writes no file, needs no privilege, and drains on SIGTERM. Every flag can be set by the variable
+/// beside it.
+///
+/// Some of what it can play:
+///   a service behind a token   --auth-token 's&cr^t@$'
+///   one that calls another     --downstream payments:8080 --downstream-timeout 200ms
+///   one that counts visits     --redis-host redis
+///   a version that is bad      --app-version v1.2 --never-ready, or --fail-share 0.5
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, verbatim_doc_comment)]
 struct Args {
     /// Address to listen on
     #[arg(long, env = "APP_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
+
+    /// Take orders as lines on standard input while running: `slowdown 10`, `backends 10.0.0.7:8080 10.0.0.8:8080`
+    #[arg(long)]
+    orders: bool,
 
     #[command(flatten)]
     config: sample_app::Config,
@@ -42,7 +58,12 @@ fn main() -> anyhow::Result<()> {
                 .local_addr()
                 .context("reading the address listened on")?
         );
-        sample_app::run(listener, args.config, stopped)
+        let dials = Arc::new(sample_app::Dials::default());
+        if args.orders {
+            let dials = Arc::clone(&dials);
+            tokio::spawn(async move { dials.follow(BufReader::new(tokio::io::stdin())).await });
+        }
+        sample_app::run_with(listener, args.config, dials, stopped)
             .await
             .context("running the sample app")
     })

@@ -148,7 +148,9 @@ impl Core {
             let intended = Duration::from_nanos(at);
             let should_start = self.start + intended;
             if clock::instant() < should_start {
-                self.recorder.borrow_mut().expect_next(intended);
+                self.recorder
+                    .borrow_mut()
+                    .expect_next(self.config.told(intended));
                 alarm.until(should_start).await;
                 burst = 0;
             } else if BURST_MAX <= burst {
@@ -161,7 +163,7 @@ impl Core {
             if self
                 .recorder
                 .borrow_mut()
-                .offer(intended, kind, in_flight_max)
+                .offer(self.config.told(intended), kind, in_flight_max)
             {
                 let core = Rc::clone(self);
                 tokio::task::spawn_local(async move { core.request(number, kind, intended).await });
@@ -186,7 +188,8 @@ impl Core {
                 return;
             }
             let kind = self.requests.kind(number);
-            self.recorder.borrow_mut().offer(intended, kind, usize::MAX);
+            let told = self.config.told(intended);
+            self.recorder.borrow_mut().offer(told, kind, usize::MAX);
             let outcome = self.request(number, kind, intended).await;
             if let Err(ErrorClass::NoEndpoint | ErrorClass::Connect) = outcome {
                 tokio::time::sleep(USER_PAUSE).await;
@@ -211,7 +214,7 @@ impl Core {
         let now = clock::instant();
         let mut recorder = self.recorder.borrow_mut();
         recorder.finished(&Finished {
-            intended,
+            intended: self.config.told(intended),
             kind,
             lag,
             latency: now - should_start,
@@ -291,7 +294,7 @@ impl Core {
     async fn tell(self: Rc<Self>, told: mpsc::UnboundedSender<(usize, Told)>, is_closed: bool) {
         for second in 1u64.. {
             let begins = Duration::from_secs(second);
-            tokio::time::sleep_until(self.start + begins).await;
+            tokio::time::sleep_until(self.start + self.config.wall(begins)).await;
             self.balancer.prune(clock::instant());
             let mut recorder = self.recorder.borrow_mut();
             if is_closed {

@@ -39,6 +39,30 @@ pub struct Config {
     #[arg(long, env = "APP_DRAIN_TIMEOUT", default_value = "20s", value_parser = humantime::parse_duration)]
     pub drain_timeout: Duration,
 
+    /// Never say that it is ready, as a version does that cannot start
+    #[arg(long, env = "APP_NEVER_READY")]
+    pub never_ready: bool,
+
+    /// Share of the requests that are answered with a 500 after their work, between 0 and 1
+    #[arg(long, env = "APP_FAIL_SHARE", default_value_t = 0.0)]
+    pub fail_share: f64,
+
+    /// Version, shown as a label of the metric `app_info`
+    #[arg(long, env = "APP_VERSION", default_value = "v1.0")]
+    pub app_version: String,
+
+    /// Service that every request calls before it is answered, as HOST:PORT; the worker waits for it
+    #[arg(long, env = "APP_DOWNSTREAM", value_name = "HOST:PORT")]
+    pub downstream: Option<String>,
+
+    /// Connections kept to the downstream; calls above it wait, and their wait counts into their timeout
+    #[arg(long, env = "APP_DOWNSTREAM_CONNECTIONS", default_value_t = 8)]
+    pub downstream_connections: usize,
+
+    /// How long a call to the downstream may take; after that the request is answered with a 503
+    #[arg(long, env = "APP_DOWNSTREAM_TIMEOUT", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub downstream_timeout: Duration,
+
     /// Value that the header X-Auth-Token must have, on everything but the probes
     #[arg(long, env = "APP_AUTH_TOKEN", hide_env_values = true)]
     pub auth_token: Option<Secret>,
@@ -76,6 +100,12 @@ impl Default for Config {
             seed: 1,
             startup_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(20),
+            never_ready: false,
+            fail_share: 0.0,
+            app_version: "v1.0".to_owned(),
+            downstream: None,
+            downstream_connections: 8,
+            downstream_timeout: Duration::from_secs(1),
             auth_token: None,
             bearer: None,
             redis_host: None,

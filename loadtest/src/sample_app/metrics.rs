@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
+use super::downstream::Ended;
 use crate::clock;
 
 /// Upper bounds of the latency buckets, in seconds: the usual ones of client libraries, 0.25 among them.
@@ -41,6 +42,8 @@ pub(super) enum Format {
 /// The counts of one app.
 pub(super) struct Metrics {
     started: Duration,
+    version: String,
+    calls: Mutex<BTreeMap<Ended, Latency>>,
     latencies: Mutex<BTreeMap<Series, Latency>>,
     in_flight: AtomicU64,
     refused: AtomicU64,
@@ -56,11 +59,29 @@ struct Series {
     code: u16,
 }
 
+impl Series {
+    fn labels(self) -> String {
+        let Self {
+            route,
+            method,
+            code,
+        } = self;
+        format!("route=\"{route}\",method=\"{method}\",code=\"{code}\"")
+    }
+}
+
 /// One histogram; a bucket counts what is above the bound before it and at most its own.
 #[derive(Default)]
 struct Latency {
     buckets: [u64; BOUNDS_S.len() + 1],
     sum_s: f64,
+}
+
+impl Latency {
+    fn record(&mut self, seconds: f64) {
+        self.buckets[BOUNDS_S.partition_point(|bound| *bound < seconds)] += 1;
+        self.sum_s += seconds;
+    }
 }
 
 /// A request under way. It counts itself when it is dropped, answered or not.
@@ -105,10 +126,13 @@ impl Format {
 }
 
 impl Metrics {
-    /// Nothing counted yet, and the usual series there at zero, by an app that started at `started` since the Unix epoch.
-    pub(super) fn new(started: Duration) -> Self {
+    /// Nothing counted yet, and the usual series there at zero, by an app of this version that started at `started`
+    /// since the Unix epoch.
+    pub(super) fn new(started: Duration, version: &str) -> Self {
         Self {
             started,
+            version: escaped(version),
+            calls: Mutex::default(),
             latencies: Mutex::new(BTreeMap::from([(USUAL, Latency::default())])),
             in_flight: AtomicU64::default(),
             refused: AtomicU64::default(),
@@ -158,6 +182,12 @@ impl Metrics {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A call to the downstream that took this long.
+    pub(super) fn count_call(&self, ended: Ended, took: Duration) {
+        let mut calls = self.calls();
+        calls.entry(ended).or_default().record(took.as_secs_f64());
+    }
+
     /// The page, for a process that has used `cpu` so far.
     pub(super) fn page(&self, format: Format, cpu: Duration) -> String {
         let mut page = Printer {
@@ -170,8 +200,21 @@ impl Metrics {
             "Time from a request's arrival to its answer.",
         );
         for (series, latency) in self.latencies().iter() {
-            page.latency(*series, latency);
+            page.latency("http_request_duration_seconds", &series.labels(), latency);
         }
+        let calls = self.calls();
+        if !calls.is_empty() {
+            page.family(
+                "app_downstream_duration_seconds",
+                "histogram",
+                "Time of calls to the downstream, with the wait for a connection.",
+            );
+        }
+        for (ended, latency) in calls.iter() {
+            let labels = format!("result=\"{}\"", ended.as_str());
+            page.latency("app_downstream_duration_seconds", &labels, latency);
+        }
+        drop(calls);
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
         page.gauge(
             "http_requests_in_flight",
@@ -204,7 +247,16 @@ impl Metrics {
             "When the app started, since the Unix epoch.",
             started,
         );
+        page.info(
+            "app",
+            "What runs here.",
+            &format!("version=\"{}\"", self.version),
+        );
         page.end()
+    }
+
+    fn calls(&self) -> MutexGuard<'_, BTreeMap<Ended, Latency>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn latencies(&self) -> MutexGuard<'_, BTreeMap<Series, Latency>> {
@@ -223,9 +275,7 @@ impl Drop for Observed<'_> {
             code: self.code.as_u16(),
         };
         let mut latencies = self.metrics.latencies();
-        let latency = latencies.entry(series).or_default();
-        latency.buckets[BOUNDS_S.partition_point(|bound| *bound < seconds)] += 1;
-        latency.sum_s += seconds;
+        latencies.entry(series).or_default().record(seconds);
         self.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -259,14 +309,16 @@ impl Printer {
         let _ = writeln!(self.text, "{name}_total {value}");
     }
 
-    fn latency(&mut self, series: Series, latency: &Latency) {
-        let Series {
-            route,
-            method,
-            code,
-        } = series;
-        let labels = format!("route=\"{route}\",method=\"{method}\",code=\"{code}\"");
-        let name = "http_request_duration_seconds";
+    /// The older format knows no info, and takes it for a gauge that is 1.
+    fn info(&mut self, name: &str, help: &str, labels: &str) {
+        match self.format {
+            Format::Text => self.family(&format!("{name}_info"), "gauge", help),
+            Format::OpenMetrics => self.family(name, "info", help),
+        }
+        let _ = writeln!(self.text, "{name}_info{{{labels}}} 1");
+    }
+
+    fn latency(&mut self, name: &str, labels: &str, latency: &Latency) {
         let mut below = 0;
         for (index, count) in latency.buckets.iter().enumerate() {
             below += count;
@@ -291,6 +343,14 @@ impl Printer {
         }
         self.text
     }
+}
+
+/// A label's value as both formats write it.
+fn escaped(value: &str) -> String {
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -321,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_request_that_is_given_up_counts_with_its_time() {
-        let metrics = Metrics::new(Duration::ZERO);
+        let metrics = Metrics::new(Duration::ZERO, "v1.0");
         drop(metrics.observe("/", &Method::GET));
         let page = metrics.page(Format::Text, Duration::ZERO);
         let line =
@@ -332,7 +392,7 @@ mod tests {
 
     #[test]
     fn the_usual_series_is_there_at_zero_before_the_first_request() {
-        let metrics = Metrics::new(Duration::ZERO);
+        let metrics = Metrics::new(Duration::ZERO, "v1.0");
         let labels = r#"route="/",method="GET",code="200""#;
         for (format, one_second) in [(Format::Text, "1"), (Format::OpenMetrics, "1.0")] {
             let page = metrics.page(format, Duration::ZERO);
@@ -349,11 +409,12 @@ mod tests {
         let page = metrics.page(Format::Text, Duration::ZERO);
         assert!(page.contains(&format!("_count{{{labels}}} 1\n")), "{page}");
         assert_eq!(page.matches("_seconds_count{").count(), 1, "{page}");
+        assert!(!page.contains("downstream"), "{page}");
     }
 
     #[test]
     fn the_formats_differ_in_names_bounds_and_end() {
-        let metrics = Metrics::new(Duration::from_millis(1_700_000_000_500));
+        let metrics = Metrics::new(Duration::from_millis(1_700_000_000_500), "v1.\"0\"");
         metrics.observe("/", &Method::POST).code = StatusCode::OK;
         metrics.count_visit(true);
         let text = metrics.page(Format::Text, Duration::from_millis(1250));
@@ -361,6 +422,8 @@ mod tests {
             "# TYPE process_cpu_seconds_total counter",
             "process_cpu_seconds_total 1.25",
             "app_visits_total 1",
+            "# TYPE app_info gauge",
+            r#"app_info{version="v1.\"0\""} 1"#,
         ] {
             assert!(
                 text.lines().any(|found| found == line),
@@ -376,6 +439,8 @@ mod tests {
             "# TYPE process_cpu_seconds counter",
             "# UNIT process_cpu_seconds seconds",
             "app_visits_total 1",
+            "# TYPE app info",
+            r#"app_info{version="v1.\"0\""} 1"#,
         ] {
             assert!(
                 open_metrics.lines().any(|found| found == line),

@@ -14,6 +14,7 @@ const LATENCY: &str = "http_request_duration_seconds";
 
 struct Running {
     address: std::net::SocketAddr,
+    dials: Arc<Dials>,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<io::Result<()>>,
 }
@@ -31,9 +32,12 @@ async fn start(config: Config) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let ended = tokio::spawn(run(listener, config, async move { drop(stopped.await) }));
+    let dials = Arc::new(Dials::default());
+    let shutdown = async move { drop(stopped.await) };
+    let ended = tokio::spawn(run_with(listener, config, Arc::clone(&dials), shutdown));
     Running {
         address,
+        dials,
         stop,
         ended,
     }
@@ -162,19 +166,22 @@ async fn cpu_is_really_burned_and_counted() {
 
 #[tokio::test]
 async fn without_the_secrets_only_probes_are_answered() {
-    let token = Some("hush".to_owned().into());
+    let token = Some("h&u^s@h$".to_owned().into());
     let app = start(Config {
         auth_token: token,
         bearer: Some("psst".to_owned().into()),
         ..quick()
     })
     .await;
-    let both = [("X-Auth-Token", "hush"), ("Authorization", "Bearer psst")];
+    let both = [
+        ("X-Auth-Token", "h&u^s@h$"),
+        ("Authorization", "Bearer psst"),
+    ];
     let wrong: [&[(&str, &str)]; 5] = [
         &[],
         &both[..1],
         &both[1..],
-        &[("X-Auth-Token", "hus"), both[1]],
+        &[("X-Auth-Token", "h&u^s@h"), both[1]],
         &[both[0], ("Authorization", "psst")],
     ];
     for headers in wrong {
@@ -371,4 +378,151 @@ async fn visits_are_counted_in_redis_also_after_it_was_away() {
     eventually("a visit is not counted", || async { !visit().await }).await;
     let _server = redis(port);
     eventually("a visit is counted again", visit).await;
+}
+
+const CALLS: &str = "app_downstream_duration_seconds";
+
+/// An app that calls `other` for every request.
+async fn caller(other: &Running, timeout: Duration) -> Running {
+    let app = start(Config {
+        workers: 64,
+        downstream: Some("payments".to_owned()),
+        downstream_connections: 2,
+        downstream_timeout: timeout,
+        ..quick()
+    })
+    .await;
+    app.dials
+        .obey(&format!("backends {}", other.address))
+        .unwrap();
+    app
+}
+
+#[tokio::test]
+async fn every_request_calls_the_downstream_over_kept_connections() {
+    let payments = start(quick()).await;
+    let app = caller(&payments, Duration::from_secs(30)).await;
+    for _ in 0..10 {
+        assert_eq!(app.get("/", &[]).await.0, 200);
+    }
+    let served = payments
+        .page(&[])
+        .await
+        .histogram(LATENCY, &[("code", "200")])
+        .unwrap();
+    assert_eq!(served.count, 10.0);
+    for headers in [&[][..], &[OPEN_METRICS][..]] {
+        let calls = app
+            .page(headers)
+            .await
+            .histogram(CALLS, &[("result", "ok")])
+            .unwrap();
+        assert_eq!((calls.count, 0.05 <= calls.sum), (10.0, true), "{calls:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_with_a_port_is_looked_up() {
+    let payments = start(quick()).await;
+    let app = start(Config {
+        downstream: Some(format!("localhost:{}", payments.address.port())),
+        downstream_timeout: Duration::from_secs(30),
+        ..quick()
+    })
+    .await;
+    eventually("a call is answered", || async {
+        app.get("/", &[]).await.0 == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_misses_its_deadline_fails_the_request_in_time() {
+    let payments = start(quick()).await;
+    let app = caller(&payments, Duration::from_millis(300)).await;
+    payments.dials.obey("slowdown 1000").unwrap();
+    // Two connections and six requests: four wait for a connection in vain, and not longer than the others.
+    let address = app.address;
+    let asked: Vec<_> = (0..6)
+        .map(|_| tokio::spawn(async move { get(address, "/", &[]).await.unwrap().0 }))
+        .collect();
+    for status in asked {
+        assert_eq!(status.await.unwrap(), 503);
+    }
+    let calls = app
+        .page(&[])
+        .await
+        .histogram(CALLS, &[("result", "timeout")])
+        .unwrap();
+    assert_eq!((calls.count, 1.8 <= calls.sum), (6.0, true), "{calls:?}");
+    // Without a deadline the last would have waited for three times five seconds.
+    assert!(calls.sum < 6.0 * 5.0, "{calls:?}");
+    payments.dials.obey("slowdown 1").unwrap();
+    eventually("a call is answered again", || async {
+        app.get("/", &[]).await.0 == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_downstream_that_is_away_or_fails_is_a_bad_gateway() {
+    let failing = Config {
+        fail_share: 1.0,
+        ..quick()
+    };
+    let payments = start(failing).await;
+    let app = caller(&payments, Duration::from_secs(30)).await;
+    assert_eq!(payments.get("/", &[]).await.0, 500);
+    assert_eq!(app.get("/", &[]).await.0, 502);
+    app.dials.obey("backends").unwrap();
+    assert_eq!(app.get("/", &[]).await.0, 502);
+    let calls = app
+        .page(&[])
+        .await
+        .histogram(CALLS, &[("result", "failed")])
+        .unwrap();
+    assert_eq!(calls.count, 2.0);
+}
+
+#[tokio::test]
+async fn a_bad_version_is_alive_and_never_ready_and_says_which_it_is() {
+    let app = start(Config {
+        never_ready: true,
+        app_version: "v1.2".to_owned(),
+        ..quick()
+    })
+    .await;
+    assert_eq!(
+        (
+            app.get("/healthz", &[]).await.0,
+            app.get("/readyz", &[]).await.0
+        ),
+        (200, 503)
+    );
+    assert_eq!(app.get("/", &[]).await.0, 503);
+    let page = app.page(&[]).await;
+    assert_eq!(page.value("app_info", &[("version", "v1.2")]), Some(1.0));
+}
+
+#[tokio::test]
+async fn a_share_of_the_requests_fails() {
+    let app = start(Config {
+        fail_share: 0.5,
+        ..quick()
+    })
+    .await;
+    let mut failed = 0;
+    for _ in 0..100 {
+        failed += usize::from(app.get("/", &[]).await.0 == 500);
+    }
+    assert!((25..75).contains(&failed), "{failed} of 100");
+}
+
+#[tokio::test]
+async fn an_app_that_is_told_to_be_slower_is_slower_from_then_on() {
+    let app = start(quick()).await;
+    app.dials.obey("slowdown 40").unwrap();
+    let before = clock::instant();
+    app.get("/", &[]).await;
+    assert!(Duration::from_millis(200) <= clock::instant() - before);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, LogNormal};
 use rand_pcg::Pcg32;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -32,7 +32,9 @@ pub(super) struct Workers {
     service_time: LogNormal<f64>,
     longest_s: f64,
     cpu_share: f64,
+    fail_share: f64,
     rng: Mutex<Pcg32>,
+    failing: Mutex<Pcg32>,
 }
 
 /// A place in the queue, given back also when the client goes away while waiting.
@@ -56,6 +58,9 @@ impl Workers {
         if !(0.0..=1.0).contains(&config.cpu_share) {
             return Err("cpu share must be between 0 and 1");
         }
+        if !(0.0..=1.0).contains(&config.fail_share) {
+            return Err("fail share must be between 0 and 1");
+        }
         let mean = config.service_time.as_secs_f64();
         let service_time = LogNormal::from_mean_cv(mean, config.service_cv)
             .map_err(|_| "coefficient of variation must be a number of at least zero")?;
@@ -66,12 +71,17 @@ impl Workers {
             service_time,
             longest_s: mean * TAIL_MAX,
             cpu_share: config.cpu_share,
+            fail_share: config.fail_share,
             rng: Mutex::new(Pcg32::seed_from_u64(config.seed)),
+            // Draws of its own, so that a share of failures does not change the service times.
+            failing: Mutex::new(Pcg32::seed_from_u64(!config.seed)),
         })
     }
 
-    /// Does one request's work and returns the worker, still held, for what the caller has left to do.
-    pub(super) async fn work(&self) -> Result<SemaphorePermit<'_>, Refused> {
+    /// Does one request's work, `slowdown` times as slowly as configured, and returns the worker, still held, for what
+    /// the caller has left to do. What is slower waits longer; the CPU burned stays the same, since it is something
+    /// behind the app that got slow.
+    pub(super) async fn work(&self, slowdown: f64) -> Result<SemaphorePermit<'_>, Refused> {
         let worker = self.worker().await?;
         let service_time = self.draw();
         let cpu = service_time.mul_f64(self.cpu_share);
@@ -79,7 +89,7 @@ impl Workers {
             // Burning here would keep this thread from accepting and answering others. The task cannot panic.
             let _ = tokio::task::spawn_blocking(move || burn(cpu)).await;
         }
-        tokio::time::sleep(service_time - cpu).await;
+        tokio::time::sleep(service_time.mul_f64(slowdown).saturating_sub(cpu)).await;
         Ok(worker)
     }
 
@@ -94,6 +104,12 @@ impl Workers {
             return Err(Refused);
         }
         self.free.acquire().await.map_err(|_| Refused)
+    }
+
+    /// Whether the next request is one of those that fail.
+    pub(super) fn fails(&self) -> bool {
+        let mut rng = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        rng.random_bool(self.fail_share)
     }
 
     fn draw(&self) -> Duration {
@@ -172,6 +188,13 @@ mod tests {
                     ..Config::default()
                 },
                 "cpu share",
+            ),
+            (
+                Config {
+                    fail_share: -0.1,
+                    ..Config::default()
+                },
+                "fail share",
             ),
             (
                 Config {

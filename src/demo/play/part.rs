@@ -1,0 +1,240 @@
+//! One service on stage: its pods, its HPA, and what tells the adapter how it is measured. What the scenario says of it
+//! for a cluster is resolved here for one machine.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+use taffrail_loadtest::engine;
+use taffrail_loadtest::scenario::{App, Load, Request, Service};
+
+use crate::config;
+use crate::engine::snapshot::Snapshot;
+use crate::source::SourceSpec;
+
+use super::super::fleet::{Fleet, Template};
+use super::super::reader::Reader;
+use super::super::scaler::{Hpa, Scaler};
+use super::super::{Pace, visits};
+
+/// How long a pod that was taken out may still be asked, on the wall's clock: the load follows its endpoints at once,
+/// and other services at the next step.
+const LEAVE: Duration = Duration::from_millis(300);
+
+/// How long a request may take where the scenario has no target that says so.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One service.
+pub(super) struct Part {
+    pub(super) name: String,
+    pub(super) fleet: Fleet,
+    pub(super) hpa: Option<Hpa>,
+    pub(super) scaler: Option<Scaler>,
+    pub(super) replicas_min: u32,
+    /// Times as slow as its app says.
+    pub(super) slowdown: f64,
+    app: App,
+    former: Option<App>,
+    objects: Vec<config::Object>,
+    requests: Vec<Request>,
+    timeout: Duration,
+    pace: Pace,
+    redis: Option<SocketAddr>,
+}
+
+impl Part {
+    pub(super) fn new(
+        name: &str,
+        service: &Service,
+        pace: Pace,
+        redis: Option<SocketAddr>,
+        reader: Reader,
+    ) -> anyhow::Result<Self> {
+        let app = service
+            .app
+            .clone()
+            .context("has no `app`, which says how its pods behave")?;
+        let hpa = service.hpa.as_ref().map(|object| Hpa::read(object, name));
+        let hpa = hpa.transpose().context("hpa")?;
+        let documents = documents(service.metrics.as_ref());
+        let objects = documents
+            .into_iter()
+            .map(|document| object(document, pace, redis));
+        let timeout = service.target.as_ref().map(|target| *target.http.timeout);
+        Ok(Self {
+            name: name.to_owned(),
+            fleet: Fleet::new(pace, name, template(&app, pace, redis)),
+            replicas_min: hpa.as_ref().map_or(1, Hpa::replicas_min),
+            scaler: hpa.clone().map(|hpa| Scaler::new(hpa, reader)),
+            hpa,
+            slowdown: 1.0,
+            app,
+            former: None,
+            objects: objects.collect::<anyhow::Result<_>>().context("metrics")?,
+            requests: service.requests.clone(),
+            timeout: timeout.unwrap_or(REQUEST_TIMEOUT),
+            pace,
+            redis,
+        })
+    }
+
+    /// Whether the adapter has read everything that it is to read of it.
+    pub(super) fn is_known(&self, snapshot: &Snapshot) -> bool {
+        self.objects.iter().all(|object| {
+            let id = &object.service.spec.id;
+            let known = snapshot.service(&id.namespace, &id.name);
+            // A scrape that is refused has been made; whoever plays a wrong token waits for nothing more.
+            known.is_some()
+        })
+    }
+
+    /// What the adapter is to read: as in a cluster, the ready pods that the object selects, which are all here.
+    pub(super) fn measured(&self) -> impl Iterator<Item = config::Service> {
+        self.objects.iter().map(|object| {
+            let mut service = object.service.clone();
+            if let Some(selection) = &object.pods {
+                let id = &service.spec.id;
+                let source = |(name, address): (&str, SocketAddr)| -> SourceSpec {
+                    let target = config::PodSelection::target(id, name, name);
+                    selection.source(target, address.ip(), address.port())
+                };
+                service.sources = self.fleet.ready_pods().map(source).collect();
+            }
+            service
+        })
+    }
+
+    /// Tells the pods how slow they are, and where the service is that they call.
+    pub(super) fn give_orders(&mut self, addresses: &BTreeMap<String, Vec<SocketAddr>>) {
+        let mut orders = format!("slowdown {}\n", self.slowdown);
+        if let Some(calls) = &self.app.calls {
+            orders += "backends";
+            for address in addresses.get(&calls.service).into_iter().flatten() {
+                // Writing to a text cannot fail.
+                let _ = write!(orders, " {address}");
+            }
+            orders += "\n";
+        }
+        self.fleet.order(orders);
+    }
+
+    pub(super) fn roll_out(&mut self, app: &App) -> anyhow::Result<()> {
+        self.former = Some(std::mem::replace(&mut self.app, app.clone()));
+        self.fleet.roll_out(template(app, self.pace, self.redis))
+    }
+
+    pub(super) fn undo(&mut self) -> anyhow::Result<()> {
+        if let Some(former) = self.former.take() {
+            self.former = Some(std::mem::replace(&mut self.app, former));
+        }
+        self.fleet.undo()
+    }
+
+    /// How requests are sent to it.
+    pub(super) fn requests(&self, load: &Load, speed: f64) -> anyhow::Result<engine::Config> {
+        let request = match self.requests.as_slice() {
+            [] => None,
+            [request] => Some(request),
+            _ => bail!(
+                "service {} has several kinds of requests, and one is sent here",
+                self.name
+            ),
+        };
+        let host = HeaderValue::from_str(&self.name).context("the service's name as host")?;
+        let path = request.map_or("/", |request| &request.path);
+        let mut config = engine::Config::new(host, path.parse().context("the request's path")?);
+        config.headers = request.map(headers).transpose()?.unwrap_or_default();
+        config.timeout = self.timeout;
+        config.max_in_flight = load.max_in_flight;
+        config.pace = speed;
+        Ok(config)
+    }
+}
+
+fn headers(request: &Request) -> anyhow::Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &request.headers {
+        let mut value = HeaderValue::from_str(value)
+            .with_context(|| format!("the value of the header {name}"))?;
+        value.set_sensitive(true);
+        let name: HeaderName = name.parse().with_context(|| format!("the header {name}"))?;
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// The pods of an app.
+fn template(app: &App, pace: Pace, redis: Option<SocketAddr>) -> Template {
+    let mut args: Vec<String> = Vec::new();
+    let mut flag = |name: &str, value: String| args.push(format!("--{name}={value}"));
+    let micros = |span: Duration| format!("{}us", span.as_micros());
+    flag("workers", app.workers.to_string());
+    flag("queue", app.queue.to_string());
+    flag("service-time", micros(*app.service_time));
+    flag("service-cv", app.service_cv.to_string());
+    flag("cpu-share", app.cpu_share.to_string());
+    flag("drain-timeout", micros(*app.drain));
+    flag("app-version", app.version.clone());
+    if let Some(startup) = app.startup {
+        flag("startup-delay", micros(pace.wall(*startup)));
+    }
+    if let Some(calls) = &app.calls {
+        flag("downstream", calls.service.clone());
+        flag("downstream-connections", calls.connections.to_string());
+        flag("downstream-timeout", micros(*calls.timeout));
+    }
+    if app.startup.is_none() {
+        args.push("--never-ready".to_owned());
+    }
+    if app.redis {
+        args.extend(redis.into_iter().flat_map(visits::flags));
+    }
+    let token = app
+        .token
+        .iter()
+        .map(|token| ("APP_AUTH_TOKEN", token.clone()));
+    Template {
+        args,
+        env: token.collect(),
+        cpu_request_milli: i64::from(app.cpu_request),
+        drain: LEAVE,
+    }
+}
+
+/// The documents of a service's `metrics`: one, or the items of a `List`.
+fn documents(metrics: Option<&Value>) -> Vec<Value> {
+    let Some(metrics) = metrics else {
+        return Vec::new();
+    };
+    match metrics.get("items").and_then(Value::as_array) {
+        Some(items) => items.clone(),
+        None => vec![metrics.clone()],
+    }
+}
+
+/// A `RequestMetrics` object as a cluster would have it, in this run's time, with this machine's Redis.
+fn object(
+    mut document: Value,
+    pace: Pace,
+    redis: Option<SocketAddr>,
+) -> anyhow::Result<config::Object> {
+    for name in ["window", "interval"] {
+        let Some(value) = document.pointer_mut(&format!("/spec/{name}")) else {
+            bail!("spec.{name} must be said, because it is shortened where time runs faster");
+        };
+        let text = value.as_str().unwrap_or_default();
+        let span: taffrail_loadtest::scenario::Span = text.parse().context("a duration")?;
+        *value = format!("{}ms", pace.wall(*span).as_millis()).into();
+    }
+    if let Some(Value::Object(source)) = document.pointer_mut("/spec/source/redis") {
+        let redis = redis.context("reads Redis, but no app of the scenario uses it")?;
+        source.insert("address".to_owned(), redis.to_string().into());
+        // The cluster's Redis wants them, and the one that is started here knows no user.
+        source.retain(|field, _| field != "username" && field != "password");
+    }
+    config::object(&document.to_string()).map_err(|problem| anyhow::anyhow!(problem.message))
+}

@@ -1,0 +1,351 @@
+//! Writes down what is seen of a run: the [`Recording`] that is judged. It looks at what others hand it, and puts it on
+//! the scenario's clock; it decides nothing.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use taffrail_loadtest::arrivals::plan::Plan;
+use taffrail_loadtest::measured::Measured;
+use taffrail_loadtest::recording::{
+    About, Autoscaler, Backend, Condition, Event, EventKind, Gap, Generator, GeneratorSecond,
+    Metric, MetricKind, Policy, PolicyKind, Read, Recording, Rules, SCHEMA_VERSION, Select, Tier,
+};
+use taffrail_loadtest::scenario::{Action, Event as Scripted, Scenario};
+
+use crate::clock;
+use crate::hpa::{self, MetricSpec, ResourceTarget, Target};
+
+use super::super::fleet::surge;
+use super::super::scaler::{Decided, Hpa, Look};
+use super::super::{Pace, scaler};
+use super::part::Part;
+
+/// Writes a recording.
+pub(super) struct Witness {
+    recording: Recording,
+    pace: Pace,
+    /// The moment of the first request.
+    zero: Instant,
+    /// CPU seconds of this process at the last look, and when that was.
+    cpu: (f64, f64),
+}
+
+impl Witness {
+    pub(super) fn new(scenario: &Scenario, plans: &[Plan], pace: Pace, attempt: u32) -> Self {
+        let mut stages: Vec<_> = plans.iter().flat_map(|plan| plan.stages.clone()).collect();
+        stages.sort_by(|a, b| a.start_s.total_cmp(&b.start_s));
+        let ends = plans.iter().map(|plan| plan.end().as_secs_f64());
+        let started = jiff::Timestamp::from_millisecond(clock::now().ms()).ok();
+        let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
+        let services = scenario.services.keys();
+        let facts = BTreeMap::from([("speed".to_owned(), pace.speed.to_string())]);
+        Self {
+            recording: Recording {
+                schema_version: SCHEMA_VERSION,
+                about: About {
+                    tier: Tier::Local,
+                    attempt,
+                    started: started.map(|started| started.to_string()),
+                    duration_s: ends.fold(0.0, f64::max),
+                    interrupted: false,
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    facts,
+                },
+                scenario: scenario.clone(),
+                stages,
+                services: services
+                    .map(|name| (name.clone(), Default::default()))
+                    .collect(),
+                generator: Generator {
+                    cores,
+                    discovery: scenario
+                        .services
+                        .keys()
+                        .map(|name| (name.clone(), "endpoints".to_owned()))
+                        .collect(),
+                    ..Generator::default()
+                },
+                events: Vec::new(),
+            },
+            pace,
+            zero: clock::instant(),
+            cpu: (0.0, 0.0),
+        }
+    }
+
+    /// Writes down what a service's HPA is told to do.
+    pub(super) fn meet(&mut self, part: &Part) {
+        let (Some(hpa), Some(service)) = (&part.hpa, self.recording.services.get_mut(&part.name))
+        else {
+            return;
+        };
+        service.autoscaler = Some(autoscaler(hpa));
+        service.metrics = hpa
+            .spec
+            .metrics
+            .iter()
+            .zip(&hpa.selectors)
+            .map(metric)
+            .collect();
+        service.replicas.desired.push(0.0, Some(part.replicas_min));
+    }
+
+    /// The first request is due now.
+    pub(super) fn begin(&mut self) {
+        self.zero = clock::instant();
+        self.cpu = (cpu_s(), 0.0);
+        if self.pace.speed != 1.0 {
+            let note = format!(
+                "Everything but the requests ran {} times as fast; times are the scenario's.",
+                self.pace.speed
+            );
+            self.recording.generator.notes.push(note);
+        }
+    }
+
+    /// Seconds of the scenario since then.
+    pub(super) fn now_s(&self) -> f64 {
+        (clock::instant() - self.zero).as_secs_f64() * self.pace.speed
+    }
+
+    pub(super) fn interrupted(&mut self) {
+        self.recording.about.interrupted = true;
+    }
+
+    /// The replicas and endpoints of a service, as they are now.
+    pub(super) fn see(&mut self, part: &Part) {
+        let t_s = self.now_s();
+        self.generator(t_s);
+        let Some(service) = self.recording.services.get_mut(&part.name) else {
+            return;
+        };
+        let ready: Vec<_> = part.fleet.ready_pods().collect();
+        let replicas = &mut service.replicas;
+        replicas.spec.push(t_s, Some(part.fleet.spec()));
+        replicas.current.push(t_s, Some(part.fleet.replicas()));
+        replicas.ready.push(t_s, Some(part.fleet.ready()));
+        replicas.endpoints.push(t_s, Some(ready.len() as u32));
+        for (name, address) in &ready {
+            let backend = service
+                .backends
+                .entry(address.to_string())
+                .or_insert_with(|| Backend {
+                    pod: Some((*name).to_owned()),
+                    ready: Vec::new(),
+                });
+            if backend
+                .ready
+                .last()
+                .is_none_or(|stretch| stretch.to_s.is_some())
+            {
+                backend.ready.push(Gap {
+                    from_s: t_s,
+                    ..Gap::default()
+                });
+            }
+        }
+        for (address, backend) in &mut service.backends {
+            let is_ready = ready.iter().any(|(_, ready)| ready.to_string() == *address);
+            if let Some(stretch) = backend.ready.last_mut().filter(|_| !is_ready) {
+                stretch.to_s.get_or_insert(t_s);
+            }
+        }
+    }
+
+    /// What this process used since the last second of the scenario. The adapter is part of it, so the generator used
+    /// less.
+    fn generator(&mut self, t_s: f64) {
+        let (used_s, since_s) = self.cpu;
+        if t_s < since_s + self.pace.speed.max(1.0) {
+            return;
+        }
+        let now_s = cpu_s();
+        let wall_s = (t_s - since_s) / self.pace.speed;
+        self.recording.generator.seconds.push(GeneratorSecond {
+            t_s,
+            cpu: (now_s - used_s) / wall_s,
+            throttled: 0,
+            in_flight: 0,
+        });
+        self.cpu = (now_s, t_s);
+    }
+
+    /// What an HPA could read now.
+    pub(super) fn looked(&mut self, service: &str, looks: &[Look]) {
+        let (t_s, speed) = (self.now_s(), self.pace.speed);
+        let Some(service) = self.recording.services.get_mut(service) else {
+            return;
+        };
+        for (metric, look) in service.metrics.iter_mut().zip(looks) {
+            metric.reads.push(Read {
+                t_s,
+                value: look.value,
+                age_s: look.age.map(|age| age.as_secs_f64() * speed),
+                error: look.error.clone(),
+            });
+        }
+    }
+
+    /// One sync of an HPA.
+    pub(super) fn decided(&mut self, name: &str, decided: &Decided) {
+        let t_s = self.now_s();
+        let Some(service) = self.recording.services.get_mut(name) else {
+            return;
+        };
+        service.replicas.desired.push(t_s, Some(decided.replicas));
+        for (kind, condition) in decided.decision.conditions.iter() {
+            let (status, reason) = (Some(condition.status), format!("{:?}", condition.reason));
+            let last = service
+                .conditions
+                .iter()
+                .rev()
+                .find(|last| last.type_ == kind);
+            if last.is_none_or(|last| last.status != status || last.reason != reason) {
+                service.conditions.push(Condition {
+                    t_s,
+                    type_: kind.to_owned(),
+                    status,
+                    reason,
+                    message: condition.message.clone(),
+                });
+            }
+        }
+        let (from, to) = (decided.decision.current, decided.decision.desired);
+        if from != to {
+            let metric = decided.metric.as_deref().unwrap_or("bounds");
+            self.note(
+                EventKind::Scaled,
+                Some(name),
+                format!("{from} to {to} replicas, by {metric}"),
+            );
+        }
+    }
+
+    /// A pod came or went.
+    pub(super) fn endpoint(&mut self, service: &str, text: String) {
+        self.note(EventKind::Endpoint, Some(service), text);
+    }
+
+    /// Something that the scenario does.
+    pub(super) fn event(&mut self, event: &Scripted) {
+        let (service, text) = match &event.action {
+            Action::Mark => (None, event.name.clone()),
+            Action::Rollout { service, app } => (
+                Some(service),
+                format!("{service} gets version {}", app.version),
+            ),
+            Action::Undo { service } => (Some(service), format!("{service} goes back a version")),
+            Action::Change { service, slowdown } => (
+                Some(service),
+                format!("{service} is {slowdown} times as slow"),
+            ),
+            Action::StopRedis => (None, "Redis is stopped".to_owned()),
+            Action::StopMetrics => (None, "the adapter has no values".to_owned()),
+        };
+        self.note(EventKind::Mark, service.map(String::as_str), text);
+        if let Some(mark) = self.recording.events.last_mut() {
+            mark.name.clone_from(&event.name);
+            mark.until_s = event.until.map(|until| until.seconds());
+        }
+    }
+
+    fn note(&mut self, kind: EventKind, service: Option<&str>, text: String) {
+        let t_s = self.now_s();
+        eprintln!(
+            "{t_s:>6.0} s  {}{text}",
+            service.map_or(String::new(), |name| format!("{name}: "))
+        );
+        self.recording.events.push(Event {
+            t_s,
+            service: service.map(str::to_owned),
+            kind,
+            name: String::new(),
+            until_s: None,
+            text,
+        });
+    }
+
+    /// The whole recording, with what came of the loads.
+    pub(super) fn finish(mut self, measured: BTreeMap<String, Measured>) -> Recording {
+        for (name, measured) in measured {
+            if let Some(service) = self.recording.services.get_mut(&name) {
+                service.load = measured;
+            }
+        }
+        self.recording
+    }
+}
+
+/// CPU seconds that this process has used.
+fn cpu_s() -> f64 {
+    taffrail_loadtest::clock::process_cpu().as_secs_f64()
+}
+
+fn autoscaler(hpa: &Hpa) -> Autoscaler {
+    let behavior = hpa.spec.behavior.clone().unwrap_or_default();
+    let tolerances = hpa.spec.tolerances();
+    let max_replicas = u32::try_from(hpa.spec.max_replicas).unwrap_or(0);
+    Autoscaler {
+        namespace: hpa.namespace.clone(),
+        name: hpa.name.clone(),
+        min_replicas: hpa.replicas_min(),
+        max_replicas,
+        max_surge: surge(max_replicas),
+        sync_period_s: scaler::SYNC_PERIOD.as_secs_f64(),
+        tolerance_up: tolerances.up,
+        tolerance_down: tolerances.down,
+        scale_up: rules(&behavior.scale_up),
+        scale_down: rules(&behavior.scale_down),
+    }
+}
+
+fn rules(rules: &hpa::Rules) -> Rules {
+    let policy = |policy: &hpa::Policy| Policy {
+        kind: match policy.unit {
+            hpa::PolicyUnit::Pods => PolicyKind::Pods,
+            hpa::PolicyUnit::Percent => PolicyKind::Percent,
+        },
+        value: u32::try_from(policy.value).unwrap_or(0),
+        period_s: policy.period.as_secs_f64(),
+    };
+    Rules {
+        stabilization_s: rules.stabilization.as_secs_f64(),
+        policies: rules.policies.iter().map(policy).collect(),
+        select: match rules.select {
+            hpa::Select::Max => Select::Max,
+            hpa::Select::Min => Select::Min,
+            hpa::Select::Disabled => Select::Disabled,
+        },
+    }
+}
+
+/// A metric of an HPA, of which nothing was read yet.
+fn metric((spec, selector): (&MetricSpec, &String)) -> Metric {
+    let (kind, target, is_average) = match spec {
+        MetricSpec::External {
+            target: Target::Value(milli),
+            ..
+        } => (MetricKind::External, *milli as f64 / 1000.0, false),
+        MetricSpec::External {
+            target: Target::AverageValue(milli),
+            ..
+        } => (MetricKind::External, *milli as f64 / 1000.0, true),
+        MetricSpec::Resource {
+            target: ResourceTarget::Utilization(percent),
+            ..
+        } => (MetricKind::Resource, f64::from(*percent), false),
+        MetricSpec::Resource {
+            target: ResourceTarget::AverageValue(milli),
+            ..
+        } => (MetricKind::Resource, *milli as f64 / 1000.0, true),
+        MetricSpec::Pods { .. } | MetricSpec::Object { .. } => (MetricKind::Other, 0.0, false),
+    };
+    Metric {
+        name: spec.name().to_owned(),
+        selector: selector.clone(),
+        kind,
+        target,
+        is_average,
+        reads: Vec::new(),
+    }
+}

@@ -1,0 +1,122 @@
+//! The five systems that teams hand around, each played on this machine from its file: pods as processes, the adapter with
+//! its API, real requests, real Redis. What must hold stands in the files; here is only that it does, and that a system
+//! that scales wrongly is told so.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use taffrail_loadtest::scenario::Scenario;
+use tempfile::TempDir;
+
+/// Times as fast as the HPA's own pace: it looks every one and a half seconds.
+const SPEED: &str = "10";
+
+/// The exit code of a run in which something did not hold.
+const FAILED: i32 = 99;
+
+/// The exit code of a run whose load was not what the scenario says.
+const NOT_DELIVERED: i32 = 112;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/scenarios")
+}
+
+fn play(file: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taffrail"));
+    command
+        .args(["demo", "--speed", SPEED, "--scenario"])
+        .arg(file);
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}\n{}", text(&output.stderr), text(&output.stdout))
+}
+
+/// Nothing may be found wrong. That a run tells too little is possible where the machine has no time for the load
+/// generator; what was seen must hold then, too.
+fn passes(name: &str) {
+    let output = play(&folder().join(name));
+    let said = said(&output);
+    match output.status.code() {
+        Some(0) => {}
+        Some(NOT_DELIVERED) => {
+            assert!(!said.contains("FAIL"), "{said}");
+            eprintln!(
+                "{name}: the machine was too busy for the load generator, and nothing else was wrong"
+            );
+        }
+        code => panic!("{code:?}: {said}"),
+    }
+}
+
+#[test]
+fn every_scenario_is_read_and_says_what_must_hold_of_each_service() {
+    let mut read = 0;
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let path = entry.unwrap().path();
+        let scenario = Scenario::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert!(!scenario.description.is_empty(), "{}", path.display());
+        for (name, service) in &scenario.services {
+            assert!(
+                service.app.is_some() && service.hpa.is_some() && service.metrics.is_some(),
+                "{name}"
+            );
+            let only = scenario.services.len() == 1;
+            let spoken_of =
+                |service: &Option<String>| service.as_ref().map_or(only, |of| of == name);
+            assert!(
+                scenario
+                    .assertions
+                    .iter()
+                    .any(|check| spoken_of(&check.service)),
+                "{name}"
+            );
+        }
+        read += 1;
+    }
+    assert_eq!(read, 5);
+}
+
+#[test]
+fn visits_scales_on_latency_and_on_what_redis_counts_and_holds_while_redis_is_away() {
+    passes("visits.yaml");
+}
+
+#[test]
+fn hello_is_scraped_with_its_token_and_is_not_scaled_with_a_wrong_one() {
+    passes("hello.yaml");
+}
+
+#[test]
+fn slow_payments_do_not_drive_invoices_to_its_maximum() {
+    passes("invoices.yaml");
+}
+
+#[test]
+fn internal_stays_between_three_and_ten() {
+    passes("internal.yaml");
+}
+
+#[test]
+fn a_bad_rollout_of_users_moves_nothing_and_shifts_is_left_alone() {
+    passes("users-and-shifts.yaml");
+}
+
+#[test]
+fn a_service_that_may_not_grow_as_it_must_is_told_so() {
+    let text = std::fs::read_to_string(folder().join("internal.yaml")).unwrap();
+    let broken = text
+        .replace("maxReplicas: 10", "maxReplicas: 3")
+        .replace("run: { repeat: 3, pass: 2 }", "");
+    assert_eq!(
+        text.len() - broken.len(),
+        "run: { repeat: 3, pass: 2 }".len() + 1
+    );
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("internal.yaml");
+    std::fs::write(&file, broken).unwrap();
+    let output = play(&file);
+    assert_eq!(output.status.code(), Some(FAILED), "{}", said(&output));
+}
