@@ -21,6 +21,7 @@
 //! | [`recording`] | everything seen of a run, on one clock | pure |
 //! | [`judge`] | the verdict over a recording | pure |
 //! | [`page`] | a `/metrics` page, as a test reads it | pure |
+//! | [`service_time`] | how long a request's work takes, drawn from a seed | pure |
 //! | [`sample_app`] | one configurable HTTP server | edge |
 //! | [`cli`] | the flags, live lines and exit codes of `taffrail-loadtest` | edge |
 //! | [`clock`] | the one reader of clocks | edge |
@@ -49,6 +50,8 @@ pub mod recording;
 pub mod judge;
 
 pub mod page;
+
+pub mod service_time;
 
 pub mod sample_app;
 

@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::config::{Config, Secret};
+pub use self::metrics::BOUNDS_S as LATENCY_BOUNDS_S;
 use self::metrics::{Format, Metrics};
 pub use self::visits::VISITS_KEY;
 use self::visits::Visits;

@@ -10,6 +10,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("exposition", &["model"]),
     ("engine", &["model"]),
     ("hpa", &["model"]),
+    ("sim", &["engine", "hpa", "model"]),
     ("source", &["clock", "exposition", "model"]),
     ("api", &["clock", "engine", "model"]),
     (
@@ -54,7 +55,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
 ];
 
-const PURE: &[&str] = &["model", "exposition", "engine", "hpa"];
+const PURE: &[&str] = &["model", "exposition", "engine", "hpa", "sim"];
 
 /// What no pure room says outside its tests.
 const IMPURE_WORDS: &[&str] = &[
