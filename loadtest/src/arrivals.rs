@@ -2,6 +2,9 @@
 //! gaps of independent users; either way the count is the same in every run, and equal seeds give equal moments on
 //! every machine. An iterator with bounded memory; it never looks at a clock.
 
+pub mod plan;
+pub mod trace;
+
 use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
@@ -27,6 +30,20 @@ pub enum Spacing {
 pub struct Arrivals {
     duration: Duration,
     planned: u64,
+    source: Source,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Curve(Moments),
+    /// Several, each with its next moment; those that are over are left out.
+    Merged(Vec<(u64, Arrivals)>),
+}
+
+/// The moments of one curve.
+#[derive(Debug, Clone)]
+struct Moments {
+    duration: Duration,
     segments: std::vec::IntoIter<Segment>,
     placing: Placing,
     last_ns: u64,
@@ -68,12 +85,31 @@ impl Arrivals {
                 drawn: Vec::new().into_iter(),
             },
         };
+        let duration = profile.duration();
         Self {
-            duration: profile.duration(),
+            duration,
             planned: profile.total_requests(),
-            segments: profile.segments().collect::<Vec<_>>().into_iter(),
-            placing,
-            last_ns: 0,
+            source: Source::Curve(Moments {
+                duration,
+                segments: profile.segments().collect::<Vec<_>>().into_iter(),
+                placing,
+                last_ns: 0,
+            }),
+        }
+    }
+
+    /// The moments of several loads together, as one server feels them.
+    #[must_use]
+    pub fn merged(loads: Vec<Self>) -> Self {
+        Self {
+            duration: loads.iter().map(Self::duration).max().unwrap_or_default(),
+            planned: loads.iter().map(Self::planned).sum(),
+            source: Source::Merged(
+                loads
+                    .into_iter()
+                    .filter_map(|mut load| Some((load.next()?, load)))
+                    .collect(),
+            ),
         }
     }
 
@@ -88,7 +124,9 @@ impl Arrivals {
     pub fn planned(&self) -> u64 {
         self.planned
     }
+}
 
+impl Moments {
     /// The next moment in seconds from the start.
     fn next_seconds(&mut self) -> Option<f64> {
         match &mut self.placing {
@@ -97,7 +135,7 @@ impl Arrivals {
                     Some(segment) if *next <= segment.numbers().1 => {
                         let area = *next as f64 - segment.area_before;
                         *next += 1;
-                        return Some(segment.start_s + segment.time_of(area));
+                        return Some(segment.start.as_secs_f64() + segment.time_of(area));
                     }
                     _ => *segment = Some(self.segments.next()?),
                 }
@@ -113,10 +151,6 @@ impl Arrivals {
             },
         }
     }
-}
-
-impl Iterator for Arrivals {
-    type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
         let seconds = self.next_seconds()?;
@@ -128,6 +162,26 @@ impl Iterator for Arrivals {
             .unwrap_or(u64::MAX)
             .max(self.last_ns);
         Some(self.last_ns)
+    }
+}
+
+impl Iterator for Arrivals {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let loads = match &mut self.source {
+            Source::Curve(moments) => return moments.next(),
+            Source::Merged(loads) => loads,
+        };
+        let moments = loads.iter().enumerate();
+        let (index, _) = moments.min_by_key(|(_, (moment, _))| *moment)?;
+        let (moment, load) = &mut loads[index];
+        let now = *moment;
+        match load.next() {
+            Some(next) => *moment = next,
+            None => drop(loads.swap_remove(index)),
+        }
+        Some(now)
     }
 }
 
@@ -148,7 +202,7 @@ impl Slices {
         let width = (self.segment.area() - self.area) * count as f64 / self.left as f64;
         let mut moments: Vec<f64> = (0..count)
             .map(|_| {
-                self.segment.start_s
+                self.segment.start.as_secs_f64()
                     + self
                         .segment
                         .time_of(self.area + width * rng.random::<f64>())
@@ -166,7 +220,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::profile::Stage;
+    use crate::profile::{Shape, Stage};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -253,6 +307,28 @@ mod tests {
     }
 
     #[test]
+    fn poisson_counts_of_every_second_stay_within_the_bounds_of_its_rate() {
+        let profile: Profile = "200@20s 50->400@20s 300~250/7s@20s".parse().unwrap();
+        for seed in 0..20 {
+            let mut seconds = vec![0.0; 60];
+            for at in Arrivals::new(&profile, Spacing::Poisson(seed)) {
+                seconds[(at.saturating_sub(1) / SECOND) as usize] += 1.0;
+            }
+            for (second, count) in seconds.iter().enumerate() {
+                let rates = (0..100).map(|i| {
+                    profile.rate_at(Duration::from_millis(second as u64 * 1_000 + i * 10 + 5))
+                });
+                let mean = rates.sum::<f64>() / 100.0;
+                // Five standard deviations: one second in two million is outside by chance, and seeds are fixed.
+                assert!(
+                    (count - mean).abs() <= 5.0 * mean.sqrt(),
+                    "{count} of {mean} in second {second}, seed {seed}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn these_are_the_moments_of_seed_1() {
         // Written down once: a reordering of draws or another generator would change every recorded scenario.
         assert_eq!(
@@ -277,6 +353,23 @@ mod tests {
         }
     }
 
+    prop_compose! {
+        fn any_wave()(
+            mean in 1.0..500.0,
+            share in 0.0..1.0,
+            period_ms in 100u64..20_000,
+            duration_ms in 10u64..30_000,
+            delay_ms in 0u64..3_000,
+        ) -> Profile {
+            let [period, duration, delay] = [period_ms, duration_ms, delay_ms].map(Duration::from_millis);
+            Profile::sine(mean, mean * share, period, duration).unwrap().after(delay).unwrap()
+        }
+    }
+
+    fn any_curve() -> impl Strategy<Value = Profile> {
+        prop_oneof![any_profile(), any_wave()]
+    }
+
     fn any_spacing() -> impl Strategy<Value = Spacing> {
         prop_oneof![
             Just(Spacing::Uniform),
@@ -289,7 +382,7 @@ mod tests {
 
         #[test]
         fn the_count_is_the_area_and_moments_are_ordered_and_in_range(
-            profile in any_profile(),
+            profile in any_curve(),
             spacing in any_spacing(),
         ) {
             let moments: Vec<u64> = Arrivals::new(&profile, spacing).collect();
@@ -300,12 +393,27 @@ mod tests {
         }
 
         #[test]
-        fn equal_seeds_give_equal_moments(profile in any_profile(), spacing in any_spacing()) {
+        fn loads_together_have_the_moments_of_each(
+            curves in prop::collection::vec((any_curve(), any_spacing()), 1..4),
+        ) {
+            let loads = || curves.iter().map(|(profile, spacing)| Arrivals::new(profile, *spacing));
+            let together = Arrivals::merged(loads().collect());
+            prop_assert_eq!(Some(together.duration()), loads().map(|load| load.duration()).max());
+            let planned = together.planned();
+            let together: Vec<u64> = together.collect();
+            prop_assert_eq!(together.len() as u64, planned);
+            let mut each: Vec<u64> = loads().flatten().collect();
+            each.sort_unstable();
+            prop_assert_eq!(together, each);
+        }
+
+        #[test]
+        fn equal_seeds_give_equal_moments(profile in any_curve(), spacing in any_spacing()) {
             prop_assert!(Arrivals::new(&profile, spacing).eq(Arrivals::new(&profile, spacing)));
         }
 
         #[test]
-        fn the_count_up_to_any_moment_is_the_area_up_to_it(profile in any_profile(), share in 0.0..1.0) {
+        fn the_count_up_to_any_moment_is_the_area_up_to_it(profile in any_curve(), share in 0.0..1.0) {
             let t = profile.duration().mul_f64(share);
             let upto = Arrivals::new(&profile, Spacing::Uniform).filter(|at| u128::from(*at) <= t.as_nanos()).count();
             // The oracle integrates by the midpoint rule, which is exact enough but for steps that hold a jump.
@@ -321,15 +429,11 @@ mod tests {
             seed in any::<u64>(),
             k in 2u32..5,
         ) {
-            let scale = |stage: &Segment| Stage {
-                target: stage.to / f64::from(k),
-                duration: Duration::from_secs_f64(stage.duration_s) * k,
-            };
-            let segments: Vec<Segment> = profile.segments().collect();
             let mut stages = Vec::new();
-            for segment in &segments {
-                stages.push(Stage { target: segment.from / f64::from(k), duration: Duration::ZERO });
-                stages.push(scale(segment));
+            for segment in profile.segments() {
+                let Shape::Line { from, to } = segment.shape else { continue };
+                stages.push(Stage { target: from / f64::from(k), duration: Duration::ZERO });
+                stages.push(Stage { target: to / f64::from(k), duration: segment.duration * k });
             }
             let slow = Profile::new(0.0, stages).unwrap();
             for spacing in [Spacing::Uniform, Spacing::Poisson(seed)] {

@@ -20,6 +20,9 @@
 //! | [`steps`] | a number that changes in steps, as replicas do | pure |
 //! | [`recording`] | everything seen of a run, on one clock | pure |
 //! | [`judge`] | the verdict over a recording | pure |
+//! | [`cluster`] | the API server: watches, endpoints of a Service, rights | edge |
+//! | [`discovery`] | the backends of a target, as they come and go | edge |
+//! | [`observe`] | what a cluster does meanwhile: HPA, replicas, endpoints, metrics | edge |
 //! | [`page`] | a `/metrics` page, as a test reads it | pure |
 //! | [`service_time`] | how long a request's work takes, drawn from a seed | pure |
 //! | [`sample_app`] | one configurable HTTP server | edge |
@@ -48,6 +51,12 @@ pub mod steps;
 pub mod recording;
 
 pub mod judge;
+
+pub mod cluster;
+
+pub mod discovery;
+
+pub mod observe;
 
 pub mod page;
 

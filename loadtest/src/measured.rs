@@ -309,6 +309,16 @@ impl Slot {
         }
     }
 
+    /// The latencies and how often each occurred, ascending. Those of timeouts are among them.
+    pub fn latencies(&self) -> impl Iterator<Item = (Duration, u64)> {
+        durations(&self.latencies)
+    }
+
+    /// The latencies of answers by young endpoints and how often each occurred, ascending; see [`YOUNG`].
+    pub fn young(&self) -> impl Iterator<Item = (Duration, u64)> {
+        durations(&self.young)
+    }
+
     /// The `q`-quantile of the latencies; `None` when there are none.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<Duration> {
@@ -325,6 +335,12 @@ impl Slot {
         });
         reached.map(|(value, _)| Duration::from_micros(u64::from(*value)))
     }
+}
+
+fn durations(pairs: &[(u32, u32)]) -> impl Iterator<Item = (Duration, u64)> {
+    pairs
+        .iter()
+        .map(|(value, count)| (Duration::from_micros(u64::from(*value)), u64::from(*count)))
 }
 
 /// What one endpoint was asked and how it answered.

@@ -1,10 +1,13 @@
-//! Load as a function of time: stages between which the rate holds, jumps or moves in a straight line. The number of
-//! requests is the area under that curve, so it is known before the run. Nothing here knows of clocks or of requests'
-//! exact moments; [`crate::arrivals`] places those.
+//! Load as a function of time: stretches within which the rate holds, moves in a straight line or swings, with jumps
+//! between them. The number of requests is the area under that curve, so it is known before the run. Nothing here knows
+//! of clocks or of requests' exact moments; [`crate::arrivals`] places those.
 
-use std::fmt;
-use std::str::FromStr;
+mod segment;
+mod shorthand;
+
 use std::time::Duration;
+
+pub use self::segment::{Segment, Shape};
 
 /// The highest rate a stage may have: ten times what one machine can send, so anything above is a slip of the pen.
 pub const RATE_MAX: f64 = 1_000_000.0;
@@ -15,11 +18,11 @@ pub const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The most stages. A longer curve is a trace, which is replayed rather than written down.
 pub const STAGES_MAX: usize = 1_000;
 
+/// The most stretches of a trace: more than seconds in [`DURATION_MAX`], at 64 bytes each.
+pub const STEPS_MAX: usize = 1_000_000;
+
 /// The most requests: their number stays exact in an `f64` with room for fractions to nine digits.
 pub const REQUESTS_MAX: f64 = 1e9;
-
-/// Two areas closer than this are the same: `0.1 * 30` must count three requests, although it is less in binary.
-const AREA_EPSILON: f64 = 1e-6;
 
 /// Why a profile cannot be run.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -42,9 +45,25 @@ pub enum ProfileError {
     /// A rate is negative, not a number, or above [`RATE_MAX`].
     #[error("rate {0} is not between 0 and {RATE_MAX} requests per second")]
     Rate(f64),
-    /// There are more than [`STAGES_MAX`] stages.
-    #[error("{0} stages are more than {STAGES_MAX}")]
-    Stages(usize),
+    /// A wave's amplitude is above its mean.
+    #[error("a wave by {amplitude} around {mean} swings below zero")]
+    BelowZero {
+        /// The mean.
+        mean: f64,
+        /// The amplitude.
+        amplitude: f64,
+    },
+    /// A wave has no period, or bursts last as long as there is from one to the next.
+    #[error("{0}")]
+    Period(&'static str),
+    /// There are more than [`STAGES_MAX`] stages, or [`STEPS_MAX`] of a trace.
+    #[error("{stages} stages are more than {max}")]
+    Stages {
+        /// How many there are.
+        stages: usize,
+        /// How many there may be.
+        max: usize,
+    },
     /// The stages last longer than [`DURATION_MAX`] in all.
     #[error("the profile lasts longer than seven days")]
     Duration,
@@ -65,89 +84,112 @@ pub struct Stage {
 /// A valid curve: it lasts longer than zero, and its rates, duration and area are within the bounds above.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
-    start_rate: f64,
-    stages: Vec<Stage>,
+    segments: Vec<Segment>,
+    duration: Duration,
 }
 
-/// One stage that lasts, with everything that placing its requests takes. Times and areas are from the profile's start.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Segment {
-    /// When it begins, in seconds.
-    pub start_s: f64,
-    /// How long it lasts, in seconds; above zero.
-    pub duration_s: f64,
-    /// The rate at its beginning, per second.
-    pub from: f64,
-    /// The rate at its end, per second.
-    pub to: f64,
-    /// Requests before it: the area up to its beginning.
-    pub area_before: f64,
+/// A stretch before it has its place on the curve.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    shape: Shape,
+    duration: Duration,
 }
 
 impl Profile {
     /// A curve that begins at `start_rate` requests per second and goes through `stages`.
     pub fn new(start_rate: f64, stages: Vec<Stage>) -> Result<Self, ProfileError> {
         if STAGES_MAX < stages.len() {
-            return Err(ProfileError::Stages(stages.len()));
+            return Err(ProfileError::Stages {
+                stages: stages.len(),
+                max: STAGES_MAX,
+            });
         }
-        let rates = std::iter::once(start_rate).chain(stages.iter().map(|stage| stage.target));
-        for rate in rates {
-            if !(0.0..=RATE_MAX).contains(&rate) {
-                return Err(ProfileError::Rate(rate));
+        let mut from = start_rate;
+        let stretches = stages.into_iter().map(|stage| {
+            let shape = Shape::Line {
+                from,
+                to: stage.target,
+            };
+            from = stage.target;
+            Stretch {
+                shape,
+                duration: stage.duration,
             }
-        }
-        let duration = stages
-            .iter()
-            .try_fold(Duration::ZERO, |sum, stage| sum.checked_add(stage.duration));
-        match duration {
-            Some(Duration::ZERO) => return Err(ProfileError::Empty),
-            Some(duration) if duration <= DURATION_MAX => {}
-            _ => return Err(ProfileError::Duration),
-        }
-        let profile = Self { start_rate, stages };
-        if REQUESTS_MAX < profile.area() {
-            return Err(ProfileError::Requests);
-        }
-        Ok(profile)
+        });
+        Self::of(stretches)
     }
 
     /// `rate` requests per second for `duration`.
     pub fn constant(rate: f64, duration: Duration) -> Result<Self, ProfileError> {
-        Self::new(
-            rate,
-            vec![Stage {
-                target: rate,
-                duration,
-            }],
-        )
+        Self::steps([(rate, duration)])
     }
 
-    /// How long the profile lasts.
-    #[must_use]
-    pub fn duration(&self) -> Duration {
-        self.stages.iter().map(|stage| stage.duration).sum()
+    /// Rates that each hold for a while: a trace.
+    pub fn steps(steps: impl IntoIterator<Item = (f64, Duration)>) -> Result<Self, ProfileError> {
+        Self::of(steps.into_iter().map(|(rate, duration)| Stretch {
+            shape: Shape::Line {
+                from: rate,
+                to: rate,
+            },
+            duration,
+        }))
     }
 
-    /// The rate at `t` from the start, in requests per second. At a jump it is the rate after it; past the end, zero.
-    #[must_use]
-    pub fn rate_at(&self, t: Duration) -> f64 {
-        let mut rate = self.start_rate;
-        let mut left = t;
-        for stage in &self.stages {
-            if left < stage.duration {
-                let share = left.as_secs_f64() / stage.duration.as_secs_f64();
-                return rate + (stage.target - rate) * share;
-            }
-            left -= stage.duration;
-            rate = stage.target;
+    /// A sine that starts at `mean` going up, swings by `amplitude`, and comes back after `period`.
+    pub fn sine(
+        mean: f64,
+        amplitude: f64,
+        period: Duration,
+        duration: Duration,
+    ) -> Result<Self, ProfileError> {
+        let shape = Shape::Wave {
+            mean,
+            amplitude,
+            period_s: period.as_secs_f64(),
+        };
+        Self::of([Stretch { shape, duration }])
+    }
+
+    /// Within every `every`: `base` first, then `burst` for `length`. A burst that `duration` cuts off is shorter.
+    pub fn bursts(
+        base: f64,
+        burst: f64,
+        every: Duration,
+        length: Duration,
+        duration: Duration,
+    ) -> Result<Self, ProfileError> {
+        if every <= length || length.is_zero() {
+            return Err(ProfileError::Period(
+                "a burst must be longer than zero and shorter than the time from one to the next",
+            ));
         }
-        0.0
+        let periods = duration.as_secs_f64() / every.as_secs_f64();
+        if STAGES_MAX as f64 / 2.0 < periods {
+            return Err(ProfileError::Stages {
+                stages: (2.0 * periods) as usize,
+                max: STAGES_MAX,
+            });
+        }
+        let mut left = duration;
+        let both = [(base, every - length), (burst, length)];
+        Self::steps(both.into_iter().cycle().map_while(|(rate, wanted)| {
+            let taken = wanted.min(left);
+            left -= taken;
+            (!taken.is_zero()).then_some((rate, taken))
+        }))
     }
 
-    /// The number of requests: the whole part of the area under the curve.
-    #[must_use]
-    pub fn total_requests(&self) -> u64 {
-        whole(self.area())
+    /// The same curve `delay` later: nothing is sent before.
+    ///
+    /// # Errors
+    /// [`ProfileError::Duration`] when it would end too late.
+    pub fn after(&self, delay: Duration) -> Result<Self, ProfileError> {
+        let nothing = Stretch {
+            shape: Shape::Line { from: 0.0, to: 0.0 },
+            duration: delay,
+        };
+        let own = self.segments.iter().map(Stretch::from);
+        Self::of(std::iter::once(nothing).chain(own))
     }
 
     /// The same curve `factor` times as fast: every stage shorter, every rate as it was, so fewer requests in all.
@@ -155,165 +197,136 @@ impl Profile {
     /// # Errors
     /// As [`Profile::new`]; also [`ProfileError::Duration`] when `factor` is not a number above zero.
     pub fn faster(&self, factor: f64) -> Result<Self, ProfileError> {
-        let shorten = |stage: &Stage| {
-            let duration = Duration::try_from_secs_f64(stage.duration.as_secs_f64() / factor);
-            duration
-                .map(|duration| Stage { duration, ..*stage })
+        let shorten = |segment: &Segment| {
+            let shape = match segment.shape {
+                Shape::Wave {
+                    mean,
+                    amplitude,
+                    period_s,
+                } => Shape::Wave {
+                    mean,
+                    amplitude,
+                    period_s: period_s / factor,
+                },
+                line @ Shape::Line { .. } => line,
+            };
+            Duration::try_from_secs_f64(segment.duration_s() / factor)
+                .map(|duration| Stretch { shape, duration })
                 .map_err(|_| ProfileError::Duration)
         };
-        Self::new(
-            self.start_rate,
-            self.stages.iter().map(shorten).collect::<Result<_, _>>()?,
-        )
+        let stretches: Vec<Stretch> = self
+            .segments
+            .iter()
+            .map(shorten)
+            .collect::<Result<_, _>>()?;
+        Self::of(stretches)
     }
 
-    /// The stages that last, in order.
-    pub fn segments(&self) -> impl Iterator<Item = Segment> {
-        let mut next = Segment {
-            start_s: 0.0,
-            duration_s: 0.0,
-            from: 0.0,
-            to: self.start_rate,
-            area_before: 0.0,
-        };
-        let all = self.stages.iter().map(move |stage| {
-            next = Segment {
-                start_s: next.start_s + next.duration_s,
-                duration_s: stage.duration.as_secs_f64(),
-                from: next.to,
-                to: stage.target,
-                area_before: next.area_before + next.area(),
-            };
-            next
-        });
-        all.filter(|segment| 0.0 < segment.duration_s)
-    }
-
-    fn area(&self) -> f64 {
-        self.segments().map(|segment| segment.area()).sum()
-    }
-}
-
-impl Segment {
-    /// Requests within it, with fractions: the mean of its two rates over its duration.
+    /// How long the profile lasts.
     #[must_use]
-    pub fn area(&self) -> f64 {
-        (self.from + self.to) / 2.0 * self.duration_s
+    pub fn duration(&self) -> Duration {
+        self.duration
     }
 
-    /// Requests whose number the curve reaches within it: the numbers `first..=last`, counted from 1 over the profile.
+    /// The rate at `t` from the start, in requests per second. At a jump it is the rate after it; past the end, zero.
     #[must_use]
-    pub fn numbers(&self) -> (u64, u64) {
-        (
-            whole(self.area_before) + 1,
-            whole(self.area_before + self.area()),
-        )
-    }
-
-    /// When the area counted from the segment's beginning reaches `area`, in seconds from that beginning.
-    ///
-    /// Solves `from * t + slope / 2 * t^2 = area`. The root is written with the sum in the denominator, which loses no
-    /// digits when the slope is small, and holds for a slope of zero and for a beginning at zero alike.
-    #[must_use]
-    pub fn time_of(&self, area: f64) -> f64 {
-        if area <= 0.0 {
+    pub fn rate_at(&self, t: Duration) -> f64 {
+        let begun = self.segments.partition_point(|segment| segment.start <= t);
+        if self.duration <= t || begun == 0 {
             return 0.0;
         }
-        let slope = (self.to - self.from) / self.duration_s;
-        let rate_there = (self.from * self.from + 2.0 * slope * area).max(0.0).sqrt();
-        let sum = self.from + rate_there;
-        if sum <= 0.0 {
-            return self.duration_s;
+        let segment = &self.segments[begun - 1];
+        segment.rate((t - segment.start).as_secs_f64())
+    }
+
+    /// The number of requests: the whole part of the area under the curve.
+    #[must_use]
+    pub fn total_requests(&self) -> u64 {
+        self.segments.last().map_or(0, |last| last.numbers().1)
+    }
+
+    /// The stretches that last, in order.
+    pub fn segments(&self) -> impl Iterator<Item = Segment> {
+        self.segments.iter().copied()
+    }
+
+    /// Puts stretches one after the other. Those without duration are jumps, of which nothing is left.
+    fn of(stretches: impl IntoIterator<Item = Stretch>) -> Result<Self, ProfileError> {
+        let mut segments: Vec<Segment> = Vec::new();
+        let mut start = Duration::ZERO;
+        let mut area_before = 0.0;
+        for stretch in stretches {
+            stretch.shape.check()?;
+            if stretch.duration.is_zero() {
+                continue;
+            }
+            if STEPS_MAX <= segments.len() {
+                return Err(ProfileError::Stages {
+                    stages: segments.len() + 1,
+                    max: STEPS_MAX,
+                });
+            }
+            let segment = Segment {
+                start,
+                duration: stretch.duration,
+                shape: stretch.shape,
+                area_before,
+            };
+            start = start
+                .checked_add(stretch.duration)
+                .filter(|end| *end <= DURATION_MAX)
+                .ok_or(ProfileError::Duration)?;
+            area_before = segment.area_after();
+            segments.push(segment);
         }
-        (2.0 * area / sum).min(self.duration_s)
+        if segments.is_empty() {
+            return Err(ProfileError::Empty);
+        }
+        if REQUESTS_MAX < area_before {
+            return Err(ProfileError::Requests);
+        }
+        Ok(Self {
+            segments,
+            duration: start,
+        })
     }
 }
 
-impl FromStr for Profile {
-    type Err = ProfileError;
-
-    /// Reads stages separated by blanks or commas:
-    ///
-    /// - `50@30s` holds 50 requests per second for 30 s (jumping there first);
-    /// - `50->300@20s` moves from 50 to 300 within 20 s (jumping to 50 first);
-    /// - `->300@20s` moves to 300 from wherever the rate is, which is zero at the start.
-    ///
-    /// Durations are as humans write them: `90s`, `2m`, `1h30m`, `500ms`.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let words = text
-            .split(|c: char| c.is_whitespace() || c == ',')
-            .filter(|word| !word.is_empty());
-        let mut start_rate = None;
-        let mut stages: Vec<Stage> = Vec::new();
-        for (index, word) in words.enumerate() {
-            let (from, stage) = read_stage(word).map_err(|reason| ProfileError::Stage {
-                number: index + 1,
-                stage: word.to_owned(),
-                reason,
-            })?;
-            let rate = stages.last().map(|stage| stage.target).or(start_rate);
-            match (rate, from) {
-                (None, from) => start_rate = Some(from.unwrap_or(0.0)),
-                (Some(rate), Some(from)) if rate != from => {
-                    stages.push(Stage {
-                        target: from,
-                        duration: Duration::ZERO,
-                    });
+impl Shape {
+    fn check(self) -> Result<(), ProfileError> {
+        let rate = |rate: f64| {
+            let valid = (0.0..=RATE_MAX).contains(&rate);
+            valid.then_some(()).ok_or(ProfileError::Rate(rate))
+        };
+        match self {
+            Self::Line { from, to } => rate(from).and(rate(to)),
+            Self::Wave {
+                mean,
+                amplitude,
+                period_s,
+            } => {
+                rate(mean)
+                    .and(rate(amplitude))
+                    .and(rate(mean + amplitude))?;
+                if mean < amplitude {
+                    return Err(ProfileError::BelowZero { mean, amplitude });
                 }
-                _ => {}
-            }
-            stages.push(stage);
-        }
-        Self::new(start_rate.unwrap_or(0.0), stages)
-    }
-}
-
-impl fmt::Display for Profile {
-    /// The shorthand, which reads back as an equal curve.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, segment) in self.segments().enumerate() {
-            let blank = if index == 0 { "" } else { " " };
-            let duration = Duration::from_secs_f64(segment.duration_s);
-            let duration = humantime::format_duration(duration)
-                .to_string()
-                .replace(' ', "");
-            if segment.from == segment.to {
-                write!(f, "{blank}{}@{duration}", segment.to)?;
-            } else {
-                write!(f, "{blank}{}->{}@{duration}", segment.from, segment.to)?;
+                if period_s <= 0.0 {
+                    return Err(ProfileError::Period("a wave has no period"));
+                }
+                Ok(())
             }
         }
-        Ok(())
     }
 }
 
-/// A word of the shorthand: the rate it begins at, when it says one, and the stage.
-fn read_stage(word: &str) -> Result<(Option<f64>, Stage), String> {
-    let Some((rates, duration)) = word.split_once('@') else {
-        return Err("there is no `@`".to_owned());
-    };
-    let duration = humantime::parse_duration(duration)
-        .map_err(|error| format!("duration `{duration}`: {error}"))?;
-    let (from, target) = match rates.split_once("->") {
-        None => (Some(read_rate(rates)?), read_rate(rates)?),
-        Some(("", to)) => (None, read_rate(to)?),
-        Some((from, to)) => (Some(read_rate(from)?), read_rate(to)?),
-    };
-    Ok((from, Stage { target, duration }))
-}
-
-fn read_rate(text: &str) -> Result<f64, String> {
-    let rate = text.strip_suffix("/s").unwrap_or(text);
-    match rate.parse::<f64>() {
-        Ok(rate) if (0.0..=RATE_MAX).contains(&rate) => Ok(rate),
-        Ok(rate) => Err(format!("rate {rate} is not between 0 and {RATE_MAX}")),
-        Err(_) => Err(format!("rate `{text}` is not a number")),
+impl From<&Segment> for Stretch {
+    fn from(segment: &Segment) -> Self {
+        Self {
+            shape: segment.shape,
+            duration: segment.duration,
+        }
     }
-}
-
-/// The whole requests of an area, which [`Profile::new`] holds between zero and [`REQUESTS_MAX`].
-fn whole(area: f64) -> u64 {
-    (area + AREA_EPSILON).floor() as u64
 }
 
 #[cfg(test)]
@@ -322,6 +335,10 @@ mod tests {
 
     fn parse(text: &str) -> Profile {
         text.parse().unwrap()
+    }
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
     }
 
     #[test]
@@ -338,48 +355,23 @@ mod tests {
             (120, 0.0),
         ];
         for (second, rate) in rates {
-            assert_eq!(
-                profile.rate_at(Duration::from_secs(second)),
-                rate,
-                "at {second} s"
-            );
+            assert_eq!(profile.rate_at(secs(second)), rate, "at {second} s");
         }
-        assert_eq!(profile.duration(), Duration::from_secs(120));
+        assert_eq!(profile.duration(), secs(120));
         assert_eq!(profile.total_requests(), 1_500 + 3_500 + 18_000 + 1_000);
     }
 
     #[test]
-    fn a_ramp_without_a_beginning_starts_where_the_rate_is() {
-        assert_eq!(parse("->100@10s").total_requests(), 500);
-        assert_eq!(parse("100@10s ->0@10s"), parse("100@10s 100->0@10s"));
-    }
-
-    #[test]
-    fn a_shorthand_that_cannot_be_read_says_where_and_why() {
-        let cases = [
-            ("", "no duration"),
-            ("50@0s", "no duration"),
-            ("50@30s 60", "stage 2 `60`: there is no `@`"),
-            ("50@soon", "duration `soon`"),
-            ("fast@30s", "rate `fast` is not a number"),
-            ("-5@30s", "rate -5 is not between"),
-            ("NaN@30s", "rate NaN is not between"),
-            ("50->@30s", "rate `` is not a number"),
-            ("1@8d", "longer than seven days"),
-            ("1000000@1h", "requests"),
-        ];
-        for (text, expected) in cases {
-            let error = text.parse::<Profile>().unwrap_err().to_string();
-            assert!(error.contains(expected), "`{text}`: {error}");
-        }
-    }
-
-    #[test]
-    fn a_profile_reads_back_as_it_prints() {
-        for text in ["50@30s 50->300@20s", "0->10@1m30s 5@1s", "0.5@100ms"] {
-            assert_eq!(parse(text).to_string(), text);
-            assert_eq!(parse(&parse(text).to_string()), parse(text));
-        }
+    fn a_stage_without_duration_jumps() {
+        let stage = |target, seconds| Stage {
+            target,
+            duration: secs(seconds),
+        };
+        let profile = Profile::new(
+            50.0,
+            vec![stage(50.0, 10), stage(600.0, 0), stage(600.0, 10)],
+        );
+        assert_eq!(profile.unwrap(), parse("50@10s 600@10s"));
     }
 
     #[test]
@@ -392,7 +384,30 @@ mod tests {
     fn a_faster_profile_is_shorter_at_the_same_rates() {
         let profile = parse("10->20@40s").faster(4.0).unwrap();
         assert_eq!(profile, parse("10->20@10s"));
+        assert_eq!(
+            parse("8~4/8s@40s").faster(4.0).unwrap(),
+            parse("8~4/2s@10s")
+        );
         assert_eq!(parse("10@1s").faster(0.0), Err(ProfileError::Duration));
         assert_eq!(parse("10@1s").faster(f64::NAN), Err(ProfileError::Duration));
+    }
+
+    #[test]
+    fn bursts_begin_quietly_and_the_last_one_is_cut_off() {
+        let bursts = Profile::bursts(5.0, 80.0, secs(10), secs(4), secs(27)).unwrap();
+        assert_eq!(bursts, parse("5@6s 80@4s 5@6s 80@4s 5@6s 80@1s"));
+        let error = Profile::bursts(5.0, 80.0, secs(4), secs(4), secs(27)).unwrap_err();
+        assert!(error.to_string().contains("shorter than"), "{error}");
+        let many = Profile::bursts(5.0, 80.0, secs(2), secs(1), secs(4_000));
+        assert!(matches!(many, Err(ProfileError::Stages { .. })), "{many:?}");
+    }
+
+    #[test]
+    fn a_profile_that_begins_later_sends_nothing_before() {
+        assert_eq!(
+            parse("10->20@40s").after(secs(5)).unwrap(),
+            parse("0@5s 10->20@40s")
+        );
+        assert_eq!(parse("3@1s").after(Duration::ZERO).unwrap(), parse("3@1s"));
     }
 }

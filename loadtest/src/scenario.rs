@@ -1,8 +1,13 @@
 //! A scenario: which load goes to which services, how the services behave where they are played rather than met, what
 //! happens meanwhile, and what must hold. One file drives all three tiers: virtual time, processes on one machine, and a
 //! cluster with its own HPA controller. This is the resolved form, in which every default is filled in;
+//! [`file`] reads the form that people write.
 
+pub mod anchor;
 pub mod assertion;
+pub mod file;
+pub mod quantity;
+pub mod secrets;
 pub mod span;
 
 use std::collections::BTreeMap;
@@ -10,7 +15,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::assertion::Assertion;
+pub use self::anchor::{Anchor, Scope};
+pub use self::assertion::{Assertion, Check};
+pub use self::file::FileError;
+pub use self::quantity::{Quantile, Share};
 pub use self::span::Span;
 
 /// A whole scenario.

@@ -1,0 +1,373 @@
+//! What a load of a scenario sends and when: its curve with its beginning, its stages by name, and its seed. All loads of
+//! a scenario are on one clock, so a load with a `startTime` sends nothing before. It reads no files: a trace comes as
+//! text.
+
+use std::time::Duration;
+
+use super::trace::{Trace, TraceError};
+use super::{Arrivals, Spacing};
+use crate::profile::{DURATION_MAX, Profile, ProfileError, Stage as ProfileStage};
+use crate::recording::Stage;
+use crate::scenario::{self, Executor, Load, Placing, Scenario};
+
+/// The offset basis of FNV-1a with 64 bits.
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// Its prime.
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// What a load sends and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The load's name in the scenario.
+    pub load: String,
+    /// The service it is for.
+    pub service: String,
+    /// Open or closed loop.
+    pub schedule: Schedule,
+    /// Its stages, in order.
+    pub stages: Vec<Stage>,
+}
+
+/// How a load decides when to send.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Schedule {
+    /// At moments that are known before.
+    Open {
+        /// The curve, from the beginning of the scenario.
+        profile: Profile,
+        /// How moments are placed on it.
+        spacing: Spacing,
+    },
+    /// Whenever one of the users was answered.
+    Closed {
+        /// How many users.
+        users: usize,
+        /// When they begin.
+        start: Duration,
+        /// When they stop asking.
+        end: Duration,
+    },
+}
+
+/// Why a load cannot be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Its curve is impossible.
+    #[error("load `{load}`: {source}")]
+    Profile {
+        /// Which load.
+        load: String,
+        /// What is wrong.
+        source: ProfileError,
+    },
+    /// Its trace cannot be replayed.
+    #[error("load `{load}`: {file}: {source}")]
+    Trace {
+        /// Which load.
+        load: String,
+        /// The trace.
+        file: String,
+        /// What is wrong.
+        source: TraceError,
+    },
+    /// Its trace could not be read.
+    #[error("load `{load}`: reading {file}: {source}")]
+    Read {
+        /// Which load.
+        load: String,
+        /// The trace.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Plan {
+    /// The plans of all loads of a scenario, by name; `read` has the text of a trace.
+    pub fn all(
+        scenario: &Scenario,
+        read: impl Fn(&str) -> std::io::Result<String>,
+    ) -> Result<Vec<Self>, PlanError> {
+        let plan = |(name, load): (&String, &Load)| {
+            let trace = match &load.executor {
+                Executor::Replay { file, .. } => {
+                    Some(read(file).map_err(|source| PlanError::Read {
+                        load: name.clone(),
+                        file: file.clone(),
+                        source,
+                    })?)
+                }
+                _ => None,
+            };
+            Self::new(name, load, scenario.seed, trace.as_deref())
+        };
+        scenario.scenarios.iter().map(plan).collect()
+    }
+
+    /// The plan of one load of a scenario with this seed. `trace` is the text of its trace, when it replays one.
+    pub fn new(name: &str, load: &Load, seed: u64, trace: Option<&str>) -> Result<Self, PlanError> {
+        let schedule = schedule(name, load, seed, trace)?;
+        Ok(Self {
+            load: name.to_owned(),
+            service: load.service.clone(),
+            stages: stages(name, load, &schedule),
+            schedule,
+        })
+    }
+
+    /// The moments; `None` of a closed loop.
+    #[must_use]
+    pub fn arrivals(&self) -> Option<Arrivals> {
+        match &self.schedule {
+            Schedule::Open { profile, spacing } => Some(Arrivals::new(profile, *spacing)),
+            Schedule::Closed { .. } => None,
+        }
+    }
+
+    /// How many requests; `None` of a closed loop.
+    #[must_use]
+    pub fn planned(&self) -> Option<u64> {
+        match &self.schedule {
+            Schedule::Open { profile, .. } => Some(profile.total_requests()),
+            Schedule::Closed { .. } => None,
+        }
+    }
+
+    /// The rate at `t` from the scenario's beginning, in requests per second; `None` of a closed loop.
+    #[must_use]
+    pub fn rate_at(&self, t: Duration) -> Option<f64> {
+        match &self.schedule {
+            Schedule::Open { profile, .. } => Some(profile.rate_at(t)),
+            Schedule::Closed { .. } => None,
+        }
+    }
+
+    /// When the load ends, from the scenario's beginning.
+    #[must_use]
+    pub fn end(&self) -> Duration {
+        match &self.schedule {
+            Schedule::Open { profile, .. } => profile.duration(),
+            Schedule::Closed { end, .. } => *end,
+        }
+    }
+}
+
+/// The seed of a load: the scenario's, mixed with a hash of the load's name (FNV-1a with 64 bits), so that two loads of
+/// a scenario do not send at the same moments, and one sends at the same moments whatever the others are called.
+#[must_use]
+pub fn sub_seed(seed: u64, load: &str) -> u64 {
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
+    let bytes = seed.to_le_bytes().into_iter().chain(load.bytes());
+    bytes.fold(FNV_BASIS, hash)
+}
+
+fn schedule(
+    name: &str,
+    load: &Load,
+    seed: u64,
+    trace: Option<&str>,
+) -> Result<Schedule, PlanError> {
+    let profile = match &load.executor {
+        Executor::RampingArrivalRate { start_rate, stages } => {
+            let stage = |stage: &scenario::Stage| ProfileStage {
+                target: stage.target,
+                duration: *stage.duration,
+            };
+            Profile::new(*start_rate, stages.iter().map(stage).collect())
+        }
+        Executor::Sine {
+            mean,
+            amplitude,
+            period,
+            duration,
+        } => Profile::sine(*mean, *amplitude, **period, **duration),
+        Executor::Bursts {
+            base,
+            burst,
+            every,
+            length,
+            duration,
+        } => Profile::bursts(*base, *burst, **every, **length, **duration),
+        Executor::Replay { file, speed, scale } => {
+            let replayed = Trace::read(trace.unwrap_or_default())
+                .and_then(|trace| trace.profile(*speed, *scale));
+            Ok(replayed.map_err(|source| PlanError::Trace {
+                load: name.to_owned(),
+                file: file.clone(),
+                source,
+            })?)
+        }
+        Executor::ConstantVus { vus, duration } => {
+            let start = *load.start_time;
+            let end = start
+                .checked_add(**duration)
+                .filter(|end| *end <= DURATION_MAX);
+            return match end {
+                Some(end) if !duration.is_zero() => Ok(Schedule::Closed {
+                    users: *vus,
+                    start,
+                    end,
+                }),
+                Some(_) => Err(impossible(name, ProfileError::Empty)),
+                None => Err(impossible(name, ProfileError::Duration)),
+            };
+        }
+    };
+    let profile = profile.and_then(|profile| profile.after(*load.start_time));
+    let spacing = match load.arrivals {
+        Placing::Uniform => Spacing::Uniform,
+        Placing::Poisson => Spacing::Poisson(sub_seed(seed, name)),
+    };
+    match profile {
+        Ok(profile) => Ok(Schedule::Open { profile, spacing }),
+        Err(source) => Err(impossible(name, source)),
+    }
+}
+
+fn impossible(load: &str, source: ProfileError) -> PlanError {
+    PlanError::Profile {
+        load: load.to_owned(),
+        source,
+    }
+}
+
+/// The stages that last, and those that have a name. One without is named by its number from 1.
+fn stages(name: &str, load: &Load, schedule: &Schedule) -> Vec<Stage> {
+    let begin = load.start_time.seconds();
+    let lengths: Vec<(Option<String>, f64)> = match (&load.executor, schedule) {
+        (Executor::RampingArrivalRate { stages, .. }, _) => stages
+            .iter()
+            .map(|stage| (stage.name.clone(), stage.duration.seconds()))
+            .collect(),
+        (Executor::Bursts { .. }, Schedule::Open { profile, .. }) => profile
+            .segments()
+            .filter(|segment| begin <= segment.start.as_secs_f64())
+            .map(|segment| (None, segment.duration_s()))
+            .collect(),
+        (_, Schedule::Open { profile, .. }) => {
+            vec![(None, profile.duration().as_secs_f64() - begin)]
+        }
+        (_, Schedule::Closed { start, end, .. }) => vec![(None, (*end - *start).as_secs_f64())],
+    };
+    let mut end_s = begin;
+    let stages = lengths
+        .into_iter()
+        .enumerate()
+        .filter_map(|(index, (stage, length))| {
+            let start_s = end_s;
+            end_s += length;
+            if stage.is_none() && length <= 0.0 {
+                return None;
+            }
+            Some(Stage {
+                name: stage.unwrap_or_else(|| (index + 1).to_string()),
+                load: name.to_owned(),
+                service: load.service.clone(),
+                start_s,
+                end_s,
+            })
+        });
+    stages.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Pacing, Span};
+
+    fn load(executor: Executor) -> Load {
+        Load {
+            service: "users".to_owned(),
+            executor,
+            arrivals: Placing::Poisson,
+            max_in_flight: 10,
+            graceful_stop: Span::from_secs(1),
+            start_time: Span::from_secs(5),
+            pacing: Pacing::Millisecond,
+        }
+    }
+
+    fn ramp() -> Executor {
+        let stage = |name: Option<&str>, target, seconds| scenario::Stage {
+            name: name.map(str::to_owned),
+            target,
+            duration: Span::from_secs(seconds),
+        };
+        Executor::RampingArrivalRate {
+            start_rate: 50.0,
+            stages: vec![
+                stage(Some("base"), 50.0, 10),
+                stage(None, 600.0, 0),
+                stage(None, 600.0, 20),
+                stage(Some("end"), 0.0, 0),
+            ],
+        }
+    }
+
+    #[test]
+    fn stages_begin_with_their_load_and_have_a_name_or_a_number() {
+        let plan = Plan::new("main", &load(ramp()), 1, None).unwrap();
+        let stages: Vec<_> = plan
+            .stages
+            .iter()
+            .map(|stage| (stage.name.as_str(), stage.start_s, stage.end_s))
+            .collect();
+        assert_eq!(
+            stages,
+            [("base", 5.0, 15.0), ("3", 15.0, 35.0), ("end", 35.0, 35.0)]
+        );
+        assert_eq!(plan.planned(), Some(12_500));
+        assert_eq!(plan.rate_at(Duration::from_secs(4)), Some(0.0));
+        assert_eq!(plan.rate_at(Duration::from_secs(15)), Some(600.0));
+        assert_eq!(plan.end(), Duration::from_secs(35));
+        assert!(plan.arrivals().unwrap().all(|at| 5_000_000_000 <= at));
+    }
+
+    #[test]
+    fn two_loads_of_a_scenario_send_at_different_moments_and_one_always_at_the_same() {
+        let moments = |name: &str, seed| {
+            let plan = Plan::new(name, &load(ramp()), seed, None).unwrap();
+            plan.arrivals().unwrap().collect::<Vec<_>>()
+        };
+        assert_eq!(moments("main", 1), moments("main", 1));
+        assert_ne!(moments("main", 1), moments("other", 1));
+        assert_ne!(moments("main", 1), moments("main", 2));
+    }
+
+    #[test]
+    fn the_seed_of_a_load_is_the_hash_it_is_said_to_be() {
+        // Written down once, by another implementation: a change would move every request of every scenario.
+        assert_eq!(sub_seed(1, "main"), 0xb672_4b70_0b1f_2821);
+    }
+
+    #[test]
+    fn a_closed_loop_knows_when_it_ends_and_not_what_it_sends() {
+        let users = Executor::ConstantVus {
+            vus: 3,
+            duration: Span::from_secs(20),
+        };
+        let plan = Plan::new("main", &load(users), 1, None).unwrap();
+        assert_eq!(plan.planned(), None);
+        assert_eq!(plan.end(), Duration::from_secs(25));
+        assert_eq!((plan.stages[0].start_s, plan.stages[0].end_s), (5.0, 25.0));
+    }
+
+    #[test]
+    fn a_trace_is_replayed_as_fast_as_the_load_says() {
+        let replay = Executor::Replay {
+            file: "day.csv".to_owned(),
+            speed: 10.0,
+            scale: 2.0,
+        };
+        let plan = Plan::new("main", &load(replay.clone()), 1, Some("0,10\n60,20\n")).unwrap();
+        assert_eq!(plan.end(), Duration::from_secs(5 + 12));
+        assert_eq!(plan.planned(), Some(6 * 20 + 6 * 40));
+        let error = Plan::new("main", &load(replay), 1, Some("0,10\nx\n")).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.starts_with("load `main`: day.csv: line 2: "),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! The scenario that the flags of `run` give: a file with what the flags say instead, or one load on one URL written as
+//! a scenario, so that both are run and judged alike.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, ensure};
+use http::Uri;
+
+use super::flags::{OneLoad, OutputArgs, RunArgs};
+use crate::profile::Profile;
+use crate::scenario::assertion::{ErrorBudget, ErrorRate, FailureClass};
+use crate::scenario::file::{
+    default_connections, default_http, default_request, discovery_of, read_url, shorthand,
+};
+use crate::scenario::{
+    Assertion, Check, Load, Outputs, Pacing, Placing, Request, Scenario, Scope, Service, Share,
+    Span, Target,
+};
+
+/// The name of the only load of the flags, and of its service.
+const ONLY: &str = "main";
+
+/// A scenario to run, and where the files are that it names.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) scenario: Scenario,
+    pub(super) beside: PathBuf,
+}
+
+impl Given {
+    /// The scenario of the flags.
+    pub(super) fn of(args: &RunArgs) -> anyhow::Result<Self> {
+        let mut given = match (&args.scenario, &args.one.url, &args.one.profile) {
+            (Some(path), ..) => Self {
+                scenario: Scenario::load(path)?,
+                beside: path.parent().unwrap_or(Path::new(".")).to_owned(),
+            },
+            (None, Some(url), Some(profile)) => Self {
+                scenario: one_load(url, profile, &args.one)?,
+                beside: PathBuf::from("."),
+            },
+            _ => return Err(anyhow!("name a scenario, or give --url and --profile")),
+        };
+        let scenario = &mut given.scenario;
+        scenario.seed = args.seed.unwrap_or(scenario.seed);
+        scenario.run.repeat = args.repeat.unwrap_or(scenario.run.repeat);
+        scenario.run.pass = match (args.pass, args.repeat) {
+            (Some(pass), _) => pass,
+            (None, Some(repeat)) => repeat,
+            (None, None) => scenario.run.pass,
+        };
+        ensure!(
+            scenario.run.pass <= scenario.run.repeat,
+            "--pass {} of --repeat {} runs cannot pass",
+            scenario.run.pass,
+            scenario.run.repeat
+        );
+        replace_outputs(&mut scenario.report, &args.outputs);
+        Ok(given)
+    }
+}
+
+/// Flags win over the file; a path of the file is relative to where the command runs, as a flag's is.
+fn replace_outputs(outputs: &mut Outputs, flags: &OutputArgs) {
+    let pairs = [
+        (&mut outputs.json, &flags.json),
+        (&mut outputs.junit, &flags.junit),
+        (&mut outputs.html, &flags.html),
+        (&mut outputs.prometheus, &flags.prometheus),
+    ];
+    for (output, flag) in pairs {
+        if flag.is_some() {
+            output.clone_from(flag);
+        }
+    }
+}
+
+fn one_load(url: &str, profile: &Profile, flags: &OneLoad) -> anyhow::Result<Scenario> {
+    let share = |flag: &str, share: f64| {
+        Share::new(share).map_err(|_| anyhow!("{flag} must be between 0 and 1, such as 0.95"))
+    };
+    let quantile = share("--quantile", flags.quantile)?;
+    let max_errors = share("--max-errors", flags.max_errors)?;
+    ensure!(!flags.timeout.is_zero(), "--timeout must be above zero");
+    ensure!(
+        0 < flags.max_in_flight && 0 < flags.connections,
+        "--max-in-flight and --connections must be at least 1"
+    );
+    if let Some(objective) = flags.objective {
+        ensure!(
+            !objective.is_zero() && objective < flags.timeout,
+            "--objective must be above zero and shorter than --timeout"
+        );
+    }
+    let url = read_url(url).map_err(|why| anyhow!("--url {why}"))?;
+    let parsed: Uri = url.parse().context("--url is no URL")?;
+    let budget = flags.objective.map(|objective| {
+        Check::ErrorBudget(ErrorBudget {
+            scope: Scope::Run,
+            target: Some(objective.into()),
+            objective: quantile,
+        })
+    });
+    let errors = Check::ErrorRate(ErrorRate {
+        scope: Scope::Run,
+        class: FailureClass::Any,
+        max: max_errors,
+    });
+    let assertion = |check| Assertion {
+        service: None,
+        check,
+    };
+    let executor = shorthand(profile).map_err(|why| anyhow!("--profile: {why}"))?;
+    Ok(Scenario {
+        name: ONLY.to_owned(),
+        description: format!("{profile} on {url}"),
+        seed: 1,
+        services: BTreeMap::from([(ONLY.to_owned(), service(url, &parsed, flags))]),
+        scenarios: BTreeMap::from([(
+            ONLY.to_owned(),
+            Load {
+                service: ONLY.to_owned(),
+                executor,
+                arrivals: if flags.poisson {
+                    Placing::Poisson
+                } else {
+                    Placing::Uniform
+                },
+                max_in_flight: flags.max_in_flight,
+                graceful_stop: Span::from(flags.timeout),
+                start_time: Span::default(),
+                pacing: Pacing::Millisecond,
+            },
+        )]),
+        assertions: [Some(errors), budget].into_iter().flatten().map(assertion).collect(),
+        ..Scenario::default()
+    })
+}
+
+fn service(url: String, parsed: &Uri, flags: &OneLoad) -> Service {
+    let path = parsed.path_and_query().map_or("/", |path| path.as_str());
+    let mut connections = default_connections();
+    connections.per_endpoint = flags.connections;
+    connections.preconnect = connections.preconnect.min(flags.connections);
+    let mut http = default_http();
+    http.timeout = flags.timeout.into();
+    Service {
+        target: Some(Target {
+            discovery: discovery_of(&url),
+            connections,
+            http,
+            url,
+        }),
+        requests: vec![Request {
+            path: path.to_owned(),
+            headers: flags.headers.iter().cloned().collect(),
+            ..default_request()
+        }],
+        ..Service::default()
+    }
+}

@@ -1,0 +1,312 @@
+//! Limits that cannot be met, told before any traffic: from an HPA's own rules and from how long a metric takes. What
+//! nothing could be faster than is *impossible*; what depends on the moment at which the controller happens to look is
+//! *racy*, and such a check would fail now and then whatever the system does.
+//!
+//! Two bounds are computed for a check. The earliest is the HPA's rules alone, with every look at the luckiest moment. To
+//! the surest, a scrape, the metric's window and a sync period are added.
+
+pub mod growth;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::growth::{grow_s, shrink_s};
+use super::demand;
+use super::draft::seconds;
+use crate::recording::{Autoscaler, Select};
+use crate::scenario::{Anchor, Assertion, Check, Executor, Scenario, Scope};
+
+/// How long a metric takes, where it is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Timing {
+    /// Over how long the metric is taken, in seconds.
+    pub metric_window_s: Option<f64>,
+    /// How often pods are scraped, in seconds.
+    pub scrape_interval_s: Option<f64>,
+}
+
+/// Something about a scenario that should be mended before it is run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LintFinding {
+    /// What kind of thing it is, for a machine.
+    pub id: LintId,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The check that it is about, by its name with its service; `None` when it is about the whole scenario.
+    pub assertion: Option<String>,
+    /// What is wrong, in a sentence.
+    pub sentence: String,
+    /// What to do.
+    pub fix: String,
+}
+
+/// What kind of thing a lint is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LintId {
+    /// A limit of time is below what the rules allow.
+    TooSoon,
+    /// A direction that a check waits for is switched off.
+    Disabled,
+    /// A number of replicas is outside the HPA's bounds.
+    OutOfBounds,
+    /// The load needs more than the HPA may have.
+    DemandAboveMax,
+    /// A scale-in is forbidden for longer than the HPA waits.
+    ScaleInEarlier,
+    /// A stretch is as long as a stabilization window.
+    AsLongAsStabilization,
+}
+
+/// How bad a lint is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// It may be meant so.
+    Doubtful,
+    /// It holds or not by chance.
+    Racy,
+    /// It cannot hold.
+    Impossible,
+}
+
+/// What a check is looked at with.
+struct View<'a> {
+    scenario: &'a Scenario,
+    name: &'a str,
+    hpa: &'a Autoscaler,
+    timing: Timing,
+    title: String,
+}
+
+/// What is wrong with the checks of a scenario, given the HPAs of its services.
+#[must_use]
+pub fn lint(
+    scenario: &Scenario,
+    autoscalers: &BTreeMap<String, Autoscaler>,
+    timing: Timing,
+) -> Vec<LintFinding> {
+    let of_demand = autoscalers.iter().filter_map(|(name, hpa)| above_max(scenario, name, hpa));
+    let of_checks = scenario.assertions.iter().filter_map(|assertion| {
+        view(scenario, autoscalers, timing, assertion)?.look(&assertion.check)
+    });
+    of_demand.chain(of_checks).collect()
+}
+
+fn view<'a>(
+    scenario: &'a Scenario,
+    autoscalers: &'a BTreeMap<String, Autoscaler>,
+    timing: Timing,
+    assertion: &Assertion,
+) -> Option<View<'a>> {
+    let first = scenario.services.keys().next();
+    let name = assertion.service.as_ref().or(first)?;
+    let (name, hpa) = autoscalers.get_key_value(name)?;
+    let title = match assertion.service {
+        Some(_) => format!("{} of {name}", assertion.check.title()),
+        None => assertion.check.title(),
+    };
+    Some(View {
+        scenario,
+        name,
+        hpa,
+        timing,
+        title,
+    })
+}
+
+fn above_max(scenario: &Scenario, name: &str, hpa: &Autoscaler) -> Option<LintFinding> {
+    let needed = demand::peak(scenario, name)?;
+    (hpa.max_replicas < needed).then(|| LintFinding {
+        id: LintId::DemandAboveMax,
+        severity: Severity::Doubtful,
+        assertion: None,
+        sentence: format!(
+            "the load on {name} needs {needed} replicas at its peak, and its HPA has {} at most",
+            hpa.max_replicas
+        ),
+        fix: format!("set maxReplicas to {needed} or more, or lower the load"),
+    })
+}
+
+impl View<'_> {
+    fn look(&self, check: &Check) -> Option<LintFinding> {
+        let up_s = self.hpa.scale_up.stabilization_s;
+        match check {
+            Check::DecisionLatency(check) => self.too_soon(Some(up_s), 0.0, check.max.seconds()),
+            Check::TimeToFirstScaleOut(check) if is_known(&check.from) => {
+                let one_more = grow_s(self.hpa, self.begin(), self.begin() + 1);
+                self.too_soon(one_more, self.metric_s(), check.max.seconds())
+            }
+            Check::TimeToReplicas(check) if is_known(&check.from) => {
+                let grown = grow_s(self.hpa, self.begin(), check.n);
+                let ready = self.startup_s();
+                let ready = grown.map(|grown_s| grown_s + ready);
+                self.reachable(u32::MAX, check.n)
+                    .or_else(|| self.too_soon(ready, self.metric_s(), check.max.seconds()))
+            }
+            Check::TimeToReady(check) => {
+                let startup_s = self.startup_s();
+                (check.max.seconds() < startup_s).then(|| self.impossible(startup_s))
+            }
+            Check::TimeToScaleIn(check) if is_known(&check.from) => {
+                let peak = demand::peak(self.scenario, self.name).unwrap_or(0).min(self.hpa.max_replicas);
+                let shrunk = shrink_s(self.hpa, peak.max(check.to.saturating_add(1)), check.to);
+                self.reachable(check.to, 0)
+                    .or_else(|| self.too_soon(shrunk, self.metric_s(), check.max.seconds()))
+            }
+            Check::NoScaleInBefore(check) if is_known(&check.from) => {
+                self.scale_in_earlier(check.min.seconds())
+            }
+            Check::PeakReplicas(check) => self.reachable(check.between[1], check.between[0]),
+            Check::ReplicasWithin(check) => self
+                .reachable(check.between[1], check.between[0])
+                .or_else(|| self.as_long_as(&check.scope, check.settle.seconds())),
+            _ => None,
+        }
+    }
+
+    /// The replicas that a run begins with.
+    fn begin(&self) -> u32 {
+        let declared = self.scenario.preconditions.replicas.get(self.name);
+        declared.copied().unwrap_or(self.hpa.min_replicas)
+    }
+
+    /// What a metric may take to tell of a change.
+    fn metric_s(&self) -> f64 {
+        let parts = [self.timing.metric_window_s, self.timing.scrape_interval_s];
+        parts.into_iter().flatten().sum()
+    }
+
+    /// How long a pod takes to be ready, where the scenario tells; nothing can be said elsewhere.
+    fn startup_s(&self) -> f64 {
+        let app = self.scenario.services.get(self.name).and_then(|service| service.app.as_ref());
+        app.and_then(|app| app.startup).map_or(0.0, |startup| startup.seconds())
+    }
+
+    /// A limit of `max_s` against the earliest moment; `None` for it is never.
+    fn too_soon(&self, earliest_s: Option<f64>, metric_s: f64, max_s: f64) -> Option<LintFinding> {
+        let Some(earliest_s) = earliest_s else {
+            return Some(LintFinding {
+                id: LintId::Disabled,
+                severity: Severity::Impossible,
+                assertion: Some(self.title.clone()),
+                sentence: format!("{} waits for what the rules of the HPA never allow", self.title),
+                fix: "allow the HPA to scale that way in its behavior, or leave the check out".to_owned(),
+            });
+        };
+        let surest_s = earliest_s + metric_s + self.hpa.sync_period_s;
+        if max_s < earliest_s {
+            return Some(self.impossible(earliest_s));
+        }
+        (max_s < surest_s).then(|| LintFinding {
+            id: LintId::TooSoon,
+            severity: Severity::Racy,
+            assertion: Some(self.title.clone()),
+            sentence: format!(
+                "{} has a limit of {}, and whether the HPA makes it depends on when it looks: from {} to {} after the cause",
+                self.title,
+                seconds(max_s),
+                seconds(earliest_s),
+                seconds(surest_s),
+            ),
+            fix: format!("allow {} or more", seconds(surest_s)),
+        })
+    }
+
+    fn impossible(&self, earliest_s: f64) -> LintFinding {
+        let surest_s = earliest_s + self.metric_s() + self.hpa.sync_period_s;
+        LintFinding {
+            id: LintId::TooSoon,
+            severity: Severity::Impossible,
+            assertion: Some(self.title.clone()),
+            sentence: format!("{} cannot hold before {} have passed", self.title, seconds(earliest_s)),
+            fix: format!("allow {} or more", seconds(surest_s)),
+        }
+    }
+
+    /// Whether the HPA can have at most `most`, which its minimum may forbid, and at least `fewest`.
+    fn reachable(&self, most: u32, fewest: u32) -> Option<LintFinding> {
+        let (min, max) = (self.hpa.min_replicas, self.hpa.max_replicas);
+        let wrong = match (most < min, max < fewest) {
+            (true, _) => format!("{most} replicas, which are fewer than the HPA's {min}"),
+            (_, true) => format!("{fewest} replicas, which are more than the HPA's {max}"),
+            _ => return None,
+        };
+        Some(LintFinding {
+            id: LintId::OutOfBounds,
+            severity: Severity::Impossible,
+            assertion: Some(self.title.clone()),
+            sentence: format!("{} asks for {wrong}", self.title),
+            fix: format!("ask for {min} to {max}, or change the HPA's bounds"),
+        })
+    }
+
+    fn scale_in_earlier(&self, min_s: f64) -> Option<LintFinding> {
+        let rules = &self.hpa.scale_down;
+        let surest_s = rules.stabilization_s + self.metric_s() + self.hpa.sync_period_s;
+        if rules.select == Select::Disabled || min_s <= rules.stabilization_s {
+            return None;
+        }
+        let severity = if surest_s < min_s { Severity::Impossible } else { Severity::Racy };
+        Some(LintFinding {
+            id: LintId::ScaleInEarlier,
+            severity,
+            assertion: Some(self.title.clone()),
+            sentence: format!(
+                "{} forbids a scale-in for {}, and the HPA stabilizes for {}",
+                self.title,
+                seconds(min_s),
+                seconds(rules.stabilization_s),
+            ),
+            fix: format!("ask for {} or less, or stabilize for longer", seconds(rules.stabilization_s)),
+        })
+    }
+
+    /// A stretch as long as a stabilization window: what happens at the end of the one falls into the other by chance.
+    fn as_long_as(&self, scope: &Scope, settle_s: f64) -> Option<LintFinding> {
+        let length_s = stage_s(self.scenario, scope)?;
+        let windows = [self.hpa.scale_up.stabilization_s, self.hpa.scale_down.stabilization_s];
+        let near = |window_s: &f64| {
+            0.0 < *window_s
+                && [length_s, length_s - settle_s].iter().any(|s| (s - window_s).abs() <= self.hpa.sync_period_s)
+        };
+        let window_s = windows.into_iter().find(near)?;
+        Some(LintFinding {
+            id: LintId::AsLongAsStabilization,
+            severity: Severity::Racy,
+            assertion: Some(self.title.clone()),
+            sentence: format!(
+                "{} looks at {}, which is as long as the HPA stabilizes, {}: whether it scales within is chance",
+                self.title,
+                seconds(length_s),
+                seconds(window_s),
+            ),
+            fix: format!(
+                "end the stage {} or more before the window does, or after it",
+                seconds(2.0 * self.hpa.sync_period_s)
+            ),
+        })
+    }
+}
+
+/// Whether a moment is that of a change of the load, from which the rules can be counted; others are known afterwards.
+fn is_known(anchor: &Anchor) -> bool {
+    matches!(anchor, Anchor::Start | Anchor::StageStart(_))
+}
+
+/// How long the stage of a scope is; `None` for another scope.
+fn stage_s(scenario: &Scenario, scope: &Scope) -> Option<f64> {
+    let Scope::Stage(name) = scope else {
+        return None;
+    };
+    scenario.scenarios.values().find_map(|load| match &load.executor {
+        Executor::RampingArrivalRate { stages, .. } => {
+            let stage = stages.iter().find(|stage| stage.name.as_ref() == Some(name));
+            stage.map(|stage| stage.duration.seconds())
+        }
+        _ => None,
+    })
+}

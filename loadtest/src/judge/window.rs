@@ -1,0 +1,299 @@
+//! Quantiles of latency over a window that trails behind each second of a run. One sliding histogram goes along the run
+//! once, however long the window is, so a run of hours takes as many steps as it has distinct latencies in its seconds.
+//!
+//! A window says something only when it holds enough requests; one that does not reaches further back, and one that
+//! still does not is unknown, which is neither good nor bad.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::context::Context;
+use super::draft::Untold;
+use crate::measured::Slot;
+use crate::scenario::assertion::Failures;
+use crate::scenario::{Quantile, Slo, Span};
+
+/// So many requests must lie above a quantile for a window to tell it: 200 requests for the 0.95-quantile, 1,000 for the
+/// 0.99-quantile.
+const ABOVE_MIN: f64 = 10.0;
+
+/// Leading bits that tell two latencies apart, as in the histograms that they come from: a thousandth.
+const BITS: u32 = 11;
+
+/// Buckets up to the longest `u32` of microseconds.
+const BUCKETS: usize = (((u32::BITS - BITS + 1) << (BITS - 1)) + (1 << (BITS - 1))) as usize;
+
+/// Buckets that are summed up together, so that a quantile is found without looking at each.
+const GROUP: usize = 256;
+
+/// An objective of latency, with what a check says of it put in the scenario's place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Objective {
+    /// Above 0 and at most 1.
+    pub(super) quantile: f64,
+    /// The latency that the quantile must not be above.
+    pub(super) target: Span,
+    /// Over how long the quantile is taken.
+    pub(super) window: Span,
+    /// To what a window is widened that holds too few requests; not below `window`.
+    pub(super) max_window: Span,
+    /// What a failed request counts as.
+    pub(super) failures: Failures,
+}
+
+/// The quantile of the window that ends at each second, in seconds; infinite where it lies among the failed requests,
+/// `None` where there were too few to tell.
+#[derive(Debug)]
+pub(super) struct Windows {
+    target_s: f64,
+    /// The window that ends with second `n`, at `n + 1` seconds, from its first second on.
+    windows: Vec<Option<Window>>,
+}
+
+/// A window that could be told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Window {
+    /// When it begins, in seconds.
+    pub(super) start_s: f64,
+    /// The quantile in seconds; infinite among the failed.
+    pub(super) quantile_s: f64,
+}
+
+impl Objective {
+    /// That of the scenario.
+    pub(super) fn of_scenario(context: &Context<'_>) -> Result<Self, Untold> {
+        Self::new(context, None, None, None, None, Failures::default())
+    }
+
+    /// What a check says, and that of the scenario for the rest.
+    pub(super) fn new(
+        context: &Context<'_>,
+        quantile: Option<Quantile>,
+        target: Option<Span>,
+        window: Option<Span>,
+        max_window: Option<Span>,
+        failures: Failures,
+    ) -> Result<Self, Untold> {
+        let slo = context.recording.scenario.slo;
+        let missing = |what| Untold::unknown(format!("neither the check nor `slo` says {what}"));
+        let quantile = quantile
+            .map(Quantile::fraction)
+            .or(slo.map(|slo| slo.quantile));
+        let target = target.or(slo.map(|slo| slo.target));
+        let window = window
+            .or(slo.map(|slo| slo.window))
+            .ok_or_else(|| missing("a window"))?;
+        let max_window = max_window
+            .or(slo.map(|slo: Slo| slo.max_window))
+            .unwrap_or(window);
+        Ok(Self {
+            quantile: quantile.ok_or_else(|| missing("a quantile"))?,
+            target: target.ok_or_else(|| missing("a target"))?,
+            window,
+            max_window: max_window.max(window),
+            failures,
+        })
+    }
+
+    /// The word for its quantile, as `p95`.
+    pub(super) fn word(&self) -> String {
+        word(self.quantile)
+    }
+}
+
+impl Windows {
+    /// The windows of these slots.
+    pub(super) fn new(slots: &[Slot], objective: Objective) -> Self {
+        let mut sliding = Sliding::new(slots, objective.failures);
+        let [window, widest] =
+            [objective.window, objective.max_window].map(|span| whole_seconds(span).max(1));
+        let enough = enough(objective.quantile);
+        let windows = (0..slots.len()).map(|second| {
+            let end = second + 1;
+            sliding.push(second);
+            let [latest, earliest] = [window, widest].map(|seconds| end.saturating_sub(seconds));
+            sliding.shrink(earliest, latest, enough);
+            // A window that would begin before the run is shorter than asked for, and is told all the same if it can be.
+            (enough <= sliding.requests).then(|| Window {
+                start_s: sliding.start as f64,
+                quantile_s: sliding.quantile(objective.quantile),
+            })
+        });
+        Self {
+            target_s: objective.target.seconds(),
+            windows: windows.collect(),
+        }
+    }
+
+    /// The window that ends with this second of the run.
+    pub(super) fn of_second(&self, second: usize) -> Option<Window> {
+        self.windows.get(second).copied().flatten()
+    }
+
+    /// Whether the window that ends with this second misses the objective; `None` where that is unknown.
+    pub(super) fn misses(&self, second: usize) -> Option<bool> {
+        self.of_second(second)
+            .map(|window| self.target_s < window.quantile_s)
+    }
+
+    /// The start of the first window that misses the objective, of those that end within `range`; not before its start.
+    pub(super) fn first_breach(&self, range: Range<f64>) -> Option<f64> {
+        self.seconds(&range)
+            .find(|second| self.misses(*second) == Some(true))
+            .map(|second| {
+                let start_s = self
+                    .of_second(second)
+                    .map_or(range.start, |window| window.start_s);
+                start_s.max(range.start)
+            })
+    }
+
+    /// The seconds that end within `range`, without its start.
+    pub(super) fn seconds(&self, range: &Range<f64>) -> Range<usize> {
+        // Saturating casts are meant: nothing is before the run.
+        let start = range.start.floor() as usize;
+        start..(range.end.floor() as usize).clamp(start, self.windows.len().max(start))
+    }
+}
+
+/// The requests of neighbouring seconds, of which one can be added at the end and others taken from the beginning.
+struct Sliding<'a> {
+    slots: &'a [Slot],
+    failures: Failures,
+    /// The first second that is in it.
+    start: usize,
+    /// Requests whose end is known; those that failed among them unless they are excluded.
+    requests: u64,
+    /// Those of them with a good answer.
+    good: u64,
+    counts: Vec<u64>,
+    groups: Vec<u64>,
+}
+
+impl<'a> Sliding<'a> {
+    fn new(slots: &'a [Slot], failures: Failures) -> Self {
+        Self {
+            slots,
+            failures,
+            start: 0,
+            requests: 0,
+            good: 0,
+            counts: vec![0; BUCKETS],
+            groups: vec![0; BUCKETS.div_ceil(GROUP)],
+        }
+    }
+
+    fn push(&mut self, second: usize) {
+        let slot = &self.slots[second];
+        self.requests += requests(slot, self.failures);
+        self.good += slot.counts.ok;
+        for (latency, count) in slot.latencies() {
+            let bucket = bucket(latency);
+            self.counts[bucket] += count;
+            self.groups[bucket / GROUP] += count;
+        }
+    }
+
+    /// Takes seconds from the beginning: all before `earliest`, and those before `latest` without which there are still
+    /// enough requests.
+    fn shrink(&mut self, earliest: usize, latest: usize, enough: u64) {
+        while self.start < latest {
+            let slot = &self.slots[self.start];
+            let left = self.requests - requests(slot, self.failures);
+            if earliest <= self.start && left < enough {
+                return;
+            }
+            self.requests = left;
+            self.good -= slot.counts.ok;
+            for (latency, count) in slot.latencies() {
+                let bucket = bucket(latency);
+                self.counts[bucket] -= count;
+                self.groups[bucket / GROUP] -= count;
+            }
+            self.start += 1;
+        }
+    }
+
+    /// The `q`-quantile in seconds. Timeouts are among the latencies, but every good answer came before them.
+    fn quantile(&self, q: f64) -> f64 {
+        let rank = ((q * self.requests as f64).ceil() as u64).max(1);
+        if self.good < rank {
+            return f64::INFINITY;
+        }
+        let mut below = 0;
+        let group = self.groups.iter().position(|count| {
+            below += count;
+            rank <= below
+        });
+        let Some(group) = group else {
+            return f64::INFINITY;
+        };
+        below -= self.groups[group];
+        let counts = self
+            .counts
+            .iter()
+            .enumerate()
+            .skip(group * GROUP)
+            .take(GROUP);
+        let mut reached = counts.skip_while(|(_, count)| {
+            below += **count;
+            below < rank
+        });
+        reached
+            .next()
+            .map_or(f64::INFINITY, |(bucket, _)| highest(bucket) as f64 / 1e6)
+    }
+}
+
+/// So many requests must a window hold for the `q`-quantile: ten must lie above it.
+pub(super) fn enough(q: f64) -> u64 {
+    // The largest of all needs no more than one; the rounding keeps 10 / (1 - 0.95) at 200.
+    match q < 1.0 {
+        true => (ABOVE_MIN / (1.0 - q) - 1e-6).ceil() as u64,
+        false => 1,
+    }
+}
+
+/// The word for a quantile, as `p95`.
+pub(super) fn word(q: f64) -> String {
+    match q < 1.0 {
+        true => format!("p{}", super::draft::number(q * 100.0)),
+        false => "the longest".into(),
+    }
+}
+
+/// A quantile for people.
+pub(super) fn latency(seconds: f64) -> String {
+    match seconds.is_finite() {
+        true => super::draft::amount(seconds * 1e3, "ms"),
+        false => "no answer".into(),
+    }
+}
+
+/// The requests of a second whose end is known.
+fn requests(slot: &Slot, failures: Failures) -> u64 {
+    match failures {
+        Failures::Infinite => slot.counts.ok + slot.counts.errors() + slot.counts.dropped,
+        Failures::Exclude => slot.counts.ok,
+    }
+}
+
+/// A span in seconds, rounded up: windows are made of whole seconds.
+fn whole_seconds(span: Span) -> usize {
+    span.seconds().ceil() as usize
+}
+
+/// The bucket of a latency: exact below 2,048 microseconds, then to eleven leading bits.
+fn bucket(latency: Duration) -> usize {
+    let micros = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
+    let shift = (u32::BITS - micros.leading_zeros()).saturating_sub(BITS);
+    ((shift << (BITS - 1)) + (micros >> shift)) as usize
+}
+
+/// The longest latency of a bucket.
+fn highest(bucket: usize) -> u64 {
+    let half = 1 << (BITS - 1);
+    let shift = (bucket / half).saturating_sub(1);
+    let leading = bucket - shift * half;
+    (((leading + 1) << shift) - 1) as u64
+}

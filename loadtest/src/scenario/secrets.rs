@@ -1,0 +1,229 @@
+//! What a scenario says and must not show: `${env:NAME}` is replaced only in what goes to the engine, and a secret that
+//! somebody wrote down all the same is not shown in any report. It reads no environment itself.
+
+use std::collections::BTreeMap;
+
+use super::{Action, App, Request, Scenario};
+
+/// What begins the name of a variable in a text.
+const OPENING: &str = "${env:";
+
+/// Where a secret was.
+const REDACTED: &str = "<redacted>";
+
+/// Words in the names of headers whose values are secrets.
+const SECRET_WORDS: [&str; 7] = [
+    "authorization",
+    "cookie",
+    "token",
+    "secret",
+    "password",
+    "api-key",
+    "apikey",
+];
+
+/// The schemes that may stand before a variable: `Bearer ${env:TOKEN}`.
+const SCHEMES: [&str; 4] = ["bearer", "basic", "token", "digest"];
+
+/// Why a scenario's variables cannot be replaced.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// The environment does not have it.
+    #[error("{at}: the environment variable {name} is not set")]
+    Missing {
+        /// The field.
+        at: String,
+        /// The variable.
+        name: String,
+    },
+    /// A `${env:` that does not end.
+    #[error("{at}: `${{env:` has no closing brace")]
+    Open {
+        /// The field.
+        at: String,
+    },
+}
+
+impl Scenario {
+    /// The scenario with its variables replaced by what `lookup` has. For the engine; never for a report.
+    ///
+    /// # Errors
+    /// A variable that `lookup` does not have, with the field that names it.
+    pub fn expand(&self, lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SecretError> {
+        let mut expanded = self.clone();
+        expanded.each_secret(|at, text, _| {
+            *text = expand(&at, text, &lookup)?;
+            Ok(())
+        })?;
+        Ok(expanded)
+    }
+
+    /// The scenario without the secrets that were written down. Variables stay as they are written.
+    #[must_use]
+    pub fn redacted(&self) -> Self {
+        let mut redacted = self.clone();
+        let hidden: Result<(), SecretError> = redacted.each_secret(|_, text, secret| {
+            if secret && !is_harmless(text) {
+                REDACTED.clone_into(text);
+            }
+            Ok(())
+        });
+        debug_assert!(hidden.is_ok(), "nothing is looked up");
+        redacted
+    }
+
+    /// Calls `change` with every text that may hold a variable, where it is, and whether it is a secret.
+    fn each_secret<E>(
+        &mut self,
+        mut change: impl FnMut(String, &mut String, bool) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (name, service) in &mut self.services {
+            for request in &mut service.requests {
+                let at = format!("services.{name}.requests.{}", request.name);
+                each_of_request(&at, request, &mut change)?;
+            }
+            if let Some(app) = &mut service.app {
+                each_of_app(&format!("services.{name}.app"), app, &mut change)?;
+            }
+        }
+        for event in &mut self.events {
+            if let Action::Rollout { app, .. } = &mut event.action {
+                each_of_app(&format!("events.{}.app", event.name), app, &mut change)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn each_of_request<E>(
+    at: &str,
+    request: &mut Request,
+    change: &mut impl FnMut(String, &mut String, bool) -> Result<(), E>,
+) -> Result<(), E> {
+    let headers: &mut BTreeMap<String, String> = &mut request.headers;
+    for (name, value) in headers {
+        let lower = name.to_lowercase();
+        let secret = SECRET_WORDS.iter().any(|word| lower.contains(word));
+        change(format!("{at}.headers.{name}"), value, secret)?;
+    }
+    match &mut request.body {
+        Some(body) => change(format!("{at}.body"), body, false),
+        None => Ok(()),
+    }
+}
+
+fn each_of_app<E>(
+    at: &str,
+    app: &mut App,
+    change: &mut impl FnMut(String, &mut String, bool) -> Result<(), E>,
+) -> Result<(), E> {
+    match &mut app.token {
+        Some(token) => change(format!("{at}.token"), token, true),
+        None => Ok(()),
+    }
+}
+
+/// The text with its variables replaced. What replaces one is not looked at again.
+fn expand(
+    at: &str,
+    text: &str,
+    lookup: &impl Fn(&str) -> Option<String>,
+) -> Result<String, SecretError> {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, variable)) = rest.split_once(OPENING) {
+        let Some((name, after)) = variable.split_once('}') else {
+            return Err(SecretError::Open { at: at.to_owned() });
+        };
+        let value = lookup(name).ok_or_else(|| SecretError::Missing {
+            at: at.to_owned(),
+            name: name.to_owned(),
+        })?;
+        expanded.push_str(before);
+        expanded.push_str(&value);
+        rest = after;
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}
+
+/// Whether a secret's text holds nothing but variables and the word before them.
+fn is_harmless(text: &str) -> bool {
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some((before, variable)) = rest.split_once(OPENING) {
+        let Some((_, after)) = variable.split_once('}') else {
+            break;
+        };
+        literal.push_str(before);
+        rest = after;
+    }
+    literal.push_str(rest);
+    let literal = literal.trim().to_lowercase();
+    literal.is_empty() || SCHEMES.contains(&literal.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenario() -> Scenario {
+        let text = r#"
+name: users
+target: http://127.0.0.1:1/
+requests:
+  - path: /
+    headers: { Authorization: "Bearer ${env:TOKEN}", X-Auth-Token: hush, X-Kind: plain }
+    body: 'id ${env:ID} of ${env:ID}'
+app: { token: hush }
+scenarios: { main: { profile: "1@1s" } }
+events: [{ at: 0s, rollout: { app: { token: "${env:TOKEN}" } } }]
+"#;
+        Scenario::read("users.yaml", text, |_| unreachable!("it names no file")).unwrap()
+    }
+
+    #[test]
+    fn variables_are_replaced_for_the_engine_and_nowhere_else() {
+        let written = scenario();
+        let lookup = |name: &str| (name == "TOKEN" || name == "ID").then(|| format!("<{name}>"));
+        let expanded = written.expand(lookup).unwrap();
+        let request = &expanded.services["users"].requests[0];
+        assert_eq!(request.headers["Authorization"], "Bearer <TOKEN>");
+        assert_eq!(request.body.as_deref(), Some("id <ID> of <ID>"));
+        let shown = serde_json::to_string(&written.redacted()).unwrap();
+        assert!(
+            shown.contains("Bearer ${env:TOKEN}") && !shown.contains("<TOKEN>"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_missing_variable_is_named_with_its_field() {
+        let error = scenario()
+            .expand(|name| (name == "TOKEN").then(String::new))
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "services.users.requests./.body: the environment variable ID is not set"
+        );
+    }
+
+    #[test]
+    fn a_secret_that_was_written_down_is_not_shown() {
+        let redacted = scenario().redacted();
+        let shown = serde_json::to_string(&redacted).unwrap();
+        assert!(!shown.contains("hush"), "{shown}");
+        assert!(shown.contains("plain"), "{shown}");
+        let cases = [
+            ("${env:A}", true),
+            ("Bearer ${env:A}", true),
+            ("${env:A}${env:B}", true),
+            ("abc${env:A}", false),
+            ("Bearer abc", false),
+            ("${env:A", false),
+        ];
+        for (text, harmless) in cases {
+            assert_eq!(is_harmless(text), harmless, "{text}");
+        }
+    }
+}
