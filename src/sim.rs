@@ -27,7 +27,6 @@ mod queue;
 mod requests;
 mod scaler;
 mod service;
-mod stages;
 mod world;
 
 #[cfg(test)]

@@ -9,11 +9,13 @@ use crate::engine::snapshot::{Item, Pods, Snapshot};
 use crate::model::health::{Failure, FailureReason};
 use crate::model::id::TargetId;
 use crate::model::phase::Phase;
+use crate::model::pod;
 use crate::model::quantity;
 use crate::model::reading::{Batch, Reading, SeriesReading};
 use crate::model::selector::Selector;
 
 use super::pod::{Code, Pod};
+use super::scaler::APP_LABEL;
 use super::{NANOS_PER_S, Of, Source, timestamp};
 
 /// A snapshot every second, as the adapter makes them.
@@ -41,6 +43,8 @@ pub(super) struct Adapter {
     targets: Vec<Target>,
     snapshot: Snapshot,
     is_up: bool,
+    /// The services' names by their places, where pods are asked for one by one; else empty.
+    apps: Vec<Arc<str>>,
     /// Filled again and again, so that a read allocates nothing.
     scratch: Reading,
 }
@@ -75,7 +79,7 @@ pub(super) struct Answered {
 }
 
 impl Adapter {
-    pub(super) fn new(sources: Vec<Source>) -> Self {
+    pub(super) fn new(sources: Vec<Source>, apps: Vec<Arc<str>>) -> Self {
         let matched = sources.iter().map(|source| match &source.of {
             Of::Pods { matchers, .. } => Code::matched(matchers),
             Of::Redis => Code::matched(&Default::default()),
@@ -88,6 +92,7 @@ impl Adapter {
             targets: Vec::new(),
             snapshot: Snapshot::default(),
             is_up: false,
+            apps,
             scratch: Reading::default(),
         };
         adapter.start();
@@ -118,6 +123,9 @@ impl Adapter {
                 None => Phase::default(),
             };
             self.engine.expect(&target.id, phase, timestamp(now));
+            if let Some(pod) = target.pod {
+                identify(&mut self.engine, &self.apps, &target.id, &pods[pod as usize]);
+            }
         }
     }
 
@@ -128,11 +136,15 @@ impl Adapter {
         let sources: Vec<usize> = (0..self.sources.len())
             .filter(|i| reads(&self.sources[*i]))
             .collect();
-        let name = Arc::clone(&held.name);
-        sources
-            .into_iter()
-            .map(|source| self.add(source, &name, Some(pod), phase_of(held), now))
-            .collect()
+        let add = |source| {
+            let (target, at) = self.add(source, &held.name, Some(pod), phase_of(held), now);
+            if self.is_up {
+                let id = &self.targets[target as usize].id;
+                identify(&mut self.engine, &self.apps, id, held);
+            }
+            (target, at)
+        };
+        sources.into_iter().map(add).collect()
     }
 
     /// The targets that are there from the start: Redis.
@@ -186,8 +198,9 @@ impl Adapter {
     pub(super) fn enter(&mut self, pod: u32, pods: &[Pod], now: i64) {
         for target in self.targets.iter().filter(|target| target.pod == Some(pod)) {
             if self.is_up {
-                self.engine
-                    .expect(&target.id, phase_of(&pods[pod as usize]), timestamp(now));
+                let pod = &pods[pod as usize];
+                self.engine.expect(&target.id, phase_of(pod), timestamp(now));
+                identify(&mut self.engine, &self.apps, &target.id, pod);
             }
         }
     }
@@ -356,6 +369,14 @@ fn answered<'i>(
         answer.items.push((pod, milli));
     }
     Ok(answer)
+}
+
+/// Says which pod a target is, where that is asked for.
+fn identify(engine: &mut Engine, apps: &[Arc<str>], target: &TargetId, pod: &Pod) {
+    if let Some(app) = apps.get(pod.service) {
+        let labels = [(APP_LABEL.to_owned(), app.to_string())].into();
+        engine.identify(target, pod::Pod { name: Arc::clone(&pod.name), labels: Arc::new(labels) });
+    }
 }
 
 fn phase_of(pod: &Pod) -> Phase {

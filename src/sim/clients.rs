@@ -6,6 +6,7 @@ use std::iter::Peekable;
 use std::time::Duration;
 
 use taffrail_loadtest::arrivals::Arrivals;
+use taffrail_loadtest::arrivals::plan::{Plan, Schedule};
 
 use super::nanos;
 use super::requests::Ref;
@@ -32,34 +33,31 @@ pub(super) struct Clients {
 /// When a load asks.
 #[derive(Debug)]
 enum Asks {
-    /// At these moments from its beginning, whether or not earlier requests were answered.
+    /// At these moments, whether or not earlier requests were answered.
     Open(Box<Peekable<Arrivals>>),
     /// When the request before was answered.
     Closed(usize),
 }
 
 impl Clients {
-    /// A load that begins at `start`: along `arrivals`, or `users` of a closed loop without.
-    pub(super) fn new(
-        (service, has_token): (usize, bool),
-        start: Duration,
-        (arrivals, users): (Option<Arrivals>, usize),
-        lasts: Duration,
-        bounds: &Bounds,
-    ) -> Self {
-        let (begin, end) = (nanos(start), nanos(start + lasts));
+    /// The clients of a load on `service`.
+    pub(super) fn new(service: usize, has_token: bool, load: &Plan, bounds: &Bounds) -> Self {
+        let (begin, asks) = match &load.schedule {
+            Schedule::Open { profile, spacing } => {
+                (Duration::ZERO, Asks::Open(Box::new(Arrivals::new(profile, *spacing).peekable())))
+            }
+            Schedule::Closed { users, start, .. } => (*start, Asks::Closed(*users)),
+        };
+        let end = nanos(load.end());
         Self {
             service,
             has_token,
-            asks: match arrivals {
-                Some(arrivals) => Asks::Open(Box::new(arrivals.peekable())),
-                None => Asks::Closed(users),
-            },
+            asks,
             timeout: nanos(bounds.timeout),
             max_in_flight: bounds.max_in_flight,
             in_flight: 0,
             deadlines: VecDeque::new(),
-            begin,
+            begin: nanos(begin),
             end,
             give_up: end + nanos(bounds.graceful_stop),
         }
@@ -88,9 +86,7 @@ impl Clients {
     /// When the next request of an open loop should start.
     pub(super) fn next_at(&mut self) -> Option<i64> {
         match &mut self.asks {
-            Asks::Open(arrivals) => arrivals
-                .peek()
-                .map(|at| self.begin + i64::try_from(*at).unwrap_or(i64::MAX)),
+            Asks::Open(arrivals) => arrivals.peek().map(|at| i64::try_from(*at).unwrap_or(i64::MAX)),
             Asks::Closed(_) => None,
         }
     }

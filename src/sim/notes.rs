@@ -16,7 +16,7 @@ use crate::hpa::{self, Decision, Path};
 
 use super::pod::Pod;
 use super::scaler::Reading;
-use super::{NANOS_PER_S, Plan, seconds, stages};
+use super::{NANOS_PER_S, Plan, seconds};
 
 /// Events told one by one: a run in which pods come and go every second for a day has more, and nobody reads them.
 const EVENTS_MAX: usize = 20_000;
@@ -54,7 +54,7 @@ impl Kept {
 
 impl Notes {
     pub(super) fn new(services: Vec<Kept>, plan: &Plan) -> Self {
-        let stages = stages::of(&plan.scenario);
+        let stages = plan.stages();
         let duration_s = plan.duration().as_secs_f64();
         Self {
             services,

@@ -2,14 +2,16 @@
 //! and their HPAs. Everything that cannot be played is refused here, so that a run has nothing left to refuse.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use taffrail_loadtest::arrivals::plan::Plan as LoadPlan;
 use taffrail_loadtest::arrivals::{Arrivals, Spacing};
 use taffrail_loadtest::measured::recorder::Recorder;
-use taffrail_loadtest::profile::ProfileError;
-use taffrail_loadtest::recording;
+use taffrail_loadtest::profile::Profile;
+use taffrail_loadtest::recording::{self, Stage};
 use taffrail_loadtest::sample_app::TOKEN_HEADER;
-use taffrail_loadtest::scenario::{self, Action, App, Executor, Placing, Scenario};
+use taffrail_loadtest::scenario::{self, Action, App, Scenario};
 use taffrail_loadtest::service_time::ServiceTimes;
 
 use crate::engine::ServiceSpec;
@@ -25,7 +27,7 @@ use super::requests::Requests;
 use super::scaler::{SYNC_PERIOD, Scaler};
 use super::service::{Service, Version};
 use super::world::World;
-use super::{NANOS_PER_S, nanos, stages};
+use super::{NANOS_PER_S, nanos};
 
 /// Pods of one service at once: what an adapter reads of one, and more than a simulation says anything true of.
 const REPLICAS_MAX: u32 = 10_000;
@@ -43,6 +45,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(super) scenario: Scenario,
+    loads: Vec<LoadPlan>,
     pub(super) sources: Vec<Source>,
     pub(super) autoscalers: BTreeMap<String, Hpa>,
     /// The version of the program, for the recording.
@@ -118,17 +121,6 @@ pub enum PlanError {
         /// What is wrong.
         problem: String,
     },
-    /// A load that cannot be.
-    #[error("load {load}: {problem}")]
-    Load {
-        /// The load.
-        load: String,
-        /// What is wrong.
-        problem: ProfileError,
-    },
-    /// A load that is not played yet.
-    #[error("load {0} replays a file, which must be read before")]
-    Replay(String),
     /// No load at all.
     #[error("the scenario has no load")]
     NoLoad,
@@ -146,19 +138,21 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Checks that all of it can be played. `sources` are what the services' `metrics` say, and `autoscalers` what their
+    /// Checks that all of it can be played. `loads` are the plans of its loads, `sources` are what the services' `metrics` say, and `autoscalers` what their
     /// `hpa` says, by the service's name.
     ///
     /// # Errors
     /// The first thing that cannot.
     pub fn new(
         scenario: Scenario,
+        loads: Vec<LoadPlan>,
         sources: Vec<Source>,
         autoscalers: BTreeMap<String, Hpa>,
         version: &str,
     ) -> Result<Self, PlanError> {
         let plan = Self {
             scenario,
+            loads,
             sources,
             autoscalers,
             version: version.to_owned(),
@@ -172,11 +166,15 @@ impl Plan {
     /// How long the loads last, from the first request's moment.
     #[must_use]
     pub fn duration(&self) -> Duration {
-        let loads = self.scenario.scenarios.values();
-        loads
-            .map(|load| *load.start_time + lasts(load))
-            .max()
-            .unwrap_or_default()
+        self.loads.iter().map(LoadPlan::end).max().unwrap_or_default()
+    }
+
+    /// The stages of all loads, in order of their beginning.
+    pub(super) fn stages(&self) -> Vec<Stage> {
+        let stages = self.loads.iter().flat_map(|load| &load.stages);
+        let mut stages: Vec<Stage> = stages.cloned().collect();
+        stages.sort_by(|a, b| a.start_s.total_cmp(&b.start_s));
+        stages
     }
 
     // --- Checks.
@@ -248,23 +246,11 @@ impl Plan {
     }
 
     fn check_loads(&self) -> Result<(), PlanError> {
-        if self.scenario.scenarios.is_empty() {
+        if self.loads.is_empty() {
             return Err(PlanError::NoLoad);
         }
-        for (name, load) in &self.scenario.scenarios {
-            self.place(&load.service, || format!("load {name}"))?;
-            match stages::curve(load) {
-                Some(Err(problem)) => {
-                    return Err(PlanError::Load {
-                        load: name.clone(),
-                        problem,
-                    });
-                }
-                None if !matches!(load.executor, Executor::ConstantVus { .. }) => {
-                    return Err(PlanError::Replay(name.clone()));
-                }
-                _ => {}
-            }
+        for load in &self.loads {
+            self.place(&load.service, || format!("load {}", load.load))?;
         }
         Ok(())
     }
@@ -331,7 +317,7 @@ impl Plan {
             pods: Vec::new(),
             loads: self.loads(),
             requests: Requests::default(),
-            adapter: Adapter::new(self.sources.clone()),
+            adapter: Adapter::new(self.sources.clone(), self.apps()),
             redis: Redis {
                 is_up: true,
                 commands: 0,
@@ -348,11 +334,24 @@ impl Plan {
         world
     }
 
+    /// The names of the services, where an HPA asks for single pods of one.
+    fn apps(&self) -> Vec<Arc<str>> {
+        let mut metrics = self.autoscalers.values().flat_map(|hpa| &hpa.spec.metrics);
+        if !metrics.any(|metric| matches!(metric, MetricSpec::Pods { .. })) {
+            return Vec::new();
+        }
+        self.scenario.services.keys().map(|name| name.as_str().into()).collect()
+    }
+
     /// When the last answer can come.
     pub(super) fn end(&self) -> i64 {
-        let loads = self.scenario.scenarios.values();
-        let ends = loads.map(|load| nanos(*load.start_time + lasts(load) + *load.graceful_stop));
+        let ends = self.loads.iter().map(|load| nanos(load.end() + self.graceful_stop(load)));
         ends.max().unwrap_or(0)
+    }
+
+    fn graceful_stop(&self, load: &LoadPlan) -> Duration {
+        let load = self.scenario.scenarios.get(&load.load);
+        load.map_or(Duration::ZERO, |load| *load.graceful_stop)
     }
 
     /// When, within a period, something happens for the first time that in a cluster would begin whenever it does: from
@@ -400,63 +399,25 @@ impl Plan {
     }
 
     fn loads(&self) -> Vec<Clients> {
-        let loads = self.scenario.scenarios.values().zip(0..);
-        loads
-            .map(|(load, number)| self.clients(load, number))
-            .collect()
+        self.loads.iter().map(|load| self.clients(load)).collect()
     }
 
-    fn clients(&self, load: &scenario::Load, number: u64) -> Clients {
-        let seed = self.scenario.seed.wrapping_add(number);
-        let spacing = match load.arrivals {
-            Placing::Poisson => Spacing::Poisson(seed),
-            Placing::Uniform => Spacing::Uniform,
-        };
-        let arrivals = stages::curve(load)
-            .and_then(Result::ok)
-            .map(|curve| Arrivals::new(&curve, spacing));
-        let users = match load.executor {
-            Executor::ConstantVus { vus, .. } => vus,
-            _ => 0,
-        };
+    fn clients(&self, load: &LoadPlan) -> Clients {
         let service = self.scenario.services.get(&load.service);
+        let place = self.scenario.services.keys().position(|name| *name == load.service);
         let bounds = Bounds {
             timeout: timeout(service),
-            max_in_flight: load.max_in_flight,
-            graceful_stop: *load.graceful_stop,
+            max_in_flight: self.scenario.scenarios.get(&load.load).map_or(usize::MAX, |load| load.max_in_flight),
+            graceful_stop: self.graceful_stop(load),
         };
-        let place = self
-            .scenario
-            .services
-            .keys()
-            .position(|name| *name == load.service)
-            .unwrap_or(0);
-        let asked = (place, service.is_some_and(has_token));
-        Clients::new(
-            asked,
-            *load.start_time,
-            (arrivals, users),
-            lasts(load),
-            &bounds,
-        )
+        Clients::new(place.unwrap_or(0), service.is_some_and(has_token), load, &bounds)
     }
 
     fn recorder(&self, service: &str) -> Recorder {
-        let loads = self
-            .scenario
-            .scenarios
-            .values()
-            .filter(|load| load.service == service);
-        let curve = loads
-            .clone()
-            .find_map(|load| stages::curve(load).and_then(Result::ok));
-        let curve = curve.unwrap_or_else(|| {
-            taffrail_loadtest::profile::Profile::constant(0.0, Duration::from_secs(1)).unwrap()
-        });
-        Recorder::new(
-            &Arrivals::new(&curve, Spacing::Uniform),
-            timeout(self.scenario.services.get(service)),
-        )
+        let mut loads = self.loads.iter().filter(|load| load.service == service);
+        let arrivals = loads.find_map(LoadPlan::arrivals);
+        let arrivals = arrivals.unwrap_or_else(|| Arrivals::new(&Profile::constant(0.0, Duration::from_secs(1)).unwrap(), Spacing::Uniform));
+        Recorder::new(&arrivals, timeout(self.scenario.services.get(service)))
     }
 
     fn seen(&self, name: &str) -> recording::Service {
@@ -466,16 +427,6 @@ impl Plan {
             metrics: hpa.map(metrics).unwrap_or_default(),
             ..recording::Service::default()
         }
-    }
-}
-
-/// How long a load lasts from its own beginning.
-fn lasts(load: &scenario::Load) -> Duration {
-    match &load.executor {
-        Executor::ConstantVus { duration, .. } => **duration,
-        _ => stages::curve(load)
-            .and_then(Result::ok)
-            .map_or(Duration::ZERO, |curve| curve.duration()),
     }
 }
 

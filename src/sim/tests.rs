@@ -13,7 +13,8 @@ use taffrail_loadtest::scenario::{
     self, App, Executor, Load, Pacing, Placing, Scenario, Span, Stage,
 };
 
-use super::{Hpa, Of, Plan, Source, play};
+use super::{Hpa, Of, Plan, PlanError, Source, play};
+use taffrail_loadtest::arrivals::plan::Plan as LoadPlan;
 use crate::engine::{Objective, ServiceSpec};
 use crate::hpa::{Behavior, MetricSpec, ResourceTarget, Spec, Target};
 use crate::model::id::ServiceId;
@@ -137,16 +138,16 @@ fn hpa(service: &str, metrics: Vec<MetricSpec>) -> Hpa {
     }
 }
 
+fn plan(scenario: Scenario, sources: Vec<Source>, hpa: Option<Hpa>) -> Result<Plan, PlanError> {
+    let loads = LoadPlan::all(&scenario, |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+    let autoscalers = hpa.map(|hpa| ("users".to_owned(), hpa)).into_iter().collect();
+    Plan::new(scenario, loads, sources, autoscalers, "test")
+}
+
 /// The service is measured and has an HPA on latency and CPU.
 fn scaled(scenario: Scenario) -> Plan {
     let hpa = hpa("users", vec![cpu_metric(), latency_metric()]);
-    Plan::new(
-        scenario,
-        vec![source("users", 0)],
-        BTreeMap::from([("users".to_owned(), hpa)]),
-        "test",
-    )
-    .unwrap()
+    plan(scenario, vec![source("users", 0)], Some(hpa)).unwrap()
 }
 
 /// A fixed number of replicas, which nobody measures.
@@ -155,7 +156,7 @@ fn fixed(mut scenario: Scenario, replicas: u32) -> Plan {
         .preconditions
         .replicas
         .insert("users".to_owned(), replicas);
-    Plan::new(scenario, Vec::new(), BTreeMap::new(), "test").unwrap()
+    plan(scenario, Vec::new(), None).unwrap()
 }
 
 fn run(plan: &Plan) -> Recording {

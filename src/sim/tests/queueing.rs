@@ -35,10 +35,10 @@ fn simulated_wait_s(workers: usize, rate: f64, cv: f64, seconds: u64) -> f64 {
 #[test]
 fn the_mean_wait_is_that_of_the_textbook() {
     for (workers, rate, cv, seconds) in [
-        (1, 15.0, 0.0, 4_000),
-        (1, 12.5, 1.0, 8_000),
-        (4, 60.0, 0.0, 1_000),
-        (4, 70.0, 1.0, 1_000),
+        (1, 15.0, 0.0, 1_500),
+        (1, 12.5, 1.0, 2_000),
+        (4, 60.0, 0.0, 500),
+        (4, 70.0, 1.0, 500),
     ] {
         let expected = mean_wait_s(workers, rate, 0.040, cv);
         let found = simulated_wait_s(workers as usize, rate, cv, seconds);

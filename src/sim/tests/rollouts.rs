@@ -118,7 +118,7 @@ fn what_cannot_be_played_is_refused_with_a_reason() {
     let refused = |change: &dyn Fn(&mut Scenario)| {
         let mut scenario = good();
         change(&mut scenario);
-        Plan::new(scenario, Vec::new(), BTreeMap::new(), "test")
+        super::plan(scenario, Vec::new(), BTreeMap::new(), "test")
             .unwrap_err()
             .to_string()
     };
@@ -188,18 +188,10 @@ fn what_cannot_be_played_is_refused_with_a_reason() {
     };
     let error = Plan::new(
         good(),
-        Vec::new(),
-        [("users".to_owned(), hpa("users", vec![object]))].into(),
-        "test",
-    );
+        Vec::new(), Some(hpa("users", vec![object])));
     assert!(matches!(error, Err(PlanError::Metric { .. })));
     let mut many = hpa("users", vec![cpu_metric()]);
     many.spec.max_replicas = 20_000;
-    let error = Plan::new(
-        good(),
-        Vec::new(),
-        [("users".to_owned(), many)].into(),
-        "test",
-    );
+    let error = super::plan(good(), Vec::new(), Some(many));
     assert_eq!(error.unwrap_err(), PlanError::Replicas("users".to_owned()));
 }

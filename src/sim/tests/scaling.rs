@@ -81,11 +81,16 @@ fn a_step_scales_out_recovers_and_scales_in() {
         ("step", 400.0, 0),
         ("high", 400.0, 300),
         ("down", 60.0, 0),
-        ("low", 60.0, 300),
+        ("low", 60.0, 450),
     ];
-    let recording = run(&scaled(scenario(app(), &stages)));
+    let mut hpa = hpa("users", vec![cpu_metric(), latency_metric()]);
+    if let Some(behavior) = &mut hpa.spec.behavior {
+        behavior.scale_down.stabilization = Duration::from_secs(300);
+    }
+    let plan = super::plan(scenario(app(), &stages), vec![source("users", 0)], Some(hpa));
+    let recording = run(&plan.unwrap());
     let users = users(&recording);
-    let first = users.replicas.desired.changes(0.0..800.0).next().unwrap();
+    let first = users.replicas.desired.changes(0.0..870.0).next().unwrap();
     assert!(
         first.is_up() && (120.0..165.0).contains(&first.t_s),
         "{first:?}"
@@ -102,7 +107,7 @@ fn a_step_scales_out_recovers_and_scales_in() {
     );
     assert!(1_000.0 < p95_ms(users, 130..140), "the step hurt");
     assert_eq!(
-        users.replicas.ready.at(719.0),
+        users.replicas.ready.at(869.0),
         Some(2),
         "{:?}",
         users.replicas.ready
@@ -163,12 +168,7 @@ fn a_stall_shows_in_latency_and_in_nothing_that_cpu_could_tell() {
     );
 
     let cpu_only = hpa("users", vec![cpu_metric()]);
-    let plan = Plan::new(
-        slow(),
-        vec![source("users", 0)],
-        [("users".to_owned(), cpu_only)].into(),
-        "test",
-    )
+    let plan = super::plan(slow(), vec![source("users", 0)], Some(cpu_only))
     .unwrap();
     let recording = run(&plan);
     let users = users(&recording);
@@ -254,12 +254,7 @@ fn visits_are_counted_in_redis_and_scale_by_what_it_says() {
     let mut redis = source("visits", 0);
     redis.of = Of::Redis;
     redis.spec.objective = None;
-    let plan = Plan::new(
-        scenario,
-        vec![redis],
-        [("users".to_owned(), by_rate)].into(),
-        "test",
-    )
+    let plan = super::plan(scenario, vec![redis], Some(by_rate))
     .unwrap();
     let recording = run(&plan);
     let users = users(&recording);
@@ -286,12 +281,7 @@ fn an_hpa_on_pods_metrics_reads_them_one_by_one() {
         metric: "request_rate".to_owned(),
         average_milli: 20_000,
     };
-    let plan = Plan::new(
-        scenario(app(), &[("only", 100.0, 180)]),
-        vec![source("users", 0)],
-        [("users".to_owned(), hpa("users", vec![per_pod]))].into(),
-        "test",
-    );
+    let plan = super::plan(scenario(app(), &[("only", 100.0, 180)]), vec![source("users", 0)], Some(hpa("users", vec![per_pod])));
     let recording = run(&plan.unwrap());
     assert_eq!(users(&recording).replicas.desired.at(179.0), Some(5));
 }
