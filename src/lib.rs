@@ -35,6 +35,7 @@
 //! | [`cli`] | flags and subcommands | edge |
 //! | [`serve`] | `taffrail serve`: wiring, start order, readiness, drain | command |
 //! | [`replay`] | `taffrail replay`: recorded HPA decisions against [`hpa`] | command |
+//! | [`simulate`] | `taffrail simulate`: a scenario in virtual time, judged and reported | command |
 //! | [`demo`] | `taffrail demo`: pods, load, the API and an HPA on one machine | command |
 //!
 //! The load generator and the sample app live in `loadtest/`, which knows nothing of this crate; the demo uses its
@@ -83,5 +84,7 @@ pub mod cli;
 pub mod serve;
 
 pub mod replay;
+
+pub mod simulate;
 
 pub mod demo;

@@ -4,6 +4,8 @@
 //! validate as the API server does: fields that do not bear on a decision (`scaleTargetRef`, selectors, `target.type`
 //! beside a target that is clear without it, unknown ones) are passed over, whatever they hold.
 
+mod selectors;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use crate::hpa::{
     Behavior, MetricSpec, Policy, PolicyUnit, ResourceTarget, Rules, Select, Spec, Target,
 };
 use crate::model::quantity::{self, QuantityError};
+
+pub use self::selectors::selectors;
 
 /// Bounds of `stabilizationWindowSeconds`, in seconds: the API server's.
 const WINDOW_SECONDS: RangeInclusive<i32> = 0..=3600;
@@ -98,11 +102,19 @@ pub fn from_value(object: &Value) -> Result<Spec, SpecError> {
 ///
 /// As [`from_value`]; text that is no YAML is an error of the root.
 pub fn from_yaml(text: &str) -> Result<Spec, SpecError> {
-    let value: Value = serde_saphyr::from_str(text).map_err(|error| SpecError {
+    from_value(&value_from_yaml(text)?)
+}
+
+/// The object of YAML text, unread.
+///
+/// # Errors
+///
+/// Text that is no YAML is an error of the root.
+pub fn value_from_yaml(text: &str) -> Result<Value, SpecError> {
+    serde_saphyr::from_str(text).map_err(|error| SpecError {
         path: "the object".to_owned(),
         problem: Problem::MustBe(format!("YAML: {error}")),
-    })?;
-    from_value(&value)
+    })
 }
 
 fn default_metric() -> MetricSpec {

@@ -124,7 +124,12 @@ impl Adapter {
             };
             self.engine.expect(&target.id, phase, timestamp(now));
             if let Some(pod) = target.pod {
-                identify(&mut self.engine, &self.apps, &target.id, &pods[pod as usize]);
+                identify(
+                    &mut self.engine,
+                    &self.apps,
+                    &target.id,
+                    &pods[pod as usize],
+                );
             }
         }
     }
@@ -199,7 +204,8 @@ impl Adapter {
         for target in self.targets.iter().filter(|target| target.pod == Some(pod)) {
             if self.is_up {
                 let pod = &pods[pod as usize];
-                self.engine.expect(&target.id, phase_of(pod), timestamp(now));
+                self.engine
+                    .expect(&target.id, phase_of(pod), timestamp(now));
                 identify(&mut self.engine, &self.apps, &target.id, pod);
             }
         }
@@ -375,7 +381,13 @@ fn answered<'i>(
 fn identify(engine: &mut Engine, apps: &[Arc<str>], target: &TargetId, pod: &Pod) {
     if let Some(app) = apps.get(pod.service) {
         let labels = [(APP_LABEL.to_owned(), app.to_string())].into();
-        engine.identify(target, pod::Pod { name: Arc::clone(&pod.name), labels: Arc::new(labels) });
+        engine.identify(
+            target,
+            pod::Pod {
+                name: Arc::clone(&pod.name),
+                labels: Arc::new(labels),
+            },
+        );
     }
 }
 

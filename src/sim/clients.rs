@@ -43,9 +43,10 @@ impl Clients {
     /// The clients of a load on `service`.
     pub(super) fn new(service: usize, has_token: bool, load: &Plan, bounds: &Bounds) -> Self {
         let (begin, asks) = match &load.schedule {
-            Schedule::Open { profile, spacing } => {
-                (Duration::ZERO, Asks::Open(Box::new(Arrivals::new(profile, *spacing).peekable())))
-            }
+            Schedule::Open { profile, spacing } => (
+                Duration::ZERO,
+                Asks::Open(Box::new(Arrivals::new(profile, *spacing).peekable())),
+            ),
             Schedule::Closed { users, start, .. } => (*start, Asks::Closed(*users)),
         };
         let end = nanos(load.end());
@@ -86,7 +87,9 @@ impl Clients {
     /// When the next request of an open loop should start.
     pub(super) fn next_at(&mut self) -> Option<i64> {
         match &mut self.asks {
-            Asks::Open(arrivals) => arrivals.peek().map(|at| i64::try_from(*at).unwrap_or(i64::MAX)),
+            Asks::Open(arrivals) => arrivals
+                .peek()
+                .map(|at| i64::try_from(*at).unwrap_or(i64::MAX)),
             Asks::Closed(_) => None,
         }
     }

@@ -166,7 +166,11 @@ impl Plan {
     /// How long the loads last, from the first request's moment.
     #[must_use]
     pub fn duration(&self) -> Duration {
-        self.loads.iter().map(LoadPlan::end).max().unwrap_or_default()
+        self.loads
+            .iter()
+            .map(LoadPlan::end)
+            .max()
+            .unwrap_or_default()
     }
 
     /// The stages of all loads, in order of their beginning.
@@ -340,12 +344,19 @@ impl Plan {
         if !metrics.any(|metric| matches!(metric, MetricSpec::Pods { .. })) {
             return Vec::new();
         }
-        self.scenario.services.keys().map(|name| name.as_str().into()).collect()
+        self.scenario
+            .services
+            .keys()
+            .map(|name| name.as_str().into())
+            .collect()
     }
 
     /// When the last answer can come.
     pub(super) fn end(&self) -> i64 {
-        let ends = self.loads.iter().map(|load| nanos(load.end() + self.graceful_stop(load)));
+        let ends = self
+            .loads
+            .iter()
+            .map(|load| nanos(load.end() + self.graceful_stop(load)));
         ends.max().unwrap_or(0)
     }
 
@@ -404,19 +415,34 @@ impl Plan {
 
     fn clients(&self, load: &LoadPlan) -> Clients {
         let service = self.scenario.services.get(&load.service);
-        let place = self.scenario.services.keys().position(|name| *name == load.service);
+        let place = self
+            .scenario
+            .services
+            .keys()
+            .position(|name| *name == load.service);
         let bounds = Bounds {
             timeout: timeout(service),
-            max_in_flight: self.scenario.scenarios.get(&load.load).map_or(usize::MAX, |load| load.max_in_flight),
+            max_in_flight: self
+                .scenario
+                .scenarios
+                .get(&load.load)
+                .map_or(usize::MAX, |load| load.max_in_flight),
             graceful_stop: self.graceful_stop(load),
         };
-        Clients::new(place.unwrap_or(0), service.is_some_and(has_token), load, &bounds)
+        Clients::new(
+            place.unwrap_or(0),
+            service.is_some_and(has_token),
+            load,
+            &bounds,
+        )
     }
 
     fn recorder(&self, service: &str) -> Recorder {
         let mut loads = self.loads.iter().filter(|load| load.service == service);
         let arrivals = loads.find_map(LoadPlan::arrivals);
-        let arrivals = arrivals.unwrap_or_else(|| Arrivals::new(&Profile::constant(0.0, Duration::from_secs(1)).unwrap(), Spacing::Uniform));
+        let quiet = || Profile::constant(0.0, self.duration().max(Duration::from_secs(1)));
+        let quiet = || quiet().expect("no requests for as long as other loads last is a profile");
+        let arrivals = arrivals.unwrap_or_else(|| Arrivals::new(&quiet(), Spacing::Uniform));
         Recorder::new(&arrivals, timeout(self.scenario.services.get(service)))
     }
 

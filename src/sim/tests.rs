@@ -14,12 +14,12 @@ use taffrail_loadtest::scenario::{
 };
 
 use super::{Hpa, Of, Plan, PlanError, Source, play};
-use taffrail_loadtest::arrivals::plan::Plan as LoadPlan;
 use crate::engine::{Objective, ServiceSpec};
 use crate::hpa::{Behavior, MetricSpec, ResourceTarget, Spec, Target};
 use crate::model::id::ServiceId;
 use crate::model::matcher::Matchers;
 use crate::model::selector::Selector;
+use taffrail_loadtest::arrivals::plan::Plan as LoadPlan;
 
 const NAMESPACE: &str = "shop";
 
@@ -140,7 +140,10 @@ fn hpa(service: &str, metrics: Vec<MetricSpec>) -> Hpa {
 
 fn plan(scenario: Scenario, sources: Vec<Source>, hpa: Option<Hpa>) -> Result<Plan, PlanError> {
     let loads = LoadPlan::all(&scenario, |_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
-    let autoscalers = hpa.map(|hpa| ("users".to_owned(), hpa)).into_iter().collect();
+    let autoscalers = hpa
+        .map(|hpa| ("users".to_owned(), hpa))
+        .into_iter()
+        .collect();
     Plan::new(scenario, loads, sources, autoscalers, "test")
 }
 

@@ -29,7 +29,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &["clock", "config", "engine", "metrics", "model", "source"],
     ),
     ("clock", &["model"]),
-    ("cli", &["cluster", "demo", "replay", "serve"]),
+    ("cli", &["cluster", "demo", "replay", "serve", "simulate"]),
     (
         "serve",
         &[
@@ -37,6 +37,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("replay", &["config", "hpa", "model"]),
+    (
+        "simulate",
+        &["clock", "config", "hpa", "model", "sim", "source"],
+    ),
     (
         "demo",
         &[

@@ -13,7 +13,9 @@ use crate::steps::Change;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BaselineError {
     /// Another scenario.
-    #[error("the baseline is a run of scenario `{earlier}`, and this is one of `{now}`; give one of the same scenario")]
+    #[error(
+        "the baseline is a run of scenario `{earlier}`, and this is one of `{now}`; give one of the same scenario"
+    )]
     Scenario {
         /// The baseline's.
         earlier: String,
@@ -21,7 +23,9 @@ pub enum BaselineError {
         now: String,
     },
     /// Other requests.
-    #[error("the baseline was run with seed {earlier}, and this with {now}; give one of the same seed")]
+    #[error(
+        "the baseline was run with seed {earlier}, and this with {now}; give one of the same seed"
+    )]
     Seed {
         /// The baseline's.
         earlier: u64,
@@ -32,7 +36,9 @@ pub enum BaselineError {
     #[error("the loads of `{0}` are not those of the baseline; record a new baseline")]
     Loads(String),
     /// Simulated against real, or the like.
-    #[error("the baseline was played in tier {earlier:?}, and this run in {now:?}; give one of the same tier")]
+    #[error(
+        "the baseline was played in tier {earlier:?}, and this run in {now:?}; give one of the same tier"
+    )]
     Tier {
         /// The baseline's.
         earlier: Tier,
@@ -165,10 +171,13 @@ pub fn judge(now: &Recording, earlier: &Recording) -> Vec<Finding> {
         }];
     }
     let names = now.services.keys();
-    let pairs = names.filter_map(|name| Some((Context::new(now, name)?, Context::new(earlier, name)?)));
+    let pairs =
+        names.filter_map(|name| Some((Context::new(now, name)?, Context::new(earlier, name)?)));
     pairs
         .flat_map(|(now, earlier)| {
-            let findings = MEASURES.iter().filter_map(|measure| compare(measure, &now, &earlier));
+            let findings = MEASURES
+                .iter()
+                .filter_map(|measure| compare(measure, &now, &earlier));
             findings.collect::<Vec<_>>()
         })
         .collect()
@@ -179,7 +188,9 @@ fn compare(measure: &Measure, now: &Context<'_>, earlier: &Context<'_>) -> Optio
     let value = (measure.value)(now);
     let limit = before * (1.0 + measure.relative) + measure.absolute;
     let worse = value.is_none_or(|value| limit < value);
-    let shown = value.map_or("not to be had".to_owned(), |value| amount(value, measure.unit));
+    let shown = value.map_or("not to be had".to_owned(), |value| {
+        amount(value, measure.unit)
+    });
     Some(Finding {
         outcome: if worse { Outcome::Fail } else { Outcome::Pass },
         value,
@@ -231,7 +242,9 @@ fn error_rate(context: &Context<'_>) -> Option<f64> {
 fn violation_s(context: &Context<'_>) -> Option<f64> {
     let windows = context.windows(Objective::of_scenario(context).ok()?);
     let seconds = windows.seconds(&(0.0..context.end_s()));
-    let known: Vec<bool> = seconds.filter_map(|second| windows.misses(second)).collect();
+    let known: Vec<bool> = seconds
+        .filter_map(|second| windows.misses(second))
+        .collect();
     (!known.is_empty()).then(|| known.iter().filter(|misses| **misses).count() as f64)
 }
 
@@ -244,7 +257,12 @@ fn pod_seconds(context: &Context<'_>) -> Option<f64> {
 
 fn first_scale_out(context: &Context<'_>) -> Option<Change> {
     let whole = 0.0..context.end_s();
-    context.service.replicas.desired.changes(whole).find(Change::is_up)
+    context
+        .service
+        .replicas
+        .desired
+        .changes(whole)
+        .find(Change::is_up)
 }
 
 fn first_scale_out_s(context: &Context<'_>) -> Option<f64> {
@@ -254,10 +272,9 @@ fn first_scale_out_s(context: &Context<'_>) -> Option<f64> {
 fn time_to_ready_s(context: &Context<'_>) -> Option<f64> {
     let change = first_scale_out(context)?;
     let ready = &context.service.replicas.ready;
-    let there = ready
-        .steps()
-        .iter()
-        .find(|step| change.t_s <= step.t_s && step.value.is_some_and(|ready| change.to <= ready))?;
+    let there = ready.steps().iter().find(|step| {
+        change.t_s <= step.t_s && step.value.is_some_and(|ready| change.to <= ready)
+    })?;
     Some(there.t_s - change.t_s)
 }
 
@@ -269,8 +286,13 @@ mod tests {
     /// The names of what is worse, and how many numbers were compared.
     fn worse(now: Fixture, earlier: Fixture) -> (Vec<String>, usize) {
         let findings = judge(&now.recording(), &earlier.recording());
-        let failed = findings.iter().filter(|finding| finding.outcome == Outcome::Fail);
-        (failed.map(|finding| finding.name.clone()).collect(), findings.len())
+        let failed = findings
+            .iter()
+            .filter(|finding| finding.outcome == Outcome::Fail);
+        (
+            failed.map(|finding| finding.name.clone()).collect(),
+            findings.len(),
+        )
     }
 
     fn scaled(at_s: f64, ready_s: f64) -> Fixture {
@@ -292,19 +314,33 @@ mod tests {
 
     #[test]
     fn each_number_past_its_margin_is_a_regression() {
-        let names = |names: &[&str]| names.iter().map(|name| format!("baseline[{name}]")).collect::<Vec<_>>();
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| format!("baseline[{name}]"))
+                .collect::<Vec<_>>()
+        };
         let slow = scaled(30.0, 40.0).load(0, 300, 100, 130);
         assert_eq!(worse(slow, scaled(30.0, 40.0)).0, names(&["p50", "p95"]));
         let failing = scaled(30.0, 40.0).failing(0, 300, 99, 100, 1);
         assert_eq!(worse(failing, scaled(30.0, 40.0)).0, names(&["error_rate"]));
         let late = scaled(60.0, 90.0);
-        assert_eq!(worse(late, scaled(30.0, 40.0)).0, names(&["first_scale_out", "time_to_ready"]));
+        assert_eq!(
+            worse(late, scaled(30.0, 40.0)).0,
+            names(&["first_scale_out", "time_to_ready"])
+        );
         let violating = scaled(30.0, 40.0).load(0, 40, 100, 400);
-        assert_eq!(worse(violating, scaled(30.0, 40.0)).0, names(&["p95", "p99", "slo_violation_seconds"]));
+        assert_eq!(
+            worse(violating, scaled(30.0, 40.0)).0,
+            names(&["p95", "p99", "slo_violation_seconds"])
+        );
         let costly = scaled(30.0, 40.0).ready(&[(-60.0, 2), (40.0, 6)]);
         assert_eq!(worse(costly, scaled(30.0, 40.0)).0, names(&["pod_seconds"]));
         let never = scaled(400.0, 400.0);
-        assert_eq!(worse(never, scaled(30.0, 40.0)).0, names(&["first_scale_out", "time_to_ready"]));
+        assert_eq!(
+            worse(never, scaled(30.0, 40.0)).0,
+            names(&["first_scale_out", "time_to_ready"])
+        );
     }
 
     #[test]
@@ -313,13 +349,25 @@ mod tests {
             let earlier = Fixture::new(60).with(change).recording();
             let now = Fixture::new(60).recording();
             let findings = judge(&now, &earlier);
-            assert_eq!((findings.len(), findings[0].outcome), (1, Outcome::Inconclusive));
+            assert_eq!(
+                (findings.len(), findings[0].outcome),
+                (1, Outcome::Inconclusive)
+            );
             check(&now, &earlier).unwrap_err()
         };
         let scenario = error(|run| run.scenario.name = "other".into());
-        assert!(scenario.to_string().contains("scenario `other`"), "{scenario}");
-        assert_eq!(error(|run| run.scenario.seed = 7), BaselineError::Seed { earlier: 7, now: 0 });
-        assert_eq!(error(|run| run.about.interrupted = true), BaselineError::Interrupted);
+        assert!(
+            scenario.to_string().contains("scenario `other`"),
+            "{scenario}"
+        );
+        assert_eq!(
+            error(|run| run.scenario.seed = 7),
+            BaselineError::Seed { earlier: 7, now: 0 }
+        );
+        assert_eq!(
+            error(|run| run.about.interrupted = true),
+            BaselineError::Interrupted
+        );
         let tier = error(|run| run.about.tier = Tier::Virtual);
         assert!(matches!(tier, BaselineError::Tier { .. }), "{tier}");
     }

@@ -45,7 +45,10 @@ pub(super) fn pod_seconds(
     check: &PodSeconds,
 ) -> Result<Finding, Untold> {
     let total = total(context, context.scope(&check.scope)?)?;
-    let told = format!("the ready replicas make {}", amount(total.pod_s, "pod seconds"));
+    let told = format!(
+        "the ready replicas make {}",
+        amount(total.pod_s, "pod seconds")
+    );
     Ok(draft
         .unit("pod s")
         .resolution(total.resolution)
@@ -96,7 +99,9 @@ pub(super) fn under_provisioning(
     draft: &Draft,
     check: &Provisioning,
 ) -> Vec<Finding> {
-    provisioning(context, draft, check, "few", |second| second.needed - second.ready)
+    provisioning(context, draft, check, "few", |second| {
+        second.needed - second.ready
+    })
 }
 
 /// `(1/T) * integral of max(s - n*, 0) / n*`, and the share of time in which `n* < s`.
@@ -105,7 +110,9 @@ pub(super) fn over_provisioning(
     draft: &Draft,
     check: &Provisioning,
 ) -> Vec<Finding> {
-    provisioning(context, draft, check, "many", |second| second.ready - second.needed)
+    provisioning(context, draft, check, "many", |second| {
+        second.ready - second.needed
+    })
 }
 
 fn provisioning(
@@ -115,24 +122,42 @@ fn provisioning(
     few: &str,
     wrong_by: impl Fn(&Second) -> f64,
 ) -> Vec<Finding> {
-    let seconds = context.scope(&check.scope).and_then(|scope| seconds(context, scope));
+    let seconds = context
+        .scope(&check.scope)
+        .and_then(|scope| seconds(context, scope));
     let seconds = match seconds {
         Ok(seconds) => seconds,
         Err(untold) => return vec![draft.clone().untold(untold)],
     };
     let length = seconds.known.len() as f64;
-    let wrong: Vec<f64> = seconds.known.iter().map(|second| wrong_by(second).max(0.0) / second.needed).collect();
+    let wrong: Vec<f64> = seconds
+        .known
+        .iter()
+        .map(|second| wrong_by(second).max(0.0) / second.needed)
+        .collect();
     let accuracy = check.accuracy.map(|max| {
         let mean = wrong.iter().sum::<f64>() / length;
-        let told = format!("there were {} % too {few} pods on average", number(mean * 100.0));
+        let told = format!(
+            "there were {} % too {few} pods on average",
+            number(mean * 100.0)
+        );
         let draft = draft.part("accuracy").resolution(seconds.changed / length);
-        draft.over(seconds.scope.clone()).judged(mean, Limit::AtMost(max), told)
+        draft
+            .over(seconds.scope.clone())
+            .judged(mean, Limit::AtMost(max), told)
     });
     let timeshare = check.timeshare.map(|max| {
         let share = wrong.iter().filter(|wrong| 0.0 < **wrong).count() as f64 / length;
-        let told = format!("for {} % of the time there were too {few} pods", number(share * 100.0));
-        let draft = draft.part("timeshare").resolution(seconds.changes as f64 * SLOT_S / length);
-        draft.over(seconds.scope.clone()).judged(share, Limit::AtMost(max.get()), told)
+        let told = format!(
+            "for {} % of the time there were too {few} pods",
+            number(share * 100.0)
+        );
+        let draft = draft
+            .part("timeshare")
+            .resolution(seconds.changes as f64 * SLOT_S / length);
+        draft
+            .over(seconds.scope.clone())
+            .judged(share, Limit::AtMost(max.get()), told)
     });
     accuracy.into_iter().chain(timeshare).collect()
 }
@@ -153,7 +178,8 @@ fn total(context: &Context<'_>, scope: Range<f64>) -> Result<Total, Untold> {
 fn seconds(context: &Context<'_>, scope: Range<f64>) -> Result<Seconds, Untold> {
     let needed = needed(context)?;
     let ready = context.ready()?;
-    let whole = scope.start.max(0.0).ceil() as usize..(scope.end.floor().max(0.0) as usize).min(needed.len());
+    let whole = scope.start.max(0.0).ceil() as usize
+        ..(scope.end.floor().max(0.0) as usize).min(needed.len());
     let length = whole.len();
     let second = |at: usize| {
         Some(Second {
@@ -163,9 +189,15 @@ fn seconds(context: &Context<'_>, scope: Range<f64>) -> Result<Seconds, Untold> 
     };
     let known: Vec<_> = whole.filter_map(second).collect();
     enough(known.len() as f64, length as f64)?;
-    let needed_at = |t_s: f64| needed.get(t_s.max(0.0) as usize).map_or(1.0, |n| f64::from(*n));
+    let needed_at = |t_s: f64| {
+        needed
+            .get(t_s.max(0.0) as usize)
+            .map_or(1.0, |n| f64::from(*n))
+    };
     let changes: Vec<_> = ready.changes(scope.clone()).collect();
-    let share = changes.iter().map(|change| change.delta().unsigned_abs() as f64 / needed_at(change.t_s));
+    let share = changes
+        .iter()
+        .map(|change| change.delta().unsigned_abs() as f64 / needed_at(change.t_s));
     Ok(Seconds {
         known,
         changes: changes.len(),

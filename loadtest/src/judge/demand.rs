@@ -20,15 +20,28 @@ pub(super) fn needed(context: &Context<'_>) -> Result<Vec<u32>, Untold> {
     let demand = context.spec().and_then(|service| service.demand);
     let demand = demand.filter(|demand| 0.0 < demand.rps_per_pod);
     let per_pod = demand
-        .ok_or_else(|| Untold::unknown("the scenario does not say what a pod can take; write `demand.rpsPerPod`"))?
+        .ok_or_else(|| {
+            Untold::unknown(
+                "the scenario does not say what a pod can take; write `demand.rpsPerPod`",
+            )
+        })?
         .rps_per_pod;
     let loads = context.recording.scenario.scenarios.values();
     let loads: Vec<_> = loads.filter(|load| load.service == context.name).collect();
     let drawn = loads.iter().all(|load| rate(load, 0.0).is_some());
-    let offered: Vec<f64> = context.service.load.slots.iter().map(|slot| slot.counts.offered as f64).collect();
+    let offered: Vec<f64> = context
+        .service
+        .load
+        .slots
+        .iter()
+        .map(|slot| slot.counts.offered as f64)
+        .collect();
     let seconds = 0..(context.end_s().ceil() as usize);
     let rate = |second: usize| match drawn && !loads.is_empty() {
-        true => loads.iter().filter_map(|load| rate(load, second as f64 + 0.5)).sum(),
+        true => loads
+            .iter()
+            .filter_map(|load| rate(load, second as f64 + 0.5))
+            .sum(),
         false => mean_around(&offered, second),
     };
     Ok(seconds
@@ -38,7 +51,9 @@ pub(super) fn needed(context: &Context<'_>) -> Result<Vec<u32>, Untold> {
 
 fn mean_around(offered: &[f64], second: usize) -> f64 {
     let end = (second + SMOOTHING + 1).min(offered.len());
-    let around = offered.get(second.saturating_sub(SMOOTHING)..end).unwrap_or_default();
+    let around = offered
+        .get(second.saturating_sub(SMOOTHING)..end)
+        .unwrap_or_default();
     around.iter().sum::<f64>() / around.len().max(1) as f64
 }
 
@@ -80,7 +95,11 @@ fn rate(load: &Load, t_s: f64) -> Option<f64> {
             duration,
         } => {
             let since_s = t_s.rem_euclid(every.seconds());
-            let rate = if since_s < length.seconds() { burst } else { base };
+            let rate = if since_s < length.seconds() {
+                burst
+            } else {
+                base
+            };
             within(duration.seconds(), *rate)
         }
         Executor::Replay { .. } | Executor::ConstantVus { .. } => None,
@@ -90,9 +109,18 @@ fn rate(load: &Load, t_s: f64) -> Option<f64> {
 /// The most replicas that the load on a service needs at any second; `None` where the scenario does not tell.
 pub(super) fn peak(scenario: &Scenario, name: &str) -> Option<u32> {
     let per_pod = scenario.services.get(name)?.demand?.rps_per_pod;
-    let loads: Vec<_> = scenario.scenarios.values().filter(|load| load.service == name).collect();
-    let ends = loads.iter().map(|load| Some(load.start_time.seconds() + duration_s(&load.executor)?));
-    let end_s = ends.collect::<Option<Vec<_>>>()?.into_iter().reduce(f64::max)?;
+    let loads: Vec<_> = scenario
+        .scenarios
+        .values()
+        .filter(|load| load.service == name)
+        .collect();
+    let ends = loads
+        .iter()
+        .map(|load| Some(load.start_time.seconds() + duration_s(&load.executor)?));
+    let end_s = ends
+        .collect::<Option<Vec<_>>>()?
+        .into_iter()
+        .reduce(f64::max)?;
     let rate = |second: usize| {
         // Both ends of the second, as a ramp is highest where it ends.
         let at = |t_s: f64| loads.iter().filter_map(|load| rate(load, t_s)).sum::<f64>();
@@ -108,7 +136,9 @@ fn duration_s(executor: &Executor) -> Option<f64> {
         Executor::RampingArrivalRate { stages, .. } => {
             Some(stages.iter().map(|stage| stage.duration.seconds()).sum())
         }
-        Executor::Sine { duration, .. } | Executor::Bursts { duration, .. } => Some(duration.seconds()),
+        Executor::Sine { duration, .. } | Executor::Bursts { duration, .. } => {
+            Some(duration.seconds())
+        }
         Executor::Replay { .. } | Executor::ConstantVus { .. } => None,
     }
 }

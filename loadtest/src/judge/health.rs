@@ -44,20 +44,36 @@ pub(super) fn metric_health(
         Ok(found) => found,
         Err(untold) => return vec![draft.clone().untold(untold)],
     };
-    let age = check.max_age.map(|max| age(&draft.part("age"), &scope, &reads, max));
-    let gap = check.max_gap.map(|max| gap(context, draft.part("gap"), &scope, &reads, max));
-    let errors = check.max_errors.map(|max| errors(draft.part("errors"), &scope, &reads, max));
+    let age = check
+        .max_age
+        .map(|max| age(&draft.part("age"), &scope, &reads, max));
+    let gap = check
+        .max_gap
+        .map(|max| gap(context, draft.part("gap"), &scope, &reads, max));
+    let errors = check
+        .max_errors
+        .map(|max| errors(draft.part("errors"), &scope, &reads, max));
     [age, gap, errors].into_iter().flatten().collect()
 }
 
 fn age(draft: &Draft, scope: &Range<f64>, reads: &[&Read], max: Span) -> Finding {
-    let ages = reads.iter().filter_map(|read| Some((read.age_s?, read.t_s)));
+    let ages = reads
+        .iter()
+        .filter_map(|read| Some((read.age_s?, read.t_s)));
     let Some((age_s, t_s)) = ages.max_by(|a, b| a.0.total_cmp(&b.0)) else {
         let why = Untold::unknown("no value of the metric said how old it is");
         return draft.clone().untold(why);
     };
-    let told = format!("the oldest value of the metric was {} old, {}", seconds(age_s), at(t_s));
-    let draft = draft.clone().unit("s").resolution(TIMESTAMP_S).over(scope.clone());
+    let told = format!(
+        "the oldest value of the metric was {} old, {}",
+        seconds(age_s),
+        at(t_s)
+    );
+    let draft = draft
+        .clone()
+        .unit("s")
+        .resolution(TIMESTAMP_S)
+        .over(scope.clone());
     draft.judged(age_s, Limit::AtMost(max.seconds()), told)
 }
 
@@ -68,9 +84,14 @@ fn gap(
     reads: &[&Read],
     max: Span,
 ) -> Finding {
-    let good = reads.iter().filter(|read| read.value.is_some()).map(|read| read.t_s);
+    let good = reads
+        .iter()
+        .filter(|read| read.value.is_some())
+        .map(|read| read.t_s);
     let starts = std::iter::once(scope.start).chain(good.clone());
-    let gaps = starts.zip(good.chain([scope.end])).map(|(from_s, to_s)| from_s..to_s);
+    let gaps = starts
+        .zip(good.chain([scope.end]))
+        .map(|(from_s, to_s)| from_s..to_s);
     let longest = gaps.max_by(|a, b| (a.end - a.start).total_cmp(&(b.end - b.start)));
     let longest = longest.unwrap_or(scope.clone());
     let gap_s = longest.end - longest.start;
@@ -98,7 +119,9 @@ fn errors(draft: Draft, scope: &Range<f64>, reads: &[&Read], max: u32) -> Findin
         why.unwrap_or_default()
     );
     let limit = Limit::AtMost(f64::from(max));
-    draft.over(scope.clone()).judged(failed.len() as f64, limit, told)
+    draft
+        .over(scope.clone())
+        .judged(failed.len() as f64, limit, told)
 }
 
 /// The share of reads whose value lies around what clients saw in the window that ends when the value was taken. Only good
@@ -120,7 +143,9 @@ pub(super) fn metric_accuracy(
         .filter_map(|read| {
             let taken_s = read.t_s - read.age_s.unwrap_or(0.0);
             let second = (taken_s.floor() - 1.0).max(0.0) as usize;
-            let seen = windows.of_second(second).filter(|seen| 0.0 < seen.quantile_s)?;
+            let seen = windows
+                .of_second(second)
+                .filter(|seen| 0.0 < seen.quantile_s)?;
             Some(read.value? * unit_s / seen.quantile_s)
         })
         .collect();
@@ -132,7 +157,10 @@ pub(super) fn metric_accuracy(
     }
     ratios.sort_unstable_by(f64::total_cmp);
     let (low, high) = check.tolerance.map_or(ONE_SIDED, |by| (1.0 - by, 1.0 + by));
-    let within = ratios.iter().filter(|ratio| low <= **ratio && **ratio <= high).count();
+    let within = ratios
+        .iter()
+        .filter(|ratio| low <= **ratio && **ratio <= high)
+        .count();
     let share = within as f64 / ratios.len() as f64;
     let told = format!(
         "{} % of {} values of the metric were between {} and {} times the {} of the clients; half of them were at most \
@@ -144,7 +172,9 @@ pub(super) fn metric_accuracy(
         objective.word(),
         number(ratios[(ratios.len() - 1) / 2]),
     );
-    Ok(draft.over(scope).judged(share, Limit::AtLeast(check.min.get()), told))
+    Ok(draft
+        .over(scope)
+        .judged(share, Limit::AtLeast(check.min.get()), told))
 }
 
 /// `ScalingActive` and `AbleToScale` hold in all known seconds, with an external metric; `ScalingLimited` does not for
@@ -158,7 +188,10 @@ pub(super) fn hpa_conditions(
         let settled = scope.start + check.settle.seconds()..scope.end;
         match settled.start < settled.end {
             true => Ok(settled),
-            false => Err(Untold::unknown(format!("{} is over before it has settled", check.scope))),
+            false => Err(Untold::unknown(format!(
+                "{} is over before it has settled",
+                check.scope
+            ))),
         }
     });
     let scope = match scope {
@@ -167,14 +200,21 @@ pub(super) fn hpa_conditions(
     };
     let conditions = &context.service.conditions;
     let healthy = healthy(draft, conditions, &scope);
-    let limited = check.max_limited.map(|max| limited(draft.part("limited"), conditions, &scope, max));
+    let limited = check
+        .max_limited
+        .map(|max| limited(draft.part("limited"), conditions, &scope, max));
     std::iter::once(healthy).chain(limited).collect()
 }
 
 fn healthy(draft: &Draft, conditions: &[Condition], scope: &Range<f64>) -> Finding {
-    let [active, able] = ["ScalingActive", "AbleToScale"].map(|type_| held(conditions, type_, scope));
+    let [active, able] =
+        ["ScalingActive", "AbleToScale"].map(|type_| held(conditions, type_, scope));
     if active.is_empty() || able.is_empty() {
-        let missing = if active.is_empty() { "ScalingActive" } else { "AbleToScale" };
+        let missing = if active.is_empty() {
+            "ScalingActive"
+        } else {
+            "AbleToScale"
+        };
         let why = Untold::unknown(format!("the HPA's condition {missing} was not seen"));
         return draft.clone().untold(why);
     }
@@ -201,7 +241,9 @@ fn healthy(draft: &Draft, conditions: &[Condition], scope: &Range<f64>) -> Findi
             first.condition.message,
         ),
     };
-    let range = bad.first().map_or(scope.clone(), |first| first.from_s..until_s);
+    let range = bad
+        .first()
+        .map_or(scope.clone(), |first| first.from_s..until_s);
     let draft = draft.clone().unit("s").over(range);
     draft.judged(bad_s, Limit::AtMost(0.0), told)
 }
@@ -212,18 +254,34 @@ fn limited(draft: Draft, conditions: &[Condition], scope: &Range<f64>, max: Span
         let why = Untold::unknown("the HPA's condition ScalingLimited was not seen");
         return draft.untold(why);
     }
-    let limited: Vec<_> = held.iter().filter(|held| held.condition.status == Some(true)).collect();
+    let limited: Vec<_> = held
+        .iter()
+        .filter(|held| held.condition.status == Some(true))
+        .collect();
     let limited_s: f64 = limited.iter().map(|held| held.to_s - held.from_s).sum();
-    let why = limited.first().map(|first| format!(", first {}: {}", at(first.from_s), first.condition.reason));
-    let told = format!("the HPA was at its limits for {}{}", seconds(limited_s), why.unwrap_or_default());
+    let why = limited
+        .first()
+        .map(|first| format!(", first {}: {}", at(first.from_s), first.condition.reason));
+    let told = format!(
+        "the HPA was at its limits for {}{}",
+        seconds(limited_s),
+        why.unwrap_or_default()
+    );
     let draft = draft.unit("s").over(scope.clone());
     draft.judged(limited_s, Limit::AtMost(max.seconds()), told)
 }
 
 /// What a condition was over a stretch: each change holds until the next of its type.
 fn held<'a>(conditions: &'a [Condition], type_: &str, scope: &Range<f64>) -> Vec<Held<'a>> {
-    let of_type: Vec<_> = conditions.iter().filter(|condition| condition.type_ == type_).collect();
-    let ends = of_type.iter().skip(1).map(|condition| condition.t_s).chain([scope.end]);
+    let of_type: Vec<_> = conditions
+        .iter()
+        .filter(|condition| condition.type_ == type_)
+        .collect();
+    let ends = of_type
+        .iter()
+        .skip(1)
+        .map(|condition| condition.t_s)
+        .chain([scope.end]);
     let held = of_type.iter().zip(ends).map(|(condition, end_s)| Held {
         from_s: condition.t_s.max(scope.start),
         to_s: end_s.min(scope.end),
@@ -235,9 +293,16 @@ fn held<'a>(conditions: &'a [Condition], type_: &str, scope: &Range<f64>) -> Vec
 /// The reads of the metric within a stretch; at least one.
 fn read_metric<'a>(context: &Context<'a>, scope: &Range<f64>) -> Result<Vec<&'a Read>, Untold> {
     let metric = context.service.metric().ok_or_else(no_metric)?;
-    let reads: Vec<_> = metric.reads.iter().filter(|read| scope.contains(&read.t_s)).collect();
+    let reads: Vec<_> = metric
+        .reads
+        .iter()
+        .filter(|read| scope.contains(&read.t_s))
+        .collect();
     match reads.is_empty() {
-        true => Err(Untold::unknown(format!("the metric {} was not read there", metric.name))),
+        true => Err(Untold::unknown(format!(
+            "the metric {} was not read there",
+            metric.name
+        ))),
         false => Ok(reads),
     }
 }

@@ -61,7 +61,9 @@ pub enum LintId {
 }
 
 /// How bad a lint is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// It may be meant so.
@@ -88,7 +90,9 @@ pub fn lint(
     autoscalers: &BTreeMap<String, Autoscaler>,
     timing: Timing,
 ) -> Vec<LintFinding> {
-    let of_demand = autoscalers.iter().filter_map(|(name, hpa)| above_max(scenario, name, hpa));
+    let of_demand = autoscalers
+        .iter()
+        .filter_map(|(name, hpa)| above_max(scenario, name, hpa));
     let of_checks = scenario.assertions.iter().filter_map(|assertion| {
         view(scenario, autoscalers, timing, assertion)?.look(&assertion.check)
     });
@@ -152,7 +156,9 @@ impl View<'_> {
                 (check.max.seconds() < startup_s).then(|| self.impossible(startup_s))
             }
             Check::TimeToScaleIn(check) if is_known(&check.from) => {
-                let peak = demand::peak(self.scenario, self.name).unwrap_or(0).min(self.hpa.max_replicas);
+                let peak = demand::peak(self.scenario, self.name)
+                    .unwrap_or(0)
+                    .min(self.hpa.max_replicas);
                 let shrunk = shrink_s(self.hpa, peak.max(check.to.saturating_add(1)), check.to);
                 self.reachable(check.to, 0)
                     .or_else(|| self.too_soon(shrunk, self.metric_s(), check.max.seconds()))
@@ -182,8 +188,13 @@ impl View<'_> {
 
     /// How long a pod takes to be ready, where the scenario tells; nothing can be said elsewhere.
     fn startup_s(&self) -> f64 {
-        let app = self.scenario.services.get(self.name).and_then(|service| service.app.as_ref());
-        app.and_then(|app| app.startup).map_or(0.0, |startup| startup.seconds())
+        let app = self
+            .scenario
+            .services
+            .get(self.name)
+            .and_then(|service| service.app.as_ref());
+        app.and_then(|app| app.startup)
+            .map_or(0.0, |startup| startup.seconds())
     }
 
     /// A limit of `max_s` against the earliest moment; `None` for it is never.
@@ -193,8 +204,12 @@ impl View<'_> {
                 id: LintId::Disabled,
                 severity: Severity::Impossible,
                 assertion: Some(self.title.clone()),
-                sentence: format!("{} waits for what the rules of the HPA never allow", self.title),
-                fix: "allow the HPA to scale that way in its behavior, or leave the check out".to_owned(),
+                sentence: format!(
+                    "{} waits for what the rules of the HPA never allow",
+                    self.title
+                ),
+                fix: "allow the HPA to scale that way in its behavior, or leave the check out"
+                    .to_owned(),
             });
         };
         let surest_s = earliest_s + metric_s + self.hpa.sync_period_s;
@@ -222,7 +237,11 @@ impl View<'_> {
             id: LintId::TooSoon,
             severity: Severity::Impossible,
             assertion: Some(self.title.clone()),
-            sentence: format!("{} cannot hold before {} have passed", self.title, seconds(earliest_s)),
+            sentence: format!(
+                "{} cannot hold before {} have passed",
+                self.title,
+                seconds(earliest_s)
+            ),
             fix: format!("allow {} or more", seconds(surest_s)),
         }
     }
@@ -250,7 +269,11 @@ impl View<'_> {
         if rules.select == Select::Disabled || min_s <= rules.stabilization_s {
             return None;
         }
-        let severity = if surest_s < min_s { Severity::Impossible } else { Severity::Racy };
+        let severity = if surest_s < min_s {
+            Severity::Impossible
+        } else {
+            Severity::Racy
+        };
         Some(LintFinding {
             id: LintId::ScaleInEarlier,
             severity,
@@ -261,17 +284,25 @@ impl View<'_> {
                 seconds(min_s),
                 seconds(rules.stabilization_s),
             ),
-            fix: format!("ask for {} or less, or stabilize for longer", seconds(rules.stabilization_s)),
+            fix: format!(
+                "ask for {} or less, or stabilize for longer",
+                seconds(rules.stabilization_s)
+            ),
         })
     }
 
     /// A stretch as long as a stabilization window: what happens at the end of the one falls into the other by chance.
     fn as_long_as(&self, scope: &Scope, settle_s: f64) -> Option<LintFinding> {
         let length_s = stage_s(self.scenario, scope)?;
-        let windows = [self.hpa.scale_up.stabilization_s, self.hpa.scale_down.stabilization_s];
+        let windows = [
+            self.hpa.scale_up.stabilization_s,
+            self.hpa.scale_down.stabilization_s,
+        ];
         let near = |window_s: &f64| {
             0.0 < *window_s
-                && [length_s, length_s - settle_s].iter().any(|s| (s - window_s).abs() <= self.hpa.sync_period_s)
+                && [length_s, length_s - settle_s]
+                    .iter()
+                    .any(|s| (s - window_s).abs() <= self.hpa.sync_period_s)
         };
         let window_s = windows.into_iter().find(near)?;
         Some(LintFinding {
@@ -302,11 +333,16 @@ fn stage_s(scenario: &Scenario, scope: &Scope) -> Option<f64> {
     let Scope::Stage(name) = scope else {
         return None;
     };
-    scenario.scenarios.values().find_map(|load| match &load.executor {
-        Executor::RampingArrivalRate { stages, .. } => {
-            let stage = stages.iter().find(|stage| stage.name.as_ref() == Some(name));
-            stage.map(|stage| stage.duration.seconds())
-        }
-        _ => None,
-    })
+    scenario
+        .scenarios
+        .values()
+        .find_map(|load| match &load.executor {
+            Executor::RampingArrivalRate { stages, .. } => {
+                let stage = stages
+                    .iter()
+                    .find(|stage| stage.name.as_ref() == Some(name));
+                stage.map(|stage| stage.duration.seconds())
+            }
+            _ => None,
+        })
 }

@@ -305,7 +305,9 @@ pub(super) fn metric_breach(
 /// How exactly a moment is told that was seen between two reads: to the time between them, unless reads are missing there.
 fn read_resolution(context: &Context<'_>, happened: Happened) -> f64 {
     let observe = context.spec().and_then(|spec| spec.observe.as_ref());
-    let interval_s = observe.map_or(METRIC_INTERVAL_S, |observe| observe.metric_interval.seconds());
+    let interval_s = observe.map_or(METRIC_INTERVAL_S, |observe| {
+        observe.metric_interval.seconds()
+    });
     (happened.at_s - happened.since_s).min(READS_MISSED_MAX * interval_s)
 }
 

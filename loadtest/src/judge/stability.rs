@@ -33,7 +33,10 @@ pub(super) fn flap_count(
         .collect();
     let limit = Limit::AtMost(f64::from(check.max));
     let (range, told) = match flaps.first() {
-        None => (scope, format!("the HPA did not turn within {}", check.window)),
+        None => (
+            scope,
+            format!("the HPA did not turn within {}", check.window),
+        ),
         Some((first, second)) => (
             first.t_s..second.t_s,
             format!(
@@ -77,7 +80,10 @@ pub(super) fn replica_churn(
     let (churn, _) = churn(&events(context, &scope)?);
     let told = format!("{churn} replicas were added or taken away");
     let limit = Limit::AtMost(f64::from(check.max));
-    Ok(draft.unit("pods").over(scope).judged(churn as f64, limit, told))
+    Ok(draft
+        .unit("pods")
+        .over(scope)
+        .judged(churn as f64, limit, told))
 }
 
 /// The churn above what the way from the first to the last number takes; 0 when replicas went only one way.
@@ -93,7 +99,10 @@ pub(super) fn churn_excess(
         "{churn} replicas were added or taken away for a difference of {net}, {excess} more than that takes"
     );
     let limit = Limit::AtMost(f64::from(check.max));
-    Ok(draft.unit("pods").over(scope).judged(excess as f64, limit, told))
+    Ok(draft
+        .unit("pods")
+        .over(scope)
+        .judged(excess as f64, limit, told))
 }
 
 /// No event of the other sign.
@@ -116,10 +125,16 @@ pub(super) fn monotonic(
         None => (scope, "replicas went only one way".to_owned()),
         Some(first) => (
             first.t_s..scope.end,
-            format!("the HPA turned back {}: first {}", times(against.len()), step(first)),
+            format!(
+                "the HPA turned back {}: first {}",
+                times(against.len()),
+                step(first)
+            ),
         ),
     };
-    Ok(draft.over(range).judged(against.len() as f64, Limit::AtMost(0.0), told))
+    Ok(draft
+        .over(range)
+        .judged(against.len() as f64, Limit::AtMost(0.0), told))
 }
 
 /// The changes of one direction within any period, against what is allowed of the replicas at its beginning.
@@ -192,7 +207,9 @@ pub(super) fn no_reaction(
             step(first)
         ),
     };
-    Ok(draft.over(seen).judged(events.len() as f64, Limit::AtMost(0.0), told))
+    Ok(draft
+        .over(seen)
+        .judged(events.len() as f64, Limit::AtMost(0.0), told))
 }
 
 /// No scale-in while the metric cannot be read, and, where the check says so, no scale-out.
@@ -223,15 +240,22 @@ pub(super) fn fail_safe(
             step(first)
         ),
     };
-    Ok(draft.over(range).judged(events.len() as f64, Limit::AtMost(0.0), told))
+    Ok(draft
+        .over(range)
+        .judged(events.len() as f64, Limit::AtMost(0.0), told))
 }
 
 /// The stretches of `scope` in which the metric could not be read: from a second after the first failed read, as what the
 /// HPA decided just before is seen a little later, to the next good one.
 fn outages(context: &Context<'_>, scope: &Range<f64>) -> Result<Vec<Range<f64>>, Untold> {
     let metric = context.service.metric();
-    let reads = metric.map(|metric| metric.reads.as_slice()).unwrap_or_default();
-    let within: Vec<_> = reads.iter().filter(|read| scope.contains(&read.t_s)).collect();
+    let reads = metric
+        .map(|metric| metric.reads.as_slice())
+        .unwrap_or_default();
+    let within: Vec<_> = reads
+        .iter()
+        .filter(|read| scope.contains(&read.t_s))
+        .collect();
     if within.is_empty() {
         return Err(Untold::unknown("the metric was not read"));
     }
@@ -240,7 +264,9 @@ fn outages(context: &Context<'_>, scope: &Range<f64>) -> Result<Vec<Range<f64>>,
         let (Some(first), None) = (reads.first(), reads.first().and_then(|read| read.value)) else {
             continue;
         };
-        let next = within.iter().find(|read| first.t_s < read.t_s && read.value.is_some());
+        let next = within
+            .iter()
+            .find(|read| first.t_s < read.t_s && read.value.is_some());
         let end_s = next.map_or(scope.end, |read| read.t_s);
         let outage = first.t_s + RECEIPT_S..end_s;
         if outage.start < outage.end {
@@ -255,7 +281,9 @@ fn events(context: &Context<'_>, range: &Range<f64>) -> Result<Vec<Change>, Unto
     let (_, known_s) = context.desired()?.integral(range.clone());
     match 0.0 < known_s {
         true => context.scale_events(range.clone()),
-        false => Err(Untold::unknown("the HPA's desired replicas were not seen there")),
+        false => Err(Untold::unknown(
+            "the HPA's desired replicas were not seen there",
+        )),
     }
 }
 
@@ -270,10 +298,7 @@ fn goes(direction: Direction, event: &Change) -> bool {
 /// The sum of changes without their signs, and with them.
 fn churn(events: &[Change]) -> (u64, i64) {
     let deltas = events.iter().map(Change::delta);
-    (
-        deltas.clone().map(i64::unsigned_abs).sum(),
-        deltas.sum(),
-    )
+    (deltas.clone().map(i64::unsigned_abs).sum(), deltas.sum())
 }
 
 /// The replicas that may come or go within a period that begins with `from`. An HPA rounds a percentage up, both ways.

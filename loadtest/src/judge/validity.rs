@@ -111,7 +111,9 @@ impl Premise {
     #[must_use]
     pub fn of(finding: &Finding) -> Option<Self> {
         let name = bare(&finding.name);
-        let found = Self::ALL.into_iter().find(|premise| premise.as_str() == name);
+        let found = Self::ALL
+            .into_iter()
+            .find(|premise| premise.as_str() == name);
         found.filter(|_| finding.group == Group::Validity)
     }
 
@@ -128,7 +130,9 @@ impl Premise {
             (Self::SendLag, _) => of_clients,
             (Self::ObservationGap, Group::Slo | Group::Threshold) => false,
             // What was seen was seen, whatever else was not.
-            (Self::ObservationGap, _) => finding.outcome == Outcome::Pass || !INDEPENDENT.contains(&name),
+            (Self::ObservationGap, _) => {
+                finding.outcome == Outcome::Pass || !INDEPENDENT.contains(&name)
+            }
             (Self::SpecUnchanged, _) => true,
             _ => !INDEPENDENT.contains(&name),
         }
@@ -145,18 +149,50 @@ fn bare(name: &str) -> &str {
 pub fn judge(recording: &Recording) -> Vec<Finding> {
     let mut findings = Vec::new();
     if recording.about.tier == Tier::Virtual {
-        findings.extend(Premise::ALL[..4].iter().map(|premise| by_construction(*premise)));
+        findings.extend(
+            Premise::ALL[..4]
+                .iter()
+                .map(|premise| by_construction(*premise)),
+        );
     } else {
-        findings.extend(recording.stages.iter().filter_map(|stage| offered_load(recording, stage)));
-        findings.extend(recording.services.iter().map(|(name, service)| send_lag(name, service)));
+        findings.extend(
+            recording
+                .stages
+                .iter()
+                .filter_map(|stage| offered_load(recording, stage)),
+        );
+        findings.extend(
+            recording
+                .services
+                .iter()
+                .map(|(name, service)| send_lag(name, service)),
+        );
         findings.push(generator_cpu(recording));
-        findings.extend(recording.services.iter().map(|(name, _)| observation_gap(recording, name)));
+        findings.extend(
+            recording
+                .services
+                .iter()
+                .map(|(name, _)| observation_gap(recording, name)),
+        );
     }
-    findings.extend(recording.stages.iter().filter_map(|stage| backend_spread(recording, stage)));
-    findings.extend(recording.services.keys().filter_map(|name| preconditions(recording, name)));
-    findings.extend(recording.services.iter().map(|(name, service)| {
-        spec_unchanged(&recording.scenario, name, service)
-    }));
+    findings.extend(
+        recording
+            .stages
+            .iter()
+            .filter_map(|stage| backend_spread(recording, stage)),
+    );
+    findings.extend(
+        recording
+            .services
+            .keys()
+            .filter_map(|name| preconditions(recording, name)),
+    );
+    findings.extend(
+        recording
+            .services
+            .iter()
+            .map(|(name, service)| spec_unchanged(&recording.scenario, name, service)),
+    );
     findings
 }
 
@@ -167,13 +203,22 @@ pub fn judge(recording: &Recording) -> Vec<Finding> {
 /// was reached because answers took longer.
 #[must_use]
 pub fn dropped_by_lateness(scenario: &Scenario, service: &str, slot: &Slot) -> u64 {
-    let late_s = scenario.slo.map_or(LATE_RESPONSE_S, |slo| slo.target.seconds());
-    let loads = scenario.scenarios.values().filter(|load| load.service == service);
+    let late_s = scenario
+        .slo
+        .map_or(LATE_RESPONSE_S, |slo| slo.target.seconds());
+    let loads = scenario
+        .scenarios
+        .values()
+        .filter(|load| load.service == service);
     let limit: usize = loads.map(|load| load.max_in_flight).sum();
     let sent = slot.counts.offered - slot.counts.dropped;
     let generator_late = sent < slot.late * 10;
     let room = slot.counts.offered as f64 * late_s <= limit as f64;
-    if room && !generator_late { slot.counts.dropped } else { 0 }
+    if room && !generator_late {
+        slot.counts.dropped
+    } else {
+        0
+    }
 }
 
 fn blank(premise: Premise, tag: &str, service: &str) -> Finding {
@@ -198,12 +243,17 @@ fn blank(premise: Premise, tag: &str, service: &str) -> Finding {
 }
 
 fn outcome(holds: bool) -> Outcome {
-    if holds { Outcome::Pass } else { Outcome::Inconclusive }
+    if holds {
+        Outcome::Pass
+    } else {
+        Outcome::Inconclusive
+    }
 }
 
 fn by_construction(premise: Premise) -> Finding {
     Finding {
-        sentence: "in virtual time every request is sent at its moment and everything is seen".to_owned(),
+        sentence: "in virtual time every request is sent at its moment and everything is seen"
+            .to_owned(),
         ..blank(premise, "", "")
     }
 }
@@ -283,9 +333,15 @@ fn generator_cpu(recording: &Recording) -> Finding {
     let mean = |window: &[&GeneratorSecond]| {
         window.iter().map(|second| second.cpu).sum::<f64>() / window.len() as f64
     };
-    let busiest = seconds.windows(CPU_WINDOW.min(seconds.len())).map(mean).fold(0.0, f64::max);
+    let busiest = seconds
+        .windows(CPU_WINDOW.min(seconds.len()))
+        .map(mean)
+        .fold(0.0, f64::max);
     let share = busiest / generator.cores;
-    let throttled: u64 = seconds.iter().map(|second| u64::from(second.throttled)).sum();
+    let throttled: u64 = seconds
+        .iter()
+        .map(|second| u64::from(second.throttled))
+        .sum();
     finding.value = Some(share);
     finding.outcome = outcome(share <= CPU_MAX && throttled == 0);
     finding.sentence = format!(
@@ -299,7 +355,11 @@ fn generator_cpu(recording: &Recording) -> Finding {
 /// V4.
 fn observation_gap(recording: &Recording, name: &str) -> Finding {
     let service = &recording.services[name];
-    let observe = recording.scenario.services.get(name).and_then(|service| service.observe.as_ref());
+    let observe = recording
+        .scenario
+        .services
+        .get(name)
+        .and_then(|service| service.observe.as_ref());
     let max_s = observe.map_or(GAP_MAX_S, |observe| observe.max_gap.seconds());
     let mut finding = Finding {
         limit: format!("<= {max_s} s"),
@@ -312,7 +372,11 @@ fn observation_gap(recording: &Recording, name: &str) -> Finding {
     }
     let end_s = recording.about.duration_s;
     let clipped = service.gaps.iter().map(|gap| {
-        (gap.from_s.max(0.0), gap.to_s.unwrap_or(end_s).min(end_s), gap.what.as_str())
+        (
+            gap.from_s.max(0.0),
+            gap.to_s.unwrap_or(end_s).min(end_s),
+            gap.what.as_str(),
+        )
     });
     let longest = clipped
         .filter(|(from_s, to_s, _)| from_s < to_s)
@@ -338,7 +402,10 @@ fn observation_gap(recording: &Recording, name: &str) -> Finding {
 /// V5. Else the traffic, and not the autoscaler, was at fault.
 fn backend_spread(recording: &Recording, stage: &Stage) -> Option<Finding> {
     let service = recording.services.get(&stage.service)?;
-    let known = service.backends.values().any(|backend| !backend.ready.is_empty());
+    let known = service
+        .backends
+        .values()
+        .any(|backend| !backend.ready.is_empty());
     if stage.end_s - stage.start_s <= SPREAD_WINDOW_S || !known {
         return None;
     }
@@ -348,13 +415,19 @@ fn backend_spread(recording: &Recording, stage: &Stage) -> Option<Finding> {
         to_s: Some(stage.end_s),
         ..blank(Premise::BackendSpread, &stage.name, &stage.service)
     };
-    let from_s = steady_since(&service.backends, stage.end_s - SPREAD_WINDOW_S, stage.end_s);
+    let from_s = steady_since(
+        &service.backends,
+        stage.end_s - SPREAD_WINDOW_S,
+        stage.end_s,
+    );
     if stage.end_s - from_s < SPREAD_SECONDS_MIN {
         finding.sentence = format!("backends came or went until the end of {}", stage.name);
         return Some(finding);
     }
     let slots = slots_of(recording, from_s, stage.end_s, &stage.service);
-    let counts = requests_of(service, slots, |backend| ready_throughout(backend, from_s, stage.end_s));
+    let counts = requests_of(service, slots, |backend| {
+        ready_throughout(backend, from_s, stage.end_s)
+    });
     let requests: Vec<f64> = counts.values().map(|count| *count as f64).collect();
     let sum: f64 = requests.iter().sum();
     let mean = sum / requests.len() as f64;
@@ -393,7 +466,10 @@ fn steady_since(backends: &BTreeMap<String, Backend>, from_s: f64, to_s: f64) ->
 
 fn ready_throughout(backend: &Backend, from_s: f64, to_s: f64) -> bool {
     let covers = |to: Option<f64>| to.is_none_or(|end_s| to_s <= end_s);
-    backend.ready.iter().any(|gap| gap.from_s <= from_s && covers(gap.to_s))
+    backend
+        .ready
+        .iter()
+        .any(|gap| gap.from_s <= from_s && covers(gap.to_s))
 }
 
 /// The requests that each of the chosen backends had in these seconds, none among them.
@@ -404,18 +480,24 @@ fn requests_of(
 ) -> BTreeMap<String, u64> {
     let indices = &service.load.endpoints;
     let index = |key: &str| {
-        let same = |address: &SocketAddr| {
-            address.to_string() == key || address.ip().to_string() == key
-        };
-        indices.iter().find(|(address, _)| same(address)).map(|(_, counts)| counts.index)
+        let same =
+            |address: &SocketAddr| address.to_string() == key || address.ip().to_string() == key;
+        indices
+            .iter()
+            .find(|(address, _)| same(address))
+            .map(|(_, counts)| counts.index)
     };
-    let ready = service.backends.iter().filter(|(_, backend)| chosen(backend));
+    let ready = service
+        .backends
+        .iter()
+        .filter(|(_, backend)| chosen(backend));
     ready
         .map(|(key, _)| {
             let index = index(key);
             let of_slot = |slot: &Slot| {
                 let mine = slot.endpoints.iter().filter(|one| Some(one.index) == index);
-                mine.map(|one| u64::from(one.ok) + u64::from(one.errors)).sum::<u64>()
+                mine.map(|one| u64::from(one.ok) + u64::from(one.errors))
+                    .sum::<u64>()
             };
             (key.clone(), slots.iter().map(of_slot).sum())
         })
@@ -427,7 +509,11 @@ fn preconditions(recording: &Recording, name: &str) -> Option<Finding> {
     let service = &recording.services[name];
     let autoscaler = service.autoscaler.as_ref()?;
     let declared = &recording.scenario.preconditions;
-    let wanted = declared.replicas.get(name).copied().unwrap_or(autoscaler.min_replicas);
+    let wanted = declared
+        .replicas
+        .get(name)
+        .copied()
+        .unwrap_or(autoscaler.min_replicas);
     let mut finding = Finding {
         limit: wanted.to_string(),
         unit: "pods".to_owned(),
@@ -438,12 +524,16 @@ fn preconditions(recording: &Recording, name: &str) -> Option<Finding> {
         let soon = first.filter(|step| 0.0 <= step.t_s && step.t_s <= FIRST_LOOK_S);
         steps.at(0.0).or(soon.and_then(|step| step.value))
     };
-    let (desired, ready) = (at_first(&service.replicas.desired), at_first(&service.replicas.ready));
+    let (desired, ready) = (
+        at_first(&service.replicas.desired),
+        at_first(&service.replicas.ready),
+    );
     let quiet_s = declared.quiet.seconds();
     let last = service.replicas.desired.changes(-quiet_s..0.0).last();
     finding.value = ready.map(f64::from);
     finding.outcome = outcome(desired == Some(wanted) && ready == Some(wanted) && last.is_none());
-    let shown = |replicas: Option<u32>| replicas.map_or("an unknown number".to_owned(), |n| n.to_string());
+    let shown =
+        |replicas: Option<u32>| replicas.map_or("an unknown number".to_owned(), |n| n.to_string());
     finding.sentence = match last {
         Some(change) => format!(
             "the HPA of {name} still scaled {:.0} s before the first request; it must be quiet for {quiet_s} s",
@@ -465,7 +555,9 @@ fn spec_unchanged(scenario: &Scenario, name: &str, service: &Service) -> Finding
         Action::Rollout { service, .. } | Action::Undo { service } => service == name,
         _ => false,
     });
-    let from_s = rollouts.map(|event| event.at.seconds() - ROLLOUT_EARLY_S).reduce(f64::min);
+    let from_s = rollouts
+        .map(|event| event.at.seconds() - ROLLOUT_EARLY_S)
+        .reduce(f64::min);
     let expected = |object: &str, t_s: f64| {
         !object.starts_with("HorizontalPodAutoscaler") && from_s.is_some_and(|from_s| from_s <= t_s)
     };
@@ -483,7 +575,10 @@ fn spec_unchanged(scenario: &Scenario, name: &str, service: &Service) -> Finding
         Some(change) => Finding {
             outcome: Outcome::Inconclusive,
             from_s: Some(change.t_s),
-            sentence: format!("{} changed at {:.0} s: {}", change.object, change.t_s, change.text),
+            sentence: format!(
+                "{} changed at {:.0} s: {}",
+                change.object, change.t_s, change.text
+            ),
             ..blank
         },
     }

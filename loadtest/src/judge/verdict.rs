@@ -68,9 +68,10 @@ impl Reason {
         match self {
             Self::Passed => Outcome::Pass,
             Self::Failed | Self::SafetyStop | Self::Regression => Outcome::Fail,
-            Self::ObservationLost | Self::NotDelivered | Self::Preconditions | Self::Interrupted => {
-                Outcome::Inconclusive
-            }
+            Self::ObservationLost
+            | Self::NotDelivered
+            | Self::Preconditions
+            | Self::Interrupted => Outcome::Inconclusive,
         }
     }
 
@@ -91,8 +92,12 @@ impl Reason {
         match self {
             Self::Passed => "everything holds",
             Self::Regression => "it is worse than the run it is compared with",
-            Self::ObservationLost => "it cannot be told, because something was not seen or was changed",
-            Self::NotDelivered => "it cannot be told, because the load was not what the scenario says",
+            Self::ObservationLost => {
+                "it cannot be told, because something was not seen or was changed"
+            }
+            Self::NotDelivered => {
+                "it cannot be told, because the load was not what the scenario says"
+            }
             Self::Failed => "something does not hold",
             Self::SafetyStop => "the run was ended for its safety",
             Self::Preconditions => "it cannot be told, because the system was not ready for it",
@@ -106,7 +111,11 @@ impl Reason {
 pub fn judge_all(recording: &Recording, earlier: Option<&Recording>) -> Verdict {
     let mut findings = super::judge(recording);
     findings.extend(threshold::judge(recording));
-    findings.extend(earlier.into_iter().flat_map(|earlier| baseline::judge(recording, earlier)));
+    findings.extend(
+        earlier
+            .into_iter()
+            .flat_map(|earlier| baseline::judge(recording, earlier)),
+    );
     let validity = validity::judge(recording);
     cast_doubt(&mut findings, &validity);
     findings.extend(validity);
@@ -116,7 +125,10 @@ pub fn judge_all(recording: &Recording, earlier: Option<&Recording>) -> Verdict 
 
 /// Makes findings inconclusive that rest on a premise that does not hold in their stretch of the run.
 fn cast_doubt(findings: &mut [Finding], validity: &[Finding]) {
-    for broken in validity.iter().filter(|premise| premise.outcome == Outcome::Inconclusive) {
+    for broken in validity
+        .iter()
+        .filter(|premise| premise.outcome == Outcome::Inconclusive)
+    {
         let Some(premise) = Premise::of(broken) else {
             continue;
         };
@@ -149,14 +161,20 @@ fn conclude(recording: &Recording, findings: Vec<Finding>) -> Verdict {
     let safety = threshold::first_safety_stop(recording);
     let ended_itself = safety.is_some() || threshold::aborts(recording, end_s).is_some();
     let interrupted = recording.about.interrupted && !ended_itself;
-    let worst = findings.iter().map(Reason::of).max().unwrap_or(Reason::Passed);
+    let worst = findings
+        .iter()
+        .map(Reason::of)
+        .max()
+        .unwrap_or(Reason::Passed);
     let reason = [
         Some(worst),
         safety.is_some().then_some(Reason::SafetyStop),
         interrupted.then_some(Reason::Interrupted),
     ];
     let reason = reason.into_iter().flatten().max().unwrap_or(worst);
-    let decisive = findings.iter().find(|finding| Reason::of(finding) == reason);
+    let decisive = findings
+        .iter()
+        .find(|finding| Reason::of(finding) == reason);
     let why = match (reason, &safety, decisive) {
         (Reason::SafetyStop, Some(why), _) => Some(why.as_str()),
         (Reason::Passed | Reason::Interrupted, ..) => None,
@@ -181,8 +199,19 @@ fn conclude(recording: &Recording, findings: Vec<Finding>) -> Verdict {
 #[must_use]
 pub fn judge_series(verdicts: &[Verdict], repeat: Repeat) -> Series {
     let reasons: Vec<Reason> = verdicts.iter().map(|verdict| verdict.reason).collect();
-    let count = |outcome| reasons.iter().filter(|reason| reason.outcome() == outcome).count() as u32;
-    let worst = |outcome| reasons.iter().copied().filter(|reason| reason.outcome() == outcome).max();
+    let count = |outcome| {
+        reasons
+            .iter()
+            .filter(|reason| reason.outcome() == outcome)
+            .count() as u32
+    };
+    let worst = |outcome| {
+        reasons
+            .iter()
+            .copied()
+            .filter(|reason| reason.outcome() == outcome)
+            .max()
+    };
     let (passed, untold) = (count(Outcome::Pass), count(Outcome::Inconclusive));
     let ended = [Reason::Interrupted, Reason::SafetyStop]
         .into_iter()
@@ -190,7 +219,9 @@ pub fn judge_series(verdicts: &[Verdict], repeat: Repeat) -> Series {
     let reason = match ended {
         Some(reason) => reason,
         None if repeat.pass <= passed => Reason::Passed,
-        None if repeat.pass <= passed + untold => worst(Outcome::Inconclusive).unwrap_or(Reason::Failed),
+        None if repeat.pass <= passed + untold => {
+            worst(Outcome::Inconclusive).unwrap_or(Reason::Failed)
+        }
         None => worst(Outcome::Fail).unwrap_or(Reason::Failed),
     };
     Series {

@@ -23,7 +23,8 @@ pub(crate) use self::service::{
 };
 use super::assertion::{ErrorRate, FailureClass};
 use super::{
-    Assertion, Check, Outputs, Preconditions, Repeat, Safety, Scenario, Scope, Service, Share, Slo, Span, Threshold,
+    Assertion, Check, Outputs, Preconditions, Repeat, Safety, Scenario, Scope, Service, Share, Slo,
+    Span, Threshold,
 };
 
 /// Bytes of a scenario, and of a file that it names: a hundred times what a person writes.
@@ -137,8 +138,14 @@ impl Scenario {
     /// not pass because nobody thought of it. `error_rate: { max: 1 }` switches it off.
     pub(crate) fn check_errors(&mut self) {
         let speaks = |check: &Check| matches!(check, Check::ErrorRate(_) | Check::ErrorBudget(_));
-        let asserted = self.assertions.iter().any(|assertion| speaks(&assertion.check));
-        let thresholds = self.thresholds.keys().any(|key| key.starts_with("http_req_failed"));
+        let asserted = self
+            .assertions
+            .iter()
+            .any(|assertion| speaks(&assertion.check));
+        let thresholds = self
+            .thresholds
+            .keys()
+            .any(|key| key.starts_with("http_req_failed"));
         if asserted || thresholds {
             return;
         }

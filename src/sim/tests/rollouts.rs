@@ -118,7 +118,7 @@ fn what_cannot_be_played_is_refused_with_a_reason() {
     let refused = |change: &dyn Fn(&mut Scenario)| {
         let mut scenario = good();
         change(&mut scenario);
-        super::plan(scenario, Vec::new(), BTreeMap::new(), "test")
+        super::plan(scenario, Vec::new(), None)
             .unwrap_err()
             .to_string()
     };
@@ -186,9 +186,7 @@ fn what_cannot_be_played_is_refused_with_a_reason() {
         metric: "m".to_owned(),
         target: Target::Value(1),
     };
-    let error = Plan::new(
-        good(),
-        Vec::new(), Some(hpa("users", vec![object])));
+    let error = super::plan(good(), Vec::new(), Some(hpa("users", vec![object])));
     assert!(matches!(error, Err(PlanError::Metric { .. })));
     let mut many = hpa("users", vec![cpu_metric()]);
     many.spec.max_replicas = 20_000;

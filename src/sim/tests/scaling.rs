@@ -87,7 +87,11 @@ fn a_step_scales_out_recovers_and_scales_in() {
     if let Some(behavior) = &mut hpa.spec.behavior {
         behavior.scale_down.stabilization = Duration::from_secs(300);
     }
-    let plan = super::plan(scenario(app(), &stages), vec![source("users", 0)], Some(hpa));
+    let plan = super::plan(
+        scenario(app(), &stages),
+        vec![source("users", 0)],
+        Some(hpa),
+    );
     let recording = run(&plan.unwrap());
     let users = users(&recording);
     let first = users.replicas.desired.changes(0.0..870.0).next().unwrap();
@@ -168,8 +172,7 @@ fn a_stall_shows_in_latency_and_in_nothing_that_cpu_could_tell() {
     );
 
     let cpu_only = hpa("users", vec![cpu_metric()]);
-    let plan = super::plan(slow(), vec![source("users", 0)], Some(cpu_only))
-    .unwrap();
+    let plan = super::plan(slow(), vec![source("users", 0)], Some(cpu_only)).unwrap();
     let recording = run(&plan);
     let users = users(&recording);
     assert_eq!(
@@ -254,8 +257,7 @@ fn visits_are_counted_in_redis_and_scale_by_what_it_says() {
     let mut redis = source("visits", 0);
     redis.of = Of::Redis;
     redis.spec.objective = None;
-    let plan = super::plan(scenario, vec![redis], Some(by_rate))
-    .unwrap();
+    let plan = super::plan(scenario, vec![redis], Some(by_rate)).unwrap();
     let recording = run(&plan);
     let users = users(&recording);
     assert_eq!(
@@ -281,7 +283,11 @@ fn an_hpa_on_pods_metrics_reads_them_one_by_one() {
         metric: "request_rate".to_owned(),
         average_milli: 20_000,
     };
-    let plan = super::plan(scenario(app(), &[("only", 100.0, 180)]), vec![source("users", 0)], Some(hpa("users", vec![per_pod])));
+    let plan = super::plan(
+        scenario(app(), &[("only", 100.0, 180)]),
+        vec![source("users", 0)],
+        Some(hpa("users", vec![per_pod])),
+    );
     let recording = run(&plan.unwrap());
     assert_eq!(users(&recording).replicas.desired.at(179.0), Some(5));
 }

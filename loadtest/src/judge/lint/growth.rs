@@ -37,7 +37,11 @@ fn walk_s(rules: &Rules, sync_s: f64, from: u32, to: u32) -> Option<f64> {
         }
         let now_s = f64::from(sync) * sync_s;
         let limit = limit(rules, now_s, replicas, &steps, up)?;
-        let next = if up { to.min(limit.max(replicas)) } else { to.max(limit.min(replicas)) };
+        let next = if up {
+            to.min(limit.max(replicas))
+        } else {
+            to.max(limit.min(replicas))
+        };
         if next != replicas {
             steps.push((now_s, next.abs_diff(replicas)));
             replicas = next;
@@ -48,16 +52,12 @@ fn walk_s(rules: &Rules, sync_s: f64, from: u32, to: u32) -> Option<f64> {
 }
 
 /// How far the policies let it go now; `None` when the direction is switched off.
-fn limit(
-    rules: &Rules,
-    now_s: f64,
-    replicas: u32,
-    steps: &[(f64, u32)],
-    up: bool,
-) -> Option<u32> {
+fn limit(rules: &Rules, now_s: f64, replicas: u32, steps: &[(f64, u32)], up: bool) -> Option<u32> {
     let limits = rules.policies.iter().map(|policy| {
         // A step exactly a period ago does not count any more.
-        let recent = steps.iter().filter(|(at_s, _)| now_s - policy.period_s < *at_s);
+        let recent = steps
+            .iter()
+            .filter(|(at_s, _)| now_s - policy.period_s < *at_s);
         let done: u32 = recent.map(|(_, count)| *count).sum();
         if up {
             grown(policy, replicas.saturating_sub(done))
@@ -70,7 +70,11 @@ fn limit(
         Select::Max => up,
         Select::Min => !up,
     };
-    let limit = if furthest_is_max { limits.max() } else { limits.min() };
+    let limit = if furthest_is_max {
+        limits.max()
+    } else {
+        limits.min()
+    };
     let unlimited = if up { u32::MAX } else { 0 };
     Some(limit.unwrap_or(unlimited))
 }
@@ -87,9 +91,7 @@ fn grown(policy: &Policy, start: u32) -> u32 {
 fn shrunk(policy: &Policy, start: u32) -> u32 {
     match policy.kind {
         PolicyKind::Pods => start.saturating_sub(policy.value),
-        PolicyKind::Percent => {
-            (f64::from(start) * (1.0 - f64::from(policy.value) / 100.0)) as u32
-        }
+        PolicyKind::Percent => (f64::from(start) * (1.0 - f64::from(policy.value) / 100.0)) as u32,
     }
 }
 
@@ -131,7 +133,15 @@ mod tests {
     fn the_default_rules_double_or_add_four() {
         let hpa = default();
         // 1 -> 5 -> 10 -> 20 -> 40 -> 80
-        for (to, seconds) in [(1, 0.0), (5, 0.0), (6, 15.0), (10, 15.0), (11, 30.0), (40, 45.0), (80, 60.0)] {
+        for (to, seconds) in [
+            (1, 0.0),
+            (5, 0.0),
+            (6, 15.0),
+            (10, 15.0),
+            (11, 30.0),
+            (40, 45.0),
+            (80, 60.0),
+        ] {
             assert_eq!(grow_s(&hpa, 1, to), Some(seconds), "to {to}");
         }
         assert_eq!(grow_s(&hpa, 1, 101), None, "the HPA has 100 at most");

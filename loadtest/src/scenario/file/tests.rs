@@ -327,7 +327,10 @@ assertions:
   - time_to_first_scale_out: { from: stage(2).start, max: 60s }
 ";
     let errors = errors(text);
-    for expected in ["s.yaml:5: assertions[1]: ", "s.yaml:6: assertions[2]: there is no stage `2`; there are 1"] {
+    for expected in [
+        "s.yaml:5: assertions[1]: ",
+        "s.yaml:6: assertions[2]: there is no stage `2`; there are 1",
+    ] {
         assert!(errors.contains(expected), "no `{expected}` in\n{errors}");
     }
 }
