@@ -53,11 +53,6 @@ impl Service {
         }
     }
 
-    /// The version that is wanted.
-    pub(super) fn wanted(&self) -> &Version {
-        &self.versions[self.deployment.version() as usize]
-    }
-
     pub(super) fn endpoints(&self) -> usize {
         self.endpoints.len()
     }

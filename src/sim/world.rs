@@ -471,7 +471,14 @@ impl World<'_> {
     }
 
     fn over(&mut self, number: u32) {
-        match &self.plan.scenario.events[number as usize].action {
+        let plan = self.plan;
+        match &plan.scenario.events[number as usize].action {
+            Action::Change { service, .. } => {
+                let Some(number) = self.service(service) else {
+                    return;
+                };
+                self.services[number].slowdown = 1.0;
+            }
             Action::StopRedis => self.redis.is_up = true,
             Action::StopMetrics => self.adapter.restart(self.now, &self.pods),
             _ => {}

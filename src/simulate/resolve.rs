@@ -32,7 +32,8 @@ pub(super) fn plan(
     let mut autoscalers = BTreeMap::new();
     for (place, (name, service)) in scenario.services.iter().enumerate() {
         for document in service.metrics.iter().flat_map(documents) {
-            let source = source(document, name, place);
+            let token = service.app.as_ref().and_then(|app| app.token.as_deref());
+            let source = source(document, name, place, token);
             sources.push(source.with_context(|| format!("metrics of service {name}"))?);
         }
         if let Some(object) = &service.hpa {
@@ -53,11 +54,10 @@ pub(super) fn plan(
     )?)
 }
 
-/// One document, or a list of them.
+/// One document, or the items of a `List`.
 fn documents(value: &Value) -> &[Value] {
-    value
-        .as_array()
-        .map_or(std::slice::from_ref(value), Vec::as_slice)
+    let items = value.get("items").and_then(Value::as_array);
+    items.map_or(std::slice::from_ref(value), Vec::as_slice)
 }
 
 /// Puts an HPA in the place of that of the service with its name, or of the only service that has one.
@@ -113,8 +113,15 @@ fn autoscaler(object: &Value, service: &str) -> anyhow::Result<Hpa> {
 
 /// What a `RequestMetrics` document of the service at `place` says. Its head may be left out: it is then called as the
 /// service is.
-fn source(document: &Value, service: &str, place: usize) -> anyhow::Result<Source> {
-    let object = config::object(&with_head(document, service).to_string());
+fn source(
+    document: &Value,
+    service: &str,
+    place: usize,
+    token: Option<&str>,
+) -> anyhow::Result<Source> {
+    let mut document = with_head(document, service);
+    let has_token = hide_token(&mut document, token);
+    let object = config::object(&document.to_string());
     let object = object.map_err(|problem| anyhow::anyhow!("{problem}"))?;
     let spec = object.service.spec;
     let of = match (&object.pods, object.service.sources.as_slice()) {
@@ -130,8 +137,7 @@ fn source(document: &Value, service: &str, place: usize) -> anyhow::Result<Sourc
                 matchers: scrape.want.matchers,
                 in_flight: scrape.want.in_flight.is_some(),
                 cpu: scrape.want.cpu.is_some(),
-                has_token: scrape.auth.is_some()
-                    || scrape.headers.iter().any(|(name, _)| name == TOKEN_HEADER),
+                has_token,
             }
         }
         (None, [SourceSpec::Redis(redis)])
@@ -144,6 +150,28 @@ fn source(document: &Value, service: &str, place: usize) -> anyhow::Result<Sourc
         ),
     };
     Ok(Source { spec, of })
+}
+
+/// Whether scrapes have the app's `token`. What the scenario writes out is compared, and taken away, since an object may
+/// not hold a secret; what is in a Secret or a variable is taken to be right.
+fn hide_token(document: &mut Value, token: Option<&str>) -> bool {
+    let Some(headers) = document
+        .pointer_mut("/spec/source/pods/headers")
+        .and_then(Value::as_object_mut)
+    else {
+        return document.pointer("/spec/source/pods/bearerToken").is_some();
+    };
+    let named = |name: &String| name.eq_ignore_ascii_case(TOKEN_HEADER);
+    let sent = headers
+        .iter()
+        .find(|(name, _)| named(name))
+        .map(|(_, value)| value);
+    let has_token = sent.is_some_and(|sent| match sent.get("value").and_then(Value::as_str) {
+        Some(written) => token == Some(written),
+        None => true,
+    });
+    headers.retain(|_, value| value.get("value").is_none());
+    has_token
 }
 
 fn with_head(document: &Value, service: &str) -> Value {

@@ -17,3 +17,4 @@ mod replay;
 mod report;
 mod scrape;
 mod serve;
+mod simulate;
