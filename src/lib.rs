@@ -24,6 +24,7 @@
 //! | [`exposition`] | a page of metrics to a reading: prefilter, scanner, reader | pure |
 //! | [`engine`] | windows, quantiles, value states; ingest, forget, evaluate | pure |
 //! | [`hpa`] | the HorizontalPodAutoscaler's arithmetic, as Kubernetes does it | pure |
+//! | [`sim`] | a scenario in virtual time: pods that are computed, everything else as it is | pure |
 //! | [`source`] | loops that read targets: [`source::scrape`] for pods, [`source::redis`] for Redis | edge |
 //! | [`api`] | the aggregated API: who may ask, discovery, reads, TLS, and a delegate for what is not ours | edge |
 //! | [`config`] | `RequestMetrics` and HPA documents to resolved specs | edge |
@@ -34,6 +35,7 @@
 //! | [`cli`] | flags and subcommands | edge |
 //! | [`serve`] | `taffrail serve`: wiring, start order, readiness, drain | command |
 //! | [`replay`] | `taffrail replay`: recorded HPA decisions against [`hpa`] | command |
+//! | [`simulate`] | `taffrail simulate`: a scenario in virtual time, judged and reported | command |
 //! | [`demo`] | `taffrail demo`: pods, load, the API and an HPA on one machine | command |
 //!
 //! The load generator and the sample app live in `loadtest/`, which knows nothing of this crate; the demo uses its
@@ -61,6 +63,8 @@ pub mod engine;
 
 pub mod hpa;
 
+pub mod sim;
+
 pub mod source;
 
 pub mod api;
@@ -80,5 +84,7 @@ pub mod cli;
 pub mod serve;
 
 pub mod replay;
+
+pub mod simulate;
 
 pub mod demo;

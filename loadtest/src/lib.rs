@@ -26,6 +26,7 @@
 //! | [`report`] | recording and verdict as HTML, JSON, JUnit, Markdown, metrics, and on a terminal | pure |
 //! | [`exposition`] | the page that Prometheus scrapes while a run goes on | edge |
 //! | [`page`] | a `/metrics` page, as a test reads it | pure |
+//! | [`service_time`] | how long a request's work takes, drawn from a seed | pure |
 //! | [`sample_app`] | one configurable HTTP server | edge |
 //! | [`cli`] | the flags, live lines and exit codes of `taffrail-loadtest` | edge |
 //! | [`clock`] | the one reader of clocks | edge |
@@ -63,6 +64,8 @@ pub mod report;
 pub mod exposition;
 
 pub mod page;
+
+pub mod service_time;
 
 pub mod sample_app;
 

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::config::{Config, Secret};
 use self::downstream::{Downstream, Ended};
+pub use self::metrics::BOUNDS_S as LATENCY_BOUNDS_S;
 use self::metrics::{Format, Metrics};
 pub use self::orders::Dials;
 pub use self::visits::VISITS_KEY;

@@ -4,6 +4,8 @@
 //! validate as the API server does: fields that do not bear on a decision (`scaleTargetRef`, selectors, `target.type`
 //! beside a target that is clear without it, unknown ones) are passed over, whatever they hold.
 
+mod selectors;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use crate::hpa::{
     Behavior, MetricSpec, Policy, PolicyUnit, ResourceTarget, Rules, Select, Spec, Target,
 };
 use crate::model::quantity::{self, QuantityError};
+
+pub use self::selectors::selectors;
 
 /// Bounds of `stabilizationWindowSeconds`, in seconds: the API server's.
 const WINDOW_SECONDS: RangeInclusive<i32> = 0..=3600;

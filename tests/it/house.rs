@@ -10,6 +10,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("exposition", &["model"]),
     ("engine", &["model"]),
     ("hpa", &["model"]),
+    ("sim", &["engine", "hpa", "model"]),
     ("source", &["clock", "exposition", "model"]),
     ("api", &["clock", "engine", "model"]),
     (
@@ -28,7 +29,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &["clock", "config", "engine", "metrics", "model", "source"],
     ),
     ("clock", &["model"]),
-    ("cli", &["cluster", "demo", "replay", "serve"]),
+    ("cli", &["cluster", "demo", "replay", "serve", "simulate"]),
     (
         "serve",
         &[
@@ -36,6 +37,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("replay", &["config", "hpa", "model"]),
+    (
+        "simulate",
+        &["clock", "config", "hpa", "model", "sim", "source"],
+    ),
     (
         "demo",
         &[
@@ -54,7 +59,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
 ];
 
-const PURE: &[&str] = &["model", "exposition", "engine", "hpa"];
+const PURE: &[&str] = &["model", "exposition", "engine", "hpa", "sim"];
 
 /// What no pure room says outside its tests.
 const IMPURE_WORDS: &[&str] = &[

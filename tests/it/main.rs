@@ -18,3 +18,4 @@ mod report;
 mod scenarios;
 mod scrape;
 mod serve;
+mod simulate;

@@ -14,7 +14,7 @@ use super::downstream::Ended;
 use crate::clock;
 
 /// Upper bounds of the latency buckets, in seconds: the usual ones of client libraries, 0.25 among them.
-const BOUNDS_S: [f64; 11] = [
+pub const BOUNDS_S: [f64; 11] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 

@@ -1,0 +1,153 @@
+//! Who asks: the moments at which the requests of a load start, how long each waits for its answer, and how many may be
+//! under way.
+
+use std::collections::VecDeque;
+use std::iter::Peekable;
+use std::time::Duration;
+
+use taffrail_loadtest::arrivals::Arrivals;
+use taffrail_loadtest::arrivals::plan::{Plan, Schedule};
+
+use super::nanos;
+use super::requests::Ref;
+
+/// A load. Times are in nanoseconds.
+#[derive(Debug)]
+pub(super) struct Clients {
+    /// The service that it asks.
+    pub(super) service: usize,
+    /// Whether its requests have the token that the service wants.
+    pub(super) has_token: bool,
+    asks: Asks,
+    timeout: i64,
+    max_in_flight: usize,
+    in_flight: usize,
+    /// When the requests under way are given up, earliest first; those that ended before are passed over.
+    deadlines: VecDeque<(i64, Ref)>,
+    /// When it begins, when nothing more is asked, and when nobody waits any more.
+    begin: i64,
+    end: i64,
+    give_up: i64,
+}
+
+/// When a load asks.
+#[derive(Debug)]
+enum Asks {
+    /// At these moments, whether or not earlier requests were answered.
+    Open(Box<Peekable<Arrivals>>),
+    /// When the request before was answered.
+    Closed(usize),
+}
+
+impl Clients {
+    /// The clients of a load on `service`.
+    pub(super) fn new(service: usize, has_token: bool, load: &Plan, bounds: &Bounds) -> Self {
+        let (begin, asks) = match &load.schedule {
+            Schedule::Open { profile, spacing } => (
+                Duration::ZERO,
+                Asks::Open(Box::new(Arrivals::new(profile, *spacing).peekable())),
+            ),
+            Schedule::Closed { users, start, .. } => (*start, Asks::Closed(*users)),
+        };
+        let end = nanos(load.end());
+        Self {
+            service,
+            has_token,
+            asks,
+            timeout: nanos(bounds.timeout),
+            max_in_flight: bounds.max_in_flight,
+            in_flight: 0,
+            deadlines: VecDeque::new(),
+            begin: nanos(begin),
+            end,
+            give_up: end + nanos(bounds.graceful_stop),
+        }
+    }
+
+    /// The users of a closed loop.
+    pub(super) fn users(&self) -> usize {
+        match self.asks {
+            Asks::Open(_) => 0,
+            Asks::Closed(users) => users,
+        }
+    }
+
+    pub(super) fn begin(&self) -> i64 {
+        self.begin
+    }
+
+    pub(super) fn end(&self) -> i64 {
+        self.end
+    }
+
+    pub(super) fn give_up(&self) -> i64 {
+        self.give_up
+    }
+
+    /// When the next request of an open loop should start.
+    pub(super) fn next_at(&mut self) -> Option<i64> {
+        match &mut self.asks {
+            Asks::Open(arrivals) => arrivals
+                .peek()
+                .map(|at| i64::try_from(*at).unwrap_or(i64::MAX)),
+            Asks::Closed(_) => None,
+        }
+    }
+
+    /// Takes that request.
+    pub(super) fn take_next(&mut self) {
+        if let Asks::Open(arrivals) = &mut self.asks {
+            arrivals.next();
+        }
+    }
+
+    /// Whether another request may be sent now; it then counts as under way.
+    pub(super) fn may_send(&mut self) -> bool {
+        let may = self.in_flight < self.max_in_flight;
+        self.in_flight += usize::from(may);
+        may
+    }
+
+    /// A request that was sent has ended.
+    pub(super) fn ended(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Waits for `request`, which should have started at `intended`.
+    pub(super) fn wait_for(&mut self, request: Ref, intended: i64) {
+        self.deadlines.push_back((intended + self.timeout, request));
+    }
+
+    /// Forgets the first deadlines, as long as their requests are `over`.
+    pub(super) fn pass_over(&mut self, over: impl Fn(Ref) -> bool) {
+        while self
+            .deadlines
+            .front()
+            .is_some_and(|(_, request)| over(*request))
+        {
+            self.deadlines.pop_front();
+        }
+    }
+
+    /// When the next request is given up.
+    pub(super) fn next_deadline(&self) -> Option<i64> {
+        self.deadlines.front().map(|(at, _)| *at)
+    }
+
+    /// The request that is given up first.
+    pub(super) fn take_deadline(&mut self) -> Option<Ref> {
+        self.deadlines.pop_front().map(|(_, request)| request)
+    }
+}
+
+/// What bounds a load.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) timeout: Duration,
+    pub(super) max_in_flight: usize,
+    pub(super) graceful_stop: Duration,
+}

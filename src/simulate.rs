@@ -1,0 +1,196 @@
+//! `taffrail simulate`: reads a scenario, has [`crate::sim`] play it in virtual time, and judges and reports it as the
+//! load generator does a run in a cluster. Everything that touches the world is here: files, the terminal, the clock
+//! that says how long it takes.
+
+mod csv;
+mod resolve;
+mod summary;
+
+use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+use taffrail_loadtest::judge::verdict::{Reason, Verdict, judge_all};
+use taffrail_loadtest::recording::Recording;
+use taffrail_loadtest::scenario::Scenario;
+
+use crate::clock;
+use crate::sim::{self, Plan};
+
+/// What a scenario that cannot be played exits with.
+const EXIT_INVALID: u8 = 104;
+
+/// How long a run takes before it is worth saying how far it is, and how often that is said again.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Play a scenario in virtual time: how would this service scale, without a cluster, within seconds
+///
+/// Arrivals, pods, Redis and rollouts are computed; what pods count is fed to the adapter's own engine, and the HPA
+/// decides with Kubernetes' arithmetic. The scenario file is that of taffrail-loadtest, and its checks are judged in the
+/// same way, so one file drives this, the demo and a cluster. The same file and seed give the same bytes.
+///
+/// A scenario needs, for each service: `app`, which says how its pods behave; `metrics`, a RequestMetrics document; and
+/// `hpa`, a HorizontalPodAutoscaler. For example, to see what another HPA would do:
+///
+///   taffrail simulate loadtest/scenarios/users.yaml --hpa my-hpa.yaml --html report.html
+///
+/// Exit codes: 0 every check passed, 99 one failed, 104 the scenario cannot be played, 105 interrupted, 112 or 113
+/// inconclusive, 115 stopped for safety, 2 a file could not be written.
+#[derive(clap::Args, Clone, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The scenario file
+    scenario: PathBuf,
+
+    /// A HorizontalPodAutoscaler that replaces the scenario's, of the service with its name or of the only one
+    #[arg(long, value_name = "FILE")]
+    hpa: Option<PathBuf>,
+
+    /// Another seed than the scenario's: other moments, the same number of requests
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Write everything that was seen and found, as JSON; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Write the timeline, a line for each second and service
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+
+    /// Say nothing while it runs
+    #[arg(long)]
+    plain: bool,
+}
+
+/// The JSON: the recording, and what was found.
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(flatten)]
+    recording: &'a Recording,
+    verdict: &'a Verdict,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When a report could not be written.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let plan = match plan(&args) {
+        Ok(plan) => plan,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(ExitCode::from(EXIT_INVALID));
+        }
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let says = !args.plain && std::io::stderr().is_terminal();
+    let playing = tokio::task::spawn_blocking({
+        let stop = Arc::clone(&stop);
+        move || play(&plan, &stop, says)
+    });
+    let heard = tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
+    let (recording, took) = playing.await.context("the simulation ended early")?;
+    heard.abort();
+    let verdict = judge_all(&recording, None);
+    let to_stdout = args.json.as_deref() == Some(Path::new("-"));
+    let mut text = summary::text(&recording, &verdict);
+    text += &summary::took(&recording, took);
+    if to_stdout {
+        eprint!("{text}");
+    } else {
+        print!("{text}");
+    }
+    write(&args, &recording, &verdict)?;
+    Ok(ExitCode::from(code(verdict.reason)))
+}
+
+/// What is played, with what the flags say otherwise.
+fn plan(args: &Args) -> anyhow::Result<Plan> {
+    let mut scenario = Scenario::load(&args.scenario)?;
+    if let Some(seed) = args.seed {
+        scenario.seed = seed;
+    }
+    let beside = args.scenario.parent().unwrap_or(Path::new("."));
+    let hpa = match &args.hpa {
+        Some(path) => Some(
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?,
+        ),
+        None => None,
+    };
+    let read = |name: &str| std::fs::read_to_string(beside.join(name));
+    resolve::plan(scenario, hpa.as_deref(), read)
+        .with_context(|| args.scenario.display().to_string())
+}
+
+/// Plays it, and says now and then how far it is; also how long that took.
+fn play(plan: &Plan, stop: &AtomicBool, says: bool) -> (Recording, Duration) {
+    let begin = clock::instant();
+    let mut said = begin;
+    let whole_s = plan.duration().as_secs_f64();
+    let recording = sim::play(plan, &mut |t_s| {
+        let now = clock::instant();
+        if says && PROGRESS_EVERY <= now - said {
+            said = now;
+            eprint!(
+                "\rsimulated {:.0} % of {}  ",
+                (t_s / whole_s * 100.0).max(0.0),
+                summary::span(whole_s)
+            );
+        }
+        if stop.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    });
+    if said != begin {
+        eprint!("\r{:40}\r", "");
+    }
+    (recording, clock::instant() - begin)
+}
+
+fn write(args: &Args, recording: &Recording, verdict: &Verdict) -> anyhow::Result<()> {
+    if let Some(path) = &args.json {
+        let mut json =
+            serde_json::to_string(&Written { recording, verdict }).context("writing JSON")?;
+        json.push('\n');
+        put(path, &json)?;
+    }
+    if let Some(path) = &args.csv {
+        put(path, &csv::timeline(recording))?;
+    }
+    Ok(())
+}
+
+fn put(path: &Path, text: &str) -> anyhow::Result<()> {
+    let written = if path == Path::new("-") {
+        std::io::stdout().write_all(text.as_bytes())
+    } else {
+        std::fs::write(path, text)
+    };
+    written.with_context(|| format!("writing {}", path.display()))
+}
+
+/// The exit code, which is the load generator's.
+fn code(reason: Reason) -> u8 {
+    match reason {
+        Reason::Passed => 0,
+        Reason::Failed => 99,
+        Reason::Preconditions => 100,
+        Reason::Interrupted => 105,
+        Reason::NotDelivered => 112,
+        Reason::ObservationLost => 113,
+        Reason::SafetyStop => 115,
+        Reason::Regression => 116,
+    }
+}

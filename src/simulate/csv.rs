@@ -1,0 +1,72 @@
+//! The timeline of a run as a table: a line for each second and service, absent numbers left empty.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use taffrail_loadtest::recording::{Metric, Recording, Service};
+
+/// The columns that every service has; those of its metrics follow in one, as `name=value` pairs.
+const HEAD: &str = "t_s,service,offered,ok,errors,dropped,p50_ms,p95_ms,p99_ms,replicas_desired,replicas_ready,metrics\n";
+
+/// The table.
+pub(super) fn timeline(recording: &Recording) -> String {
+    let mut text = HEAD.to_owned();
+    let seconds = recording
+        .services
+        .values()
+        .map(|service| service.load.slots.len())
+        .max()
+        .unwrap_or(0);
+    for second in 0..seconds {
+        for (name, service) in &recording.services {
+            line(&mut text, second, name, service);
+        }
+    }
+    text
+}
+
+/// Writing to a `String` cannot fail, so results are dropped.
+fn line(text: &mut String, second: usize, name: &str, service: &Service) {
+    let t_s = second as f64;
+    let _ = write!(text, "{second},{name}");
+    match service.load.slots.get(second) {
+        Some(slot) => {
+            let counts = &slot.counts;
+            let _ = write!(
+                text,
+                ",{},{},{},{}",
+                counts.offered,
+                counts.ok,
+                counts.errors(),
+                counts.dropped
+            );
+            for q in [0.5, 0.95, 0.99] {
+                let _ = write!(text, ",{}", slot.quantile(q).map(ms).unwrap_or_default());
+            }
+        }
+        None => *text += ",0,0,0,0,,,",
+    }
+    for steps in [&service.replicas.desired, &service.replicas.ready] {
+        let _ = write!(
+            text,
+            ",{}",
+            steps.at(t_s).map(|n| n.to_string()).unwrap_or_default()
+        );
+    }
+    let metrics: Vec<String> = service
+        .metrics
+        .iter()
+        .filter_map(|metric| read(metric, t_s))
+        .collect();
+    let _ = writeln!(text, ",{}", metrics.join(" "));
+}
+
+/// What was last read of a metric, unless that was nothing.
+fn read(metric: &Metric, t_s: f64) -> Option<String> {
+    let read = metric.reads[..metric.reads.partition_point(|read| read.t_s <= t_s)].last()?;
+    Some(format!("{}={}", metric.name, read.value?))
+}
+
+fn ms(latency: Duration) -> String {
+    format!("{:.1}", latency.as_secs_f64() * 1000.0)
+}

@@ -1,0 +1,187 @@
+//! A scenario to what is played: its services' `metrics` and `hpa` are documents of Kubernetes, which the load generator
+//! keeps without reading them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context, bail};
+use serde_json::{Map, Value, json};
+use taffrail_loadtest::arrivals::plan::Plan as LoadPlan;
+use taffrail_loadtest::sample_app::TOKEN_HEADER;
+use taffrail_loadtest::scenario::Scenario;
+
+use crate::config::{self, autoscaler};
+use crate::model::id::TargetId;
+use crate::sim::{Hpa, Of, Plan, Source};
+use crate::source::SourceSpec;
+
+/// The namespace of what names none, as `kubectl` has it.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// The plan of `scenario`. `hpa` is the text of an HPA that replaces one of it, and `read` has the text of a trace.
+pub(super) fn plan(
+    mut scenario: Scenario,
+    hpa: Option<&str>,
+    read: impl Fn(&str) -> std::io::Result<String>,
+) -> anyhow::Result<Plan> {
+    if let Some(text) = hpa {
+        replace_hpa(&mut scenario, text)?;
+    }
+    let loads = LoadPlan::all(&scenario, read)?;
+    let mut sources = Vec::new();
+    let mut autoscalers = BTreeMap::new();
+    for (place, (name, service)) in scenario.services.iter().enumerate() {
+        for document in service.metrics.iter().flat_map(documents) {
+            let token = service.app.as_ref().and_then(|app| app.token.as_deref());
+            let source = source(document, name, place, token);
+            sources.push(source.with_context(|| format!("metrics of service {name}"))?);
+        }
+        if let Some(object) = &service.hpa {
+            let hpa = autoscaler(object, name);
+            autoscalers.insert(
+                name.clone(),
+                hpa.with_context(|| format!("HPA of service {name}"))?,
+            );
+        }
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    Ok(Plan::new(
+        scenario.redacted(),
+        loads,
+        sources,
+        autoscalers,
+        version,
+    )?)
+}
+
+/// One document, or the items of a `List`.
+fn documents(value: &Value) -> &[Value] {
+    let items = value.get("items").and_then(Value::as_array);
+    items.map_or(std::slice::from_ref(value), Vec::as_slice)
+}
+
+/// Puts an HPA in the place of that of the service with its name, or of the only service that has one.
+fn replace_hpa(scenario: &mut Scenario, text: &str) -> anyhow::Result<()> {
+    let wrapped = autoscaler::object_from_yaml(text)?;
+    let name = wrapped
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let scaled: Vec<String> = scenario
+        .services
+        .iter()
+        .filter(|(_, service)| service.hpa.is_some())
+        .map(|(name, _)| name.clone())
+        .collect();
+    let service = match scaled.as_slice() {
+        _ if scenario.services.contains_key(name) => name.to_owned(),
+        [only] => only.clone(),
+        _ => bail!(
+            "the HPA given with --hpa is called {name:?}, and no service is; name it after one of {}",
+            scenario
+                .services
+                .keys()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    };
+    if let Some(service) = scenario.services.get_mut(&service) {
+        service.hpa = Some(wrapped);
+    }
+    Ok(())
+}
+
+fn autoscaler(object: &Value, service: &str) -> anyhow::Result<Hpa> {
+    let spec = autoscaler::from_value(object)?;
+    let mut selectors = autoscaler::selectors(object)?;
+    selectors.resize_with(spec.metrics.len(), Default::default);
+    let text = |pointer: &str, or: &str| {
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or(or)
+            .to_owned()
+    };
+    Ok(Hpa {
+        namespace: text("/metadata/namespace", DEFAULT_NAMESPACE),
+        name: text("/metadata/name", service),
+        spec,
+        selectors,
+    })
+}
+
+/// What a `RequestMetrics` document of the service at `place` says. Its head may be left out: it is then called as the
+/// service is.
+fn source(
+    document: &Value,
+    service: &str,
+    place: usize,
+    token: Option<&str>,
+) -> anyhow::Result<Source> {
+    let mut document = with_head(document, service);
+    let has_token = hide_token(&mut document, token);
+    let object = config::object(&document.to_string());
+    let object = object.map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    let spec = object.service.spec;
+    let of = match (&object.pods, object.service.sources.as_slice()) {
+        (Some(selection), _) => {
+            // Where a pod is makes no difference to what is read of it.
+            let nowhere = TargetId::new(&spec.id, "");
+            let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+            let SourceSpec::Scrape(scrape) = selection.source(nowhere, address, 0) else {
+                bail!("pods are read over HTTP");
+            };
+            Of::Pods {
+                service: place,
+                matchers: scrape.want.matchers,
+                in_flight: scrape.want.in_flight.is_some(),
+                cpu: scrape.want.cpu.is_some(),
+                has_token,
+            }
+        }
+        (None, [SourceSpec::Redis(redis)])
+            if redis.server.is_some() && redis.backlog.is_empty() =>
+        {
+            Of::Redis
+        }
+        _ => bail!(
+            "of Redis only the server's own requests are simulated: write `source: {{redis: {{server: {{}}}}}}`"
+        ),
+    };
+    Ok(Source { spec, of })
+}
+
+/// Whether scrapes have the app's `token`. What the scenario writes out is compared, and taken away, since an object may
+/// not hold a secret; what is in a Secret or a variable is taken to be right.
+fn hide_token(document: &mut Value, token: Option<&str>) -> bool {
+    let Some(headers) = document
+        .pointer_mut("/spec/source/pods/headers")
+        .and_then(Value::as_object_mut)
+    else {
+        return document.pointer("/spec/source/pods/bearerToken").is_some();
+    };
+    let named = |name: &String| name.eq_ignore_ascii_case(TOKEN_HEADER);
+    let sent = headers
+        .iter()
+        .find(|(name, _)| named(name))
+        .map(|(_, value)| value);
+    let has_token = sent.is_some_and(|sent| match sent.get("value").and_then(Value::as_str) {
+        Some(written) => token == Some(written),
+        None => true,
+    });
+    headers.retain(|_, value| value.get("value").is_none());
+    has_token
+}
+
+fn with_head(document: &Value, service: &str) -> Value {
+    let mut whole = Map::new();
+    whole.insert("apiVersion".to_owned(), json!(config::API_VERSION));
+    whole.insert("kind".to_owned(), json!("RequestMetrics"));
+    whole.insert("metadata".to_owned(), json!({"name": service}));
+    match document.as_object() {
+        Some(fields) if fields.contains_key("spec") => whole.extend(fields.clone()),
+        _ => drop(whole.insert("spec".to_owned(), document.clone())),
+    }
+    Value::Object(whole)
+}
