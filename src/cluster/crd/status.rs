@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// What is known of the service, as it was when something of it last changed. The metrics themselves are served by
@@ -21,7 +21,7 @@ pub struct RequestMetricsStatus {
     /// can be read. SourcesReachable: the targets answer. HistogramFound: their pages have the request histogram.
     /// ObjectiveResolvable: a bucket bound lies at the objective. Ready: values are served.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(schema_with = "conditions")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
     /// ok; no_traffic: all targets answer and there were no requests, so latency and rate are 0; partial: a few
@@ -96,4 +96,24 @@ impl Targets {
             summary: format!("{up}/{total}"),
         }
     }
+}
+
+/// A list of conditions, as Kubernetes has them everywhere.
+fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 16,
+        "items": {
+            "type": "object",
+            "required": ["type", "status", "reason", "message", "lastTransitionTime"],
+            "properties": {
+                "type": {"type": "string", "maxLength": 316, "description": "What is asked."},
+                "status": {"type": "string", "enum": ["True", "False", "Unknown"], "description": "The answer."},
+                "reason": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "The answer's reason, in one word."},
+                "message": {"type": "string", "maxLength": 32768, "description": "The answer's reason, for people."},
+                "lastTransitionTime": {"type": "string", "format": "date-time", "description": "Since when the answer is this one."},
+                "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0, "description": "The generation of the spec that the answer is about."},
+            },
+        },
+    })
 }
