@@ -70,7 +70,7 @@ fn linted(hpa: Autoscaler, assertion: serde_json::Value) -> Vec<LintFinding> {
         scrape_interval_s: Some(5.0),
     };
     let hpas = [("users".to_owned(), hpa)].into();
-    lint(&scenario(json!([assertion])), &hpas, timing)
+    lint(&scenario(vec![assertion].into()), &hpas, timing)
 }
 
 /// What is found of one check, if anything.
