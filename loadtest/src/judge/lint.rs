@@ -21,9 +21,6 @@ use crate::scenario::{Anchor, Assertion, Check, Executor, Scenario, Scope, Span}
 /// How long before a jump of the load its rate is still the former, in seconds.
 const JUST_S: f64 = 1e-3;
 
-/// How long before a jump of the load its rate is still the former, in seconds.
-const JUST_S: f64 = 1e-3;
-
 /// How long a metric takes, where it is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timing {

@@ -78,7 +78,10 @@ impl Cut {
 
     fn add(&mut self, counts: &Counts, latency: &Latencies) {
         self.counts.add(counts);
-        self.latency.add(latency);
+        for (micros, count) in latency.sparse() {
+            self.latency
+                .record_many(Duration::from_micros(micros.into()), count.into());
+        }
     }
 }
 
