@@ -43,7 +43,7 @@ pub(crate) fn problems(page: &str, widths_px: &[u32], colours: Colours) -> Vec<S
     assert_eq!(looked.len(), widths_px.len(), "{seen}");
     let texts = |line: &&str| line.split(' ').nth(2).and_then(|n| n.parse::<u32>().ok());
     assert!(
-        looked.iter().filter_map(texts).all(|texts| 10 < texts),
+        looked.iter().filter_map(texts).all(|texts| 4 < texts),
         "{result}"
     );
     problems.into_iter().map(str::to_owned).collect()

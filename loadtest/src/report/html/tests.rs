@@ -235,9 +235,3 @@ fn hostile() -> (Recording, Verdict) {
     }
     (recording, verdict)
 }
-
-#[test]
-fn zz_dump() {
-    let (recording, verdict) = (fixture::recording(), fixture::verdict());
-    std::fs::write("/tmp/tgt-report/r.html", html(&of(&recording, &verdict))).unwrap();
-}
