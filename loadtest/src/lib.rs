@@ -59,6 +59,7 @@ pub mod cluster;
 pub mod discovery;
 
 pub mod observe;
+
 pub mod report;
 
 pub mod exposition;
