@@ -22,6 +22,9 @@ use super::*;
 use crate::arrivals::Spacing;
 use crate::measured::{EndpointCounts, ErrorClass};
 
+/// Runs of which the best counts where a busy machine makes all of them worse.
+const TRIES: usize = 5;
+
 /// A server whose every answer takes `delay(time since its start)`.
 struct Server {
     address: SocketAddr,
@@ -151,7 +154,7 @@ async fn a_stall_is_felt_by_every_request_that_it_delays() {
     };
     // A busy machine only ever adds latency: so no run may be below the truth, and the best of a few is close to it.
     let (mut best, mut best_raw) = ([f64::INFINITY; 4], Duration::MAX);
-    for _ in 0..3 {
+    for _ in 0..TRIES {
         // One after the other: two backlogs at once would delay each other.
         let (few, many) = (stalled(20).await, stalled(400).await);
         assert_eq!((few.counts.ok, many.counts.ok), (400, 400));
@@ -223,22 +226,22 @@ async fn threads_share_one_schedule_and_their_records_are_one() {
 #[tokio::test]
 async fn a_pacing_thread_is_more_exact_than_the_timer() {
     let server = Server::start(200, at_once).await;
-    let mut best = Duration::MAX;
-    for _ in 0..3 {
-        let config = Config {
-            pacing: Pacing::Precise,
-            threads: NonZeroUsize::new(2),
-            ..config()
-        };
+    let lag = async |pacing| {
+        let config = Config { pacing, ..config() };
         let measured = run(config, "200@1s", vec![server.address]).await;
         assert_eq!((measured.counts.ok, measured.lag.count()), (200, 200));
-        best = best.min(measured.lag.quantile(0.5).unwrap());
-        // The timer counts in whole milliseconds and rounds up.
-        if best < Duration::from_micros(500) {
+        measured.lag.quantile(0.5).unwrap()
+    };
+    // The timer counts in whole milliseconds and rounds up; a busy machine adds to both.
+    let mut lags = Vec::new();
+    for _ in 0..TRIES {
+        let (timer, pacer) = (lag(Pacing::Millisecond).await, lag(Pacing::Precise).await);
+        if pacer < timer {
             return;
         }
+        lags.push((timer, pacer));
     }
-    panic!("half of the requests were sent within {best:?} after their moment");
+    panic!("the pacing thread was never more exact: {lags:?}");
 }
 
 #[tokio::test]
