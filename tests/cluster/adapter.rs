@@ -13,7 +13,7 @@ use kube::core::Status;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use crate::harness::{Cluster, Table, is_ready, table, until};
+use crate::harness::{Cluster, REDIS_NETWORK, Table, is_ready, table, until};
 
 /// Where the adapter is installed.
 pub(crate) const NAMESPACE: &str = "taffrail";
@@ -46,6 +46,7 @@ pub(crate) async fn installed(cluster: &Cluster) -> anyhow::Result<()> {
         cluster.kubectl().run(["apply", "-k", MANIFESTS]).await
     })
     .await?;
+    allow_redis(cluster).await?;
     available(cluster, "v1beta1.external.metrics.k8s.io").await?;
     until("two replicas", INSTALLED, async || {
         let pods = replicas(cluster).await?;
@@ -54,6 +55,21 @@ pub(crate) async fn installed(cluster: &Cluster) -> anyhow::Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Lets objects read the tests' own Redis servers, from the beginning, so that no test has to change the adapter for it.
+/// Applying the manifests again keeps a variable that they do not name.
+async fn allow_redis(cluster: &Cluster) -> anyhow::Result<()> {
+    let allowed = format!("TAFFRAIL_ALLOW_REDIS={REDIS_NETWORK}");
+    let set = [
+        "set",
+        "env",
+        "deployment/taffrail",
+        "--namespace=taffrail",
+        &allowed,
+    ];
+    cluster.kubectl().run(set).await?;
+    rolled_out(cluster).await
 }
 
 /// Waits until the API server believes what is behind an APIService.

@@ -34,12 +34,13 @@ const LATE: Duration = Duration::from_secs(5);
 const NEIGHBOURS: usize = 20;
 
 pub(crate) fn tests() -> Table {
-    table!("conformance";; alone:
+    table!("conformance";
         assertion_69_the_controller_decides_as_the_worked_examples_say,
         assertion_70_a_removed_metric_freezes_the_replicas_and_says_why,
         assertion_71_a_broken_metric_stops_scaling_in_and_not_out,
         assertion_72_a_zero_reaches_the_minimum_once_stabilization_is_over,
-        assertion_73_a_name_in_upper_case_arrives_in_lower_case,
+        assertion_73_a_name_in_upper_case_arrives_in_lower_case;
+        alone:
         assertion_74_a_killed_adapter_is_unavailable_and_soon_back_and_costs_no_replica,
         assertion_75_an_adapter_that_answers_in_5_s_delays_hpas_that_do_not_read_it,
     )

@@ -40,7 +40,7 @@ pub(crate) use cluster::Cluster;
 pub(crate) use control_plane::HpaSettings;
 pub(crate) use load::Load;
 pub(crate) use record::Record;
-pub(crate) use redis::{ADDRESS as REDIS_ADDRESS, Redis};
+pub(crate) use redis::{NETWORK as REDIS_NETWORK, Redis};
 pub(crate) use runner::{Table, main, table};
 pub(crate) use sandbox::NODE_ADDRESS;
 pub(crate) use wait::{is_ready, until};

@@ -25,6 +25,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     harness::main(vec![
+        // The longest first, so that the others run meanwhile.
+        rollouts::tests(),
         adapter::tests(),
         authentication::tests(),
         certificate::tests(),
@@ -36,7 +38,6 @@ fn main() -> ExitCode {
         loadtest::tests(),
         objects::tests(),
         pods::tests(),
-        rollouts::tests(),
         scaling::tests(),
         status::tests(),
         tenancy::tests(),

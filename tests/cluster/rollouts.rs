@@ -47,7 +47,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const SERVICES: [&str; 2] = ["users", "shifts"];
 
 pub(crate) fn tests() -> Table {
-    table!("rollouts";; alone:
+    table!("rollouts";
         versions_good_and_bad_and_load_on_one_move_only_what_they_should,
     )
 }

@@ -49,12 +49,13 @@ const LATENCY: &str = "request_latency_ms";
 const SELECTOR: &str = "service=users,quantile=0.95";
 
 pub(crate) fn tests() -> Table {
-    table!("scaling";; alone:
+    table!("scaling";
         latency_scales_out_while_cpu_is_low_and_in_again_without_load,
         cpu_scales_out_while_latency_is_fine,
+        describe_hpa_says_why_a_metric_is_absent;
+        alone:
         a_restarted_adapter_costs_no_replica,
         a_restarted_api_server_costs_no_replica_and_no_value_is_made_up,
-        describe_hpa_says_why_a_metric_is_absent,
     )
 }
 

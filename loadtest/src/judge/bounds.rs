@@ -47,7 +47,7 @@ pub(super) fn never_above_max(
         ),
     ];
     let extremes = bounded.into_iter().filter_map(|(what, steps, bound)| {
-        let span = extreme(steps, &scope, |value| i64::from(value))?;
+        let span = extreme(steps, &scope, i64::from)?;
         Some(Extreme {
             what,
             value: span.value?,
@@ -119,7 +119,7 @@ pub(super) fn peak_replicas(
 ) -> Result<Finding, Untold> {
     let scope = context.scope(&check.scope)?;
     let desired = context.desired()?;
-    let peak = extreme(desired, &scope, |value| i64::from(value)).ok_or_else(nobody_looked)?;
+    let peak = extreme(desired, &scope, i64::from).ok_or_else(nobody_looked)?;
     let value = peak.value.ok_or_else(nobody_looked)?;
     let told = format!(
         "the HPA wanted {value} pods at most, first {}",
@@ -171,7 +171,7 @@ pub(super) fn overshoot_ratio(
     let scope = context.scope(&check.scope)?;
     let desired = context.desired()?;
     let (right, how) = right_number(context, &scope, check.against)?;
-    let peak = extreme(desired, &scope, |value| i64::from(value)).ok_or_else(nobody_looked)?;
+    let peak = extreme(desired, &scope, i64::from).ok_or_else(nobody_looked)?;
     let value = peak.value.ok_or_else(nobody_looked)?;
     let ratio = f64::from(value) / f64::from(right) - 1.0;
     let told = format!(

@@ -244,18 +244,17 @@ fn ended(counts: &Counts) -> Result<u64, Untold> {
 
 /// Good answers of a second within `target`. The latencies hold timeouts too, but every good answer came before them.
 fn good_within(slot: &Slot, target: Duration) -> u64 {
+    let target = told_apart(target);
     let within = slot
         .latencies()
         .take_while(|(latency, _)| *latency <= target);
-    within
-        .map(|(_, count)| count)
-        .sum::<u64>()
-        .min(slot.counts.ok)
+    let within: u64 = within.map(|(_, count)| count).sum();
+    within.min(slot.counts.ok)
 }
 
 fn failed_in(counts: &Counts, class: FailureClass) -> u64 {
     match class {
-        FailureClass::Any => counts.errors() + counts.dropped,
+        FailureClass::Any => counts.failed(),
         FailureClass::ClientStatus => counts.errors_of(ErrorClass::ClientStatus),
         FailureClass::ServerStatus => counts.errors_of(ErrorClass::ServerStatus),
         FailureClass::Timeout => counts.errors_of(ErrorClass::Timeout),

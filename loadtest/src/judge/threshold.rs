@@ -78,10 +78,7 @@ impl Cut {
 
     fn add(&mut self, counts: &Counts, latency: &Latencies) {
         self.counts.add(counts);
-        for (micros, count) in latency.sparse() {
-            self.latency
-                .record_many(Duration::from_micros(micros.into()), count.into());
-        }
+        self.latency.add(latency);
     }
 }
 

@@ -71,7 +71,7 @@ pub(super) fn for_good(steps: &Steps, range: Range<f64>, wanted: impl Fn(u32) ->
     let unseen = spans
         .iter()
         .filter(|span| span.value.is_none() && since_s <= span.from_s);
-    let at_s = unseen.clone().last().map_or(since_s, |span| span.to_s);
+    let at_s = unseen.clone().next_back().map_or(since_s, |span| span.to_s);
     match at_s < range.end {
         true => Waited::For(Happened { since_s, at_s }),
         false => Waited::InVain {

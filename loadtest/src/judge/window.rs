@@ -202,7 +202,7 @@ impl<'a> Sliding<'a> {
         let slot = &self.slots[second];
         self.requests += requests(slot, self.failures);
         self.good += slot.counts.ok;
-        self.failed += failed(slot);
+        self.failed += slot.counts.failed();
         for (latency, count) in slot.latencies() {
             let bucket = bucket(latency);
             self.counts[bucket] += count;
@@ -221,7 +221,7 @@ impl<'a> Sliding<'a> {
             }
             self.requests = left;
             self.good -= slot.counts.ok;
-            self.failed -= failed(slot);
+            self.failed -= slot.counts.failed();
             for (latency, count) in slot.latencies() {
                 let bucket = bucket(latency);
                 self.counts[bucket] -= count;
@@ -319,14 +319,9 @@ pub(super) fn latency(seconds: f64) -> String {
 /// The requests of a second whose end is known.
 fn requests(slot: &Slot, failures: Failures) -> u64 {
     match failures {
-        Failures::Infinite => slot.counts.ok + failed(slot),
+        Failures::Infinite => slot.counts.ok + slot.counts.failed(),
         Failures::Exclude => slot.counts.ok,
     }
-}
-
-/// Requests of a second without a good answer; one that was dropped left its user without one, too.
-fn failed(slot: &Slot) -> u64 {
-    slot.counts.errors() + slot.counts.dropped
 }
 
 /// A span in seconds, rounded up: windows are made of whole seconds.

@@ -54,92 +54,92 @@ pub struct Assertion {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
-    /// 1. How long the metric took to tell: `min{t >= from: m(t) > target * (1 + tolerance)} - from <= max`.
+    /// (1) How long the metric took to tell: `min{t >= from: m(t) > target * (1 + tolerance)} - from <= max`.
     TimeToMetricBreach(TimeToMetricBreach),
-    /// 2. How long the HPA took to act on it: `min{t >= b: desired(t) > desired(b)} - b <= max`, where `b` is the first
+    /// (2) How long the HPA took to act on it: `min{t >= b: desired(t) > desired(b)} - b <= max`, where `b` is the first
     /// moment from `from` on at which the metric is above its target.
     DecisionLatency(DecisionLatency),
-    /// 3. `min{t >= from: desired(t) > desired(from)} - from <= max`.
+    /// (3) `min{t >= from: desired(t) > desired(from)} - from <= max`.
     TimeToFirstScaleOut(TimeToFirstScaleOut),
-    /// 4. For each scale-out at `e` by `n`: `min{t: ready(t) >= ready(e) + n} - e`; of these `stat` is at most `max`.
+    /// (4) For each scale-out at `e` by `n`: `min{t: ready(t) >= ready(e) + n} - e`; of these `stat` is at most `max`.
     TimeToReady(TimeToReady),
-    /// 5. For each backend that became ready after `from`: its first good answer's moment minus that of its becoming
+    /// (5) For each backend that became ready after `from`: its first good answer's moment minus that of its becoming
     /// ready; the worst is at most `max`.
     TimeToTraffic(TimeToTraffic),
-    /// 6. `min{t >= from: ready(t) >= n} - from <= max`.
+    /// (6) `min{t >= from: ready(t) >= n} - from <= max`.
     TimeToReplicas(TimeToReplicas),
-    /// 7. `min{t >= from: desired(u) <= to for all u from t to until} - from <= max`.
+    /// (7) `min{t >= from: desired(u) <= to for all u from t to until} - from <= max`.
     TimeToScaleIn(TimeToScaleIn),
-    /// 8. The first decrease of `desired` after `from`, minus `from`, is at least `min`; it holds where there is none.
+    /// (8) The first decrease of `desired` after `from`, minus `from`, is at least `min`; it holds where there is none.
     NoScaleInBefore(NoScaleInBefore),
 
-    /// 9. `min{t >= b: p_q(u - window, u) <= target for all u from t to t + hold} - b <= max`, where `b` is the first
+    /// (9) `min{t >= b: p_q(u - window, u) <= target for all u from t to t + hold} - b <= max`, where `b` is the first
     /// breach from `from` on; 0 where there is none.
     SloRecoveryTime(SloRecoveryTime),
-    /// 10. The seconds whose trailing window has `p_q > target` or an error rate above `max_error`, or in which requests
+    /// (10) The seconds whose trailing window has `p_q > target` or an error rate above `max_error`, or in which requests
     /// should have started and none had a good answer; at most `max`.
     SloViolationSeconds(SloViolation),
-    /// 11. The same as a share of the seconds that could be told.
+    /// (11) The same as a share of the seconds that could be told.
     SloViolationRatio(SloViolation),
-    /// 12. `bad / offered <= 1 - objective`, where a request is bad that failed, was dropped or took longer than `target`.
+    /// (12) `bad / offered <= 1 - objective`, where a request is bad that failed, was dropped or took longer than `target`.
     ErrorBudget(ErrorBudget),
-    /// 13. The quantile of the stretch without its first `settle` is at most `max`.
+    /// (13) The quantile of the stretch without its first `settle` is at most `max`.
     Latency(Latency),
-    /// 14. The share of requests that failed, of those offered.
+    /// (14) The share of requests that failed, of those offered.
     ErrorRate(ErrorRate),
-    /// 15. Failed requests that should have started within `within` of a scale-in or of a backend's becoming ready.
+    /// (15) Failed requests that should have started within `within` of a scale-in or of a backend's becoming ready.
     ScaleEventErrors(ScaleEventErrors),
-    /// 16. The 0.95-quantile of answers of pods in their first 30 s of traffic, by that of the others in the same seconds.
+    /// (16) The 0.95-quantile of answers of pods in their first 30 s of traffic, by that of the others in the same seconds.
     ColdStartPenalty(ColdStartPenalty),
 
-    /// 17. `max spec <= maxReplicas`, `max desired <= maxReplicas`, `max ready <= maxReplicas + maxSurge`. Always checked.
+    /// (17) `max spec <= maxReplicas`, `max desired <= maxReplicas`, `max ready <= maxReplicas + maxSurge`. Always checked.
     NeverAboveMax(Whole),
-    /// 18. The same with `minReplicas`: `spec`, `desired` and `ready` never below it. Always checked.
+    /// (18) The same with `minReplicas`: `spec`, `desired` and `ready` never below it. Always checked.
     NeverBelowMin(Whole),
-    /// 19. `max desired` is between the two.
+    /// (19) `max desired` is between the two.
     PeakReplicas(PeakReplicas),
-    /// 20. `ready` is between the two in every known second after `settle`.
+    /// (20) `ready` is between the two in every known second after `settle`.
     ReplicasWithin(ReplicasWithin),
-    /// 21. `max desired / n* - 1 <= max`.
+    /// (21) `max desired / n* - 1 <= max`.
     OvershootRatio(ReplicaRatio),
-    /// 22. `1 - min desired / n* <= max`, from the first moment on at which `desired >= n*`.
+    /// (22) `1 - min desired / n* <= max`, from the first moment on at which `desired >= n*`.
     UndershootRatio(ReplicaRatio),
-    /// 23. `min{t >= start: |desired(u) - desired(end)| <= band for all u from t to end} - start <= max`.
+    /// (23) `min{t >= start: |desired(u) - desired(end)| <= band for all u from t to end} - start <= max`.
     SettlingTime(SettlingTime),
 
-    /// 24. Neighbouring scale events of opposite direction at most `window` apart. None means that nothing flaps.
+    /// (24) Neighbouring scale events of opposite direction at most `window` apart. None means that nothing flaps.
     FlapCount(FlapCount),
-    /// 25. How often the HPA wanted another number.
+    /// (25) How often the HPA wanted another number.
     ScaleEvents(ScaleEvents),
-    /// 26. The sum of all changes of `desired`, without their signs.
+    /// (26) The sum of all changes of `desired`, without their signs.
     ReplicaChurn(Churn),
-    /// 26. That sum less `|desired(end) - desired(start)|`: 0 when it only ever went one way.
+    /// (26) That sum less `|desired(end) - desired(start)|`: 0 when it only ever went one way.
     ChurnExcess(Churn),
-    /// 27. No change of `desired` against this direction.
+    /// (27) No change of `desired` against this direction.
     Monotonic(Monotonic),
-    /// 28. The largest sum of changes in one direction within any `period`: the policies of an HPA were honoured.
+    /// (28) The largest sum of changes in one direction within any `period`: the policies of an HPA were honoured.
     ScaleStep(ScaleStep),
-    /// 29. No scale event from the beginning of the stretch until `after` past its end.
+    /// (29) No scale event from the beginning of the stretch until `after` past its end.
     NoReaction(NoReaction),
-    /// 30. While the metric is unavailable, `desired` does not decrease.
+    /// (30) While the metric is unavailable, `desired` does not decrease.
     FailSafe(FailSafe),
 
-    /// 31. `ready` integrated over the stretch, in pods times seconds.
+    /// (31) `ready` integrated over the stretch, in pods times seconds.
     PodSeconds(PodSeconds),
-    /// 31. That, at a price.
+    /// (31) That, at a price.
     Cost(Cost),
-    /// 32. That, by the integral of `n*`: above 1 is waste, below 1 is starvation.
+    /// (32) That, by the integral of `n*`: above 1 is waste, below 1 is starvation.
     PodSecondsRatio(PodSecondsRatio),
-    /// 33. The mean of `max(n* - ready, 0) / n*`, and the share of time in which that is above 0.
+    /// (33) The mean of `max(n* - ready, 0) / n*`, and the share of time in which that is above 0.
     UnderProvisioning(Provisioning),
-    /// 33. The mean of `max(ready - n*, 0) / n*`, and the share of time in which that is above 0.
+    /// (33) The mean of `max(ready - n*, 0) / n*`, and the share of time in which that is above 0.
     OverProvisioning(Provisioning),
 
-    /// 34. The oldest value, the longest time without a good read, and how many reads failed.
+    /// (34) The oldest value, the longest time without a good read, and how many reads failed.
     MetricHealth(MetricHealth),
-    /// 34. The share of seconds in which `m(t) / p_q(t - window, t)` is within the band.
+    /// (34) The share of seconds in which `m(t) / p_q(t - window, t)` is within the band.
     MetricAccuracy(MetricAccuracy),
-    /// 35. `ScalingActive` and `AbleToScale` are True in all known seconds after `settle`, no reason is
+    /// (35) `ScalingActive` and `AbleToScale` are True in all known seconds after `settle`, no reason is
     /// `FailedGetExternalMetric`, and `ScalingLimited` is True for at most `max_limited`.
     HpaConditions(HpaConditions),
 }
@@ -272,7 +272,17 @@ impl<'de> Visitor<'de> for AssertionVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Assertion, A::Error> {
-        let mut keys = WithoutService { map, service: None };
+        let mut keys = WithoutService {
+            map,
+            service: None,
+            found: None,
+        };
+        keys.found = keys.next_key()?;
+        if keys.found.is_none() {
+            return Err(A::Error::custom(
+                "there is no check; write one as `flap_count: { max: 0 }`",
+            ));
+        }
         let check = Check::deserialize(MapAccessDeserializer::new(&mut keys))?;
         if keys.next_key::<IgnoredAny>()?.is_some() {
             let text = format!(
@@ -290,6 +300,17 @@ impl<'de> Visitor<'de> for AssertionVisitor {
 struct WithoutService<A> {
     map: A,
     service: Option<String>,
+    /// A key that was looked at and is still to be given.
+    found: Option<String>,
+}
+
+impl<'de, A: MapAccess<'de>> WithoutService<A> {
+    fn next_name(&mut self) -> Result<Option<String>, A::Error> {
+        match self.found.take() {
+            Some(name) => Ok(Some(name)),
+            None => self.map.next_key(),
+        }
+    }
 }
 
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for WithoutService<A> {
@@ -299,7 +320,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for WithoutService<A> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, A::Error> {
-        while let Some(key) = self.map.next_key::<String>()? {
+        while let Some(key) = self.next_name()? {
             if key != "service" {
                 let key: StringDeserializer<A::Error> = key.into_deserializer();
                 return seed.deserialize(key).map(Some);

@@ -11,7 +11,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::adapter;
-use crate::harness::{Cluster, REDIS_ADDRESS, Record, Redis, hpa, sample, until};
+use crate::harness::{Cluster, Record, Redis, hpa, sample, until};
 
 /// Enough for anything that takes no more than a few looks of a controller, on a slow machine.
 pub(super) const SOON: Duration = Duration::from_secs(60);
@@ -43,7 +43,6 @@ impl<'a> Bench<'a> {
         keys: &[String],
     ) -> anyhow::Result<Self> {
         adapter::installed(cluster).await?;
-        allow_redis(cluster).await?;
         let bench = Self {
             cluster,
             namespace: cluster.namespace(purpose).await?,
@@ -59,7 +58,7 @@ impl<'a> Bench<'a> {
                 "kind": "RequestMetrics",
                 "metadata": {"name": "work"},
                 "spec": {
-                    "source": {"redis": {"address": REDIS_ADDRESS, "backlog": backlog}},
+                    "source": {"redis": {"address": bench.redis.address(), "backlog": backlog}},
                     "window": "2s",
                     "interval": "1s",
                 },
@@ -146,19 +145,6 @@ impl<'a> Bench<'a> {
         })
         .await
     }
-}
-
-/// Lets objects read the tests' Redis. Applying the manifests again keeps a variable that they do not name, so this
-/// stays until the adapter is uninstalled.
-async fn allow_redis(cluster: &Cluster) -> anyhow::Result<()> {
-    let target = ["deployment/taffrail", "--namespace", adapter::NAMESPACE];
-    let allowed = format!("TAFFRAIL_ALLOW_REDIS={REDIS_ADDRESS}");
-    let kubectl = cluster.kubectl();
-    let set = ["set", "env"].iter().chain(&target);
-    kubectl.run(set.chain([&allowed.as_str()])).await?;
-    let status = ["rollout", "status", "--timeout=90s"];
-    kubectl.run(status.iter().chain(&target)).await?;
-    Ok(())
 }
 
 /// A Deployment whose pods have no processes.

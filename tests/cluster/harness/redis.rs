@@ -1,23 +1,29 @@
 //! A real redis-server on an address of its own, as a Service's would be: with it a test makes a metric have any value.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use redis::Commands;
 use tokio::process::Command;
 
 use super::process::Process;
 use super::wait;
 
-/// Where it listens; the operator of the cluster has to allow it.
-pub(crate) const ADDRESS: &str = "10.200.0.3";
+/// Where all of them listen; the operator of the cluster has to allow it. Pods have other addresses.
+pub(crate) const NETWORK: &str = "10.200.0.128/25";
+
+/// The next one's last byte. None is given twice: what one test left must not be read by the next.
+static NEXT: AtomicU8 = AtomicU8::new(129);
 
 /// Until it answers.
 const START_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A running redis-server, killed when dropped.
 pub(crate) struct Redis {
+    address: Ipv4Addr,
     client: redis::Client,
     _process: Process,
 }
@@ -25,14 +31,20 @@ pub(crate) struct Redis {
 impl Redis {
     /// Starts one that keeps nothing, with its log in `logs_dir`.
     pub(crate) async fn start(logs_dir: &Path) -> anyhow::Result<Self> {
+        let last = NEXT.fetch_add(1, Ordering::Relaxed);
+        ensure!(last < 255, "every address of {NETWORK} was given");
+        let address = Ipv4Addr::new(10, 200, 0, last);
+        let bind = address.to_string();
         let mut command = Command::new("redis-server");
         command
-            .args(["--bind", ADDRESS, "--protected-mode", "no", "--save", ""])
+            .args(["--bind", &bind, "--protected-mode", "no", "--save", ""])
             .current_dir(logs_dir);
-        let process = Process::start("redis-server", command, &logs_dir.join("redis-server.log"))
+        let log = logs_dir.join(format!("redis-server-{last}.log"));
+        let process = Process::start("redis-server", command, &log)
             .context("starting redis-server: is it installed? (tests/run installs it)")?;
         let redis = Self {
-            client: redis::Client::open(format!("redis://{ADDRESS}"))?,
+            address,
+            client: redis::Client::open(format!("redis://{address}"))?,
             _process: process,
         };
         wait::until("redis-server", START_TIME_MAX, async || {
@@ -40,6 +52,11 @@ impl Redis {
         })
         .await?;
         Ok(redis)
+    }
+
+    /// Where it listens, on the usual port.
+    pub(crate) fn address(&self) -> String {
+        self.address.to_string()
     }
 
     /// Gives a key this value.

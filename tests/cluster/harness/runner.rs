@@ -29,7 +29,7 @@ const TEST_TIME_MAX: Duration = Duration::from_secs(300);
 const TAIL_LINES: usize = 15;
 
 /// Tests side by side: enough to use the time that each waits, few enough that two cores keep the deadlines of all.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 5;
 
 /// The exit code of a run that was interrupted, as shells have it.
 const INTERRUPTED: i32 = 130;
@@ -205,8 +205,10 @@ fn trials(tables: Vec<Table>, on: Option<&Ground>) -> Vec<Trial> {
     {
         let trial = |(name, test), is_alone| {
             let on = on.cloned();
-            Trial::test(format!("{file}::{name}"), move || match on {
-                Some(ground) => ground.runtime.block_on(ground.run(test, is_alone)),
+            let name = format!("{file}::{name}");
+            let told = name.clone();
+            Trial::test(name, move || match on {
+                Some(ground) => ground.runtime.block_on(ground.run(&told, test, is_alone)),
                 None => Ok(()),
             })
         };
@@ -218,14 +220,22 @@ fn trials(tables: Vec<Table>, on: Option<&Ground>) -> Vec<Trial> {
 }
 
 impl Ground {
-    async fn run(&self, test: Test, is_alone: bool) -> Result<(), Failed> {
-        if is_alone {
-            let _turn = self.turn.write().await;
-            run_one(test, &self.cluster.for_test()).await
-        } else {
-            let _turn = self.turn.read().await;
-            run_one(test, &self.cluster.for_test()).await
-        }
+    async fn run(&self, name: &str, test: Test, is_alone: bool) -> Result<(), Failed> {
+        let _alone = match is_alone {
+            true => Some(self.turn.write().await),
+            false => None,
+        };
+        let _beside = match is_alone {
+            true => None,
+            false => Some(self.turn.read().await),
+        };
+        let start = clock::instant();
+        let result = run_one(test, &self.cluster.for_test()).await;
+        eprintln!(
+            "cluster: {name} took {:.1} s",
+            start.elapsed().as_secs_f64()
+        );
+        result
     }
 }
 

@@ -9,6 +9,7 @@ use crate::judge::context::{Context, SLOT_S};
 use crate::judge::draft::{Draft, Limit, Untold, number, seconds};
 use crate::judge::window::{enough, latency as shown};
 use crate::scenario::assertion::{ColdStartPenalty, FailureClass, ScaleEventErrors};
+use crate::steps::Change;
 
 /// The quantile by which young pods are compared with old ones.
 const COLD_QUANTILE: f64 = 0.95;
@@ -32,9 +33,7 @@ pub(in crate::judge) fn scale_event_errors(
         .desired()?
         .changes(scope.clone())
         .filter(|change| !change.is_up());
-    let adds = backends
-        .changes(scope.clone())
-        .filter(|change| change.is_up());
+    let adds = backends.changes(scope.clone()).filter(Change::is_up);
     let events: Vec<f64> = ins.chain(adds).map(|change| change.t_s).collect();
     if events.is_empty() {
         return Err(Untold::moot(

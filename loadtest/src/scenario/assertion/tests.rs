@@ -194,7 +194,7 @@ fn what_nobody_knows_is_an_error_that_names_it() {
             "flap_count: { max: 0 }\nmonotonic: {}",
             "an assertion is one check",
         ),
-        ("service: users", "a check"),
+        ("service: users", "there is no check; write one"),
     ];
     for (text, part) in cases {
         let error = read(text).unwrap_err();
