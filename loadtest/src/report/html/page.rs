@@ -26,7 +26,7 @@ type Numbered<'a> = (usize, &'a Finding);
 pub(super) fn write(out: &mut String, report: &Report<'_>) -> fmt::Result {
     let findings: Vec<Numbered<'_>> = report.ranked().into_iter().enumerate().collect();
     let title = &report.recording.scenario.name;
-    begin(out, &title, &style(&findings))?;
+    begin(out, title, &style(&findings))?;
     verdict(out, report)?;
     facts(out, report)?;
     checks(out, report, &findings)?;

@@ -59,7 +59,7 @@ impl Timelines<'_> {
         let mut chart = self
             .canvas
             .chart(130, scale, |v| format!("{}/s", text::number(v)))?;
-        self.violations(&mut chart, series)?;
+        violations(&mut chart, series)?;
         chart.area("offered-area", self.thin(&series.intended))?;
         chart.line("offered", self.thin(&series.intended))?;
         chart.line("sent", self.thin(&series.sent))?;
@@ -116,7 +116,7 @@ impl Timelines<'_> {
             false => "Latency from the moment a request should have started",
         };
         let mut chart = self.canvas.chart(220, scale, text::latency)?;
-        self.violations(&mut chart, series)?;
+        violations(&mut chart, series)?;
         if let Some(ms) = objective_ms {
             chart.level("objective", ms, &format!("objective {}", text::latency(ms)))?;
         }
@@ -424,17 +424,6 @@ impl Timelines<'_> {
         Ok(!self.service.gaps.is_empty())
     }
 
-    fn violations(&self, chart: &mut Chart, series: &Series) -> fmt::Result {
-        series.violations.iter().try_for_each(|(from_s, to_s)| {
-            let words = format!(
-                "objective not held from {} to {}",
-                text::moment(*from_s),
-                text::moment(*to_s)
-            );
-            chart.band("breach", *from_s, *to_s, &words)
-        })
-    }
-
     fn thin(&self, points: &[Point]) -> std::vec::IntoIter<Point> {
         thinned(points, self.canvas.end_s, super::thin::COLUMNS).into_iter()
     }
@@ -451,6 +440,17 @@ impl Timelines<'_> {
         let id = format!("{}-{name}", self.canvas.id);
         panel(out, chart, &id, title, keys, description)
     }
+}
+
+fn violations(chart: &mut Chart, series: &Series) -> fmt::Result {
+    series.violations.iter().try_for_each(|(from_s, to_s)| {
+        let words = format!(
+            "objective not held from {} to {}",
+            text::moment(*from_s),
+            text::moment(*to_s)
+        );
+        chart.band("breach", *from_s, *to_s, &words)
+    })
 }
 
 /// The requests that each of `pods` pods ended, per second; what is above the last counts with it.
