@@ -250,7 +250,7 @@ impl Stage {
             .wall(look_every.unwrap_or(LOOK_EVERY))
             .max(LOOK_PERIOD_MIN);
         let sync = self.pace.wall(scaler::SYNC_PERIOD);
-        let start = tokio::time::Instant::now();
+        let start = tokio::time::Instant::from_std(clock::instant());
         let mut syncs = tokio::time::interval_at(start + sync, sync);
         let mut looks = tokio::time::interval_at(start, look_every);
         let mut steps = tokio::time::interval_at(start, STEP);

@@ -14,9 +14,9 @@ const BURNING_THREADS: usize = 4;
 
 /// An HTTP service with finite workers, a heavy-tailed service time and its own metrics
 ///
-/// Answers GET / after its work, /healthz and /readyz for probes, and /metrics in Prometheus' text format and in
-/// OpenMetrics. It writes no file, needs no privilege, and drains on SIGTERM. Every flag can be set by the variable
-/// beside it.
+/// Answers GET / after its work, /healthz and /readyz for probes, and /metrics in the text
+/// formats of Prometheus and OpenMetrics. It writes no file, needs no privilege, and drains on
+/// SIGTERM. Flags can be set by the variables beside them, too.
 ///
 /// Some of what it can play:
 ///   a service behind a token   --auth-token 's&cr^t@$'

@@ -10,7 +10,7 @@ use taffrail_loadtest::recording::{
     About, Autoscaler, Backend, Condition, Event, EventKind, Gap, Generator, GeneratorSecond,
     Metric, MetricKind, Policy, PolicyKind, Read, Recording, Rules, SCHEMA_VERSION, Select, Tier,
 };
-use taffrail_loadtest::scenario::{Action, Event as Scripted, Scenario};
+use taffrail_loadtest::scenario::{Action, Event as Scripted, Scenario, Span};
 
 use crate::clock;
 use crate::hpa::{self, MetricSpec, ResourceTarget, Target};
@@ -245,7 +245,7 @@ impl Witness {
         self.note(EventKind::Mark, service.map(String::as_str), text);
         if let Some(mark) = self.recording.events.last_mut() {
             mark.name.clone_from(&event.name);
-            mark.until_s = event.until.map(|until| until.seconds());
+            mark.until_s = event.until.map(Span::seconds);
         }
     }
 
