@@ -479,7 +479,13 @@ impl World<'_> {
                 };
                 self.services[number].slowdown = 1.0;
             }
-            Action::StopRedis => self.redis.is_up = true,
+            // A server that starts again counts from zero.
+            Action::StopRedis => {
+                self.redis = Redis {
+                    is_up: true,
+                    commands: 0,
+                };
+            }
             Action::StopMetrics => self.adapter.restart(self.now, &self.pods),
             _ => {}
         }

@@ -1,5 +1,5 @@
-//! A scenario to what is played: its services' `metrics` and `hpa` are documents of Kubernetes, which the load generator
-//! keeps without reading them.
+//! A scenario to what is played: its services' `metrics` and `hpa` are documents of Kubernetes, which the load
+//! generator keeps without reading them.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

@@ -37,10 +37,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("replay", &["config", "hpa", "model"]),
-    (
-        "simulate",
-        &["clock", "config", "hpa", "model", "sim", "source"],
-    ),
+    ("simulate", &["clock", "config", "model", "sim", "source"]),
     (
         "demo",
         &[
