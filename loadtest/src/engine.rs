@@ -13,6 +13,7 @@ mod endpoints;
 mod gather;
 mod pacer;
 mod request;
+pub mod resolve;
 mod tls;
 
 use std::net::SocketAddr;

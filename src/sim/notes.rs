@@ -21,6 +21,9 @@ use super::{NANOS_PER_S, Plan, seconds};
 /// Events told one by one: a run in which pods come and go every second for a day has more, and nobody reads them.
 const EVENTS_MAX: usize = 20_000;
 
+/// Requests are of one kind here: what differs between kinds is what a server does, and it is not simulated.
+const ONLY_KIND: usize = 0;
+
 /// What is kept of a run.
 #[derive(Debug)]
 pub(super) struct Notes {
@@ -67,12 +70,17 @@ impl Notes {
 
     // --- Requests.
 
+    /// A backend was there before the first request, so it is not young.
+    pub(super) fn was_there(&mut self, service: usize, endpoint: SocketAddr) {
+        self.services[service].recorder.were_there([endpoint]);
+    }
+
     /// A request should have started at `intended`; `is_sent` when it may.
     pub(super) fn offered(&mut self, service: usize, intended: i64, is_sent: bool) {
         let in_flight_max = if is_sent { usize::MAX } else { 0 };
         self.services[service]
             .recorder
-            .offer(moment(intended), in_flight_max);
+            .offer(moment(intended), ONLY_KIND, in_flight_max);
     }
 
     /// A request that was sent has ended.
@@ -84,9 +92,12 @@ impl Notes {
         endpoint: Option<SocketAddr>,
         outcome: Option<Result<(), ErrorClass>>,
     ) {
+        // One that was given up at the end of the run is unfinished for ever.
+        let Some(outcome) = outcome else { return };
         let latency = moment(now - intended);
         self.services[service].recorder.finished(&Finished {
             intended: moment(intended),
+            kind: ONLY_KIND,
             lag: Duration::ZERO,
             latency,
             raw: endpoint.is_some().then_some(latency),
@@ -255,7 +266,7 @@ impl Notes {
             discovery: names.collect(),
             notes: vec!["This is a simulation: time, pods and requests were computed.".to_owned()],
         };
-        let services = self.services.into_iter().map(|mut kept| {
+        let services = self.services.into_iter().map(|kept| {
             let (load, _) = kept.recorder.finish(moment(now), interrupted);
             (kept.name, Service { load, ..kept.seen })
         });

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taffrail_loadtest::arrivals::plan::Plan as LoadPlan;
-use taffrail_loadtest::arrivals::{Arrivals, Spacing};
 use taffrail_loadtest::measured::recorder::Recorder;
-use taffrail_loadtest::profile::Profile;
 use taffrail_loadtest::recording::{self, Stage};
 use taffrail_loadtest::sample_app::TOKEN_HEADER;
 use taffrail_loadtest::scenario::{self, Action, App, Scenario};
@@ -437,13 +435,16 @@ impl Plan {
         )
     }
 
+    /// What is measured of a service: all its loads together.
     fn recorder(&self, service: &str) -> Recorder {
-        let mut loads = self.loads.iter().filter(|load| load.service == service);
-        let arrivals = loads.find_map(LoadPlan::arrivals);
-        let quiet = || Profile::constant(0.0, self.duration().max(Duration::from_secs(1)));
-        let quiet = || quiet().expect("no requests for as long as other loads last is a profile");
-        let arrivals = arrivals.unwrap_or_else(|| Arrivals::new(&quiet(), Spacing::Uniform));
-        Recorder::new(&arrivals, timeout(self.scenario.services.get(service)))
+        let loads = || self.loads.iter().filter(|load| load.service == service);
+        let timeout = timeout(self.scenario.services.get(service));
+        let is_closed = |load: &LoadPlan| load.arrivals().is_none();
+        if loads().any(is_closed) {
+            return Recorder::closed(self.duration(), timeout);
+        }
+        let planned = loads().filter_map(LoadPlan::planned).sum();
+        Recorder::new(planned, self.duration(), timeout)
     }
 
     fn seen(&self, name: &str) -> recording::Service {

@@ -368,7 +368,11 @@ impl World<'_> {
             self.queue.push(at, Event::Scrape(target));
         }
         match startup {
-            Some(_) if is_first => self.serve(pod),
+            Some(_) if is_first => {
+                let address = self.pods[pod as usize].address;
+                self.notes.was_there(number, address);
+                self.serve(pod);
+            }
             Some(startup) => self.queue.push(self.now + startup, Event::Ready(pod)),
             None => {}
         }

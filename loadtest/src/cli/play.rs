@@ -1,7 +1,6 @@
 //! One run of a scenario against services that are there: discovery, an engine per service, all of them on one clock, and
 //! whoever observes beside them, to a [`Recording`]. It judges nothing and writes no file.
 
-mod config;
 mod generator;
 mod live;
 
@@ -19,7 +18,7 @@ use crate::arrivals::Arrivals;
 use crate::arrivals::plan::{Plan, Schedule};
 use crate::clock;
 use crate::discovery::{self, Backends, DiscoveryError};
-use crate::engine::{Engine, Load};
+use crate::engine::{Engine, Load, resolve};
 use crate::measured::{Measured, Progress, SoFar};
 use crate::observe::{ObserveError, Observer, Unmet};
 use crate::recording::{self, About, Event, EventKind, Recording, SCHEMA_VERSION, Tier};
@@ -158,7 +157,7 @@ impl Play<'_> {
             let loads = self.expanded.scenarios.values();
             let loads: Vec<_> = loads.filter(|load| load.service == *name).collect();
             let max_age = backends.max_age.map(|age| *age);
-            let config = config::of(service, target, &loads, max_age, self.expanded.seed)
+            let config = resolve::config(service, target, &loads, max_age, self.expanded.seed)
                 .map_err(|error| invalid(&format!("{error:#}")))?;
             let (sender, seconds) = mpsc::channel(PROGRESS_CAPACITY);
             let (tell, so_far) = watch::channel(SoFar::default());

@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::latencies::rank;
-use super::{Counts, Latencies};
+use super::Counts;
+#[cfg(test)]
+use super::Latencies;
 
 /// How many leading bits of a value are kept when an old second is made coarse: below a hundredth of error.
 const COARSE_BITS: u32 = 8;
@@ -42,6 +44,7 @@ pub struct SlotEndpoint {
 }
 
 impl Slot {
+    #[cfg(test)]
     pub(crate) fn new(counts: Counts, latencies: &Latencies) -> Self {
         Self {
             counts,

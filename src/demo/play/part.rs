@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderValue, Uri};
 use serde_json::Value;
 use taffrail_loadtest::engine;
 use taffrail_loadtest::scenario::{App, Load, Request, Service};
@@ -136,35 +136,14 @@ impl Part {
 
     /// How requests are sent to it.
     pub(super) fn requests(&self, load: &Load, speed: f64) -> anyhow::Result<engine::Config> {
-        let request = match self.requests.as_slice() {
-            [] => None,
-            [request] => Some(request),
-            _ => bail!(
-                "service {} has several kinds of requests, and one is sent here",
-                self.name
-            ),
-        };
         let host = HeaderValue::from_str(&self.name).context("the service's name as host")?;
-        let path = request.map_or("/", |request| &request.path);
-        let mut config = engine::Config::new(host, path.parse().context("the request's path")?);
-        config.headers = request.map(headers).transpose()?.unwrap_or_default();
+        let mut config = engine::Config::new(host, Uri::from_static("/"));
+        config.requests = engine::resolve::kinds(&self.requests)?;
         config.timeout = self.timeout;
         config.max_in_flight = load.max_in_flight;
         config.pace = speed;
         Ok(config)
     }
-}
-
-fn headers(request: &Request) -> anyhow::Result<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in &request.headers {
-        let mut value = HeaderValue::from_str(value)
-            .with_context(|| format!("the value of the header {name}"))?;
-        value.set_sensitive(true);
-        let name: HeaderName = name.parse().with_context(|| format!("the header {name}"))?;
-        headers.insert(name, value);
-    }
-    Ok(headers)
 }
 
 /// The pods of an app.

@@ -7,13 +7,16 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 
-use crate::engine::{self, Config, RequestKind, Template, Tls};
+use super::{Config, RequestKind, Template, Tls};
 use crate::scenario::file::default_request;
 use crate::scenario::{Http, Load, Pacing, Request, Service, Target};
 
 /// The engine's configuration for a service whose variables are replaced, under these loads. `max_age` is how old a
 /// connection may get where new backends are only seen by new connections.
-pub(super) fn of(
+///
+/// # Errors
+/// What no URL, status, certificate or request may be.
+pub fn config(
     service: &Service,
     target: &Target,
     loads: &[&Load],
@@ -23,16 +26,6 @@ pub(super) fn of(
     let url: Uri = target.url.parse().context("target.url is no URL")?;
     let authority = url.authority().context("target.url names no host")?;
     let host = HeaderValue::from_str(authority.as_str()).context("the host cannot be a header")?;
-    let default = [default_request()];
-    let requests = if service.requests.is_empty() {
-        &default
-    } else {
-        service.requests.as_slice()
-    };
-    let several = 1 < requests.len();
-    let requests = requests.iter().map(|request| {
-        kind(request, several).with_context(|| format!("request `{}`", request.name))
-    });
     let statuses = target
         .http
         .expect
@@ -42,7 +35,7 @@ pub(super) fn of(
     let ages = [connections.max_age.map(|age| *age), max_age];
     let precise = loads.iter().any(|load| load.pacing == Pacing::Precise);
     Ok(Config {
-        requests: requests.collect::<anyhow::Result<_>>()?,
+        requests: kinds(&service.requests)?,
         expect: statuses.collect::<Result<_, _>>().context("http.expect")?,
         version: target.http.version,
         tls: tls(&url, &target.http)?,
@@ -69,6 +62,24 @@ pub(super) fn of(
     })
 }
 
+/// What is asked: one `GET /` where nothing is said.
+///
+/// # Errors
+/// What no request may be, by the request's name.
+pub fn kinds(requests: &[Request]) -> anyhow::Result<Vec<RequestKind>> {
+    let default = [default_request()];
+    let requests = if requests.is_empty() {
+        &default
+    } else {
+        requests
+    };
+    let several = 1 < requests.len();
+    let kinds = requests.iter().map(|request| {
+        kind(request, several).with_context(|| format!("request `{}`", request.name))
+    });
+    kinds.collect()
+}
+
 /// Whom to trust, when the URL asks for encryption.
 fn tls(url: &Uri, http: &Http) -> anyhow::Result<Option<Tls>> {
     if url.scheme_str() != Some("https") {
@@ -93,7 +104,7 @@ fn kind(request: &Request, several: bool) -> anyhow::Result<RequestKind> {
         value.set_sensitive(true);
         headers.append(header, value);
     }
-    let path = engine::Path::new(&request.path).context("the path cannot be requested")?;
+    let path = super::Path::new(&request.path).context("the path cannot be requested")?;
     Ok(RequestKind {
         name: if several {
             request.name.clone()
