@@ -276,7 +276,7 @@ impl Engine {
             };
             let given_up = given_up.clone();
             threads.push(spawn(format!("load-{index}"), move || {
-                play(assignment, &given_up)
+                play(assignment, &given_up);
             }));
         }
         drop(tell);

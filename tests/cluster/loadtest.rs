@@ -265,7 +265,7 @@ async fn flapping_policies(scene: &Scene<'_>) -> anyhow::Result<()> {
     let desired = &observed.services["web"].replicas.desired;
     let ups = desired
         .changes(0.0..f64::INFINITY)
-        .filter(|change| change.is_up())
+        .filter(taffrail_loadtest::steps::Change::is_up)
         .count();
     let downs = desired
         .changes(0.0..f64::INFINITY)

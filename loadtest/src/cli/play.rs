@@ -147,7 +147,7 @@ impl Play<'_> {
             if plans.is_empty() {
                 continue;
             }
-            let load = together(&plans).map_err(|why| invalid(why))?;
+            let load = together(&plans).map_err(&invalid)?;
             let Some(target) = &service.target else {
                 return Err(invalid(
                     "has no target; write `target: http://users.shop.svc:8080/`",
@@ -235,7 +235,7 @@ impl Play<'_> {
             service: None,
             kind: EventKind::Mark,
             name: event.name.clone(),
-            until_s: event.until.map(|until| until.seconds()),
+            until_s: event.until.map(super::super::scenario::span::Span::seconds),
             text: format!("{} is due by the scenario", event.name),
         };
         self.scenario.events.iter().map(mark).collect()

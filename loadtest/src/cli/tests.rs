@@ -12,9 +12,8 @@ use crate::sample_app;
 /// What the command that these flags give ends with.
 async fn code(flags: &[&str]) -> u8 {
     let all = std::iter::once("taffrail-loadtest").chain(flags.iter().copied());
-    let command = match parse(all.map(OsString::from)) {
-        Ok(command) => command,
-        Err(_) => return ExitStatus::Invalid.code(),
+    let Ok(command) = parse(all.map(OsString::from)) else {
+        return ExitStatus::Invalid.code();
     };
     let printed = format!("{:?}", run(command).await);
     let matching = |code: &u8| printed == format!("{:?}", ExitCode::from(*code));

@@ -6,10 +6,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::latencies::rank;
 use super::Counts;
 #[cfg(test)]
 use super::Latencies;
+use super::latencies::rank;
 
 /// How many leading bits of a value are kept when an old second is made coarse: below a hundredth of error.
 const COARSE_BITS: u32 = 8;

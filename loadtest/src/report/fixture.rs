@@ -341,7 +341,7 @@ fn slot(t_s: f64, share: f64, all: &mut Latencies) -> Slot {
             ErrorClass::Timeout
         } else {
             ErrorClass::ServerStatus
-        })
+        });
     });
     let mut latencies = Latencies::default();
     for i in 0..POINTS {

@@ -174,7 +174,7 @@ fn what_cannot_be_played_is_refused_with_a_reason() {
                         service: "users".to_owned(),
                         slowdown: 0.0,
                     },
-                ))
+                ));
             }),
             "above zero",
         ),

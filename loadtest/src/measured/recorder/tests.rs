@@ -127,8 +127,8 @@ fn recorders_of_two_threads_together_are_as_one() {
         kind: (n % 3) as usize,
         lag: ms(n % 7 * 20),
         endpoint: Some(endpoint((n % 5) as u8)),
-        retried: n % 50 == 0,
-        outcome: if n % 11 == 0 {
+        retried: n.is_multiple_of(50),
+        outcome: if n.is_multiple_of(11) {
             Err(ErrorClass::Broken)
         } else {
             Ok(())
