@@ -35,6 +35,7 @@ use taffrail_loadtest::engine;
 use taffrail_loadtest::measured::{Measured, Progress};
 use taffrail_loadtest::profile::Profile;
 use taffrail_loadtest::sample_app::Dials;
+use taffrail_loadtest::scenario::Outputs;
 use tokio::io::BufReader;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -95,10 +96,10 @@ pub struct Args {
     speed: f64,
 
     /// Play this scenario instead: its services as processes, its loads as requests, its events, and judge its checks
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["report", "json", "plain", "seed"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "plain", "seed"])]
     scenario: Option<PathBuf>,
 
-    /// Where the recording of a scenario's last run goes, as JSON
+    /// Where a scenario's JSON report goes; from the second attempt on its name gets a number
     #[arg(long, value_name = "FILE", requires = "scenario")]
     recording: Option<PathBuf>,
 
@@ -154,7 +155,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         recording,
     } = args;
     if let Some(file) = scenario {
-        return play::run(&file, speed, recording.as_deref()).await;
+        let name = |path: PathBuf| path.to_string_lossy().into_owned();
+        let outputs = Outputs {
+            json: recording.map(name),
+            html: Some(name(report)),
+            ..Outputs::default()
+        };
+        return play::run(&file, speed, outputs).await;
     }
     let profile: Profile = PROFILE
         .parse::<Profile>()

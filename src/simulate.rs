@@ -15,16 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use serde::Serialize;
-use taffrail_loadtest::judge::verdict::{Reason, Verdict, judge_all};
+use taffrail_loadtest::cli::{ExitStatus, outputs};
+use taffrail_loadtest::judge::verdict::judge_all;
 use taffrail_loadtest::recording::Recording;
-use taffrail_loadtest::scenario::Scenario;
+use taffrail_loadtest::scenario::{Outputs, Scenario};
 
 use crate::clock;
 use crate::sim::{self, Plan};
-
-/// What a scenario that cannot be played exits with.
-const EXIT_INVALID: u8 = 104;
 
 /// How long a run takes before it is worth saying how far it is, and how often that is said again.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -58,7 +55,15 @@ pub struct Args {
 
     /// Write everything that was seen and found, as JSON; `-` is standard output
     #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    json: Option<String>,
+
+    /// Write the report for people: one page that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<String>,
+
+    /// Write the findings for a CI server
+    #[arg(long, value_name = "FILE")]
+    junit: Option<String>,
 
     /// Write the timeline, a line for each second and service
     #[arg(long, value_name = "FILE")]
@@ -67,14 +72,6 @@ pub struct Args {
     /// Say nothing while it runs
     #[arg(long)]
     plain: bool,
-}
-
-/// The JSON: the recording, and what was found.
-#[derive(Serialize)]
-struct Written<'a> {
-    #[serde(flatten)]
-    recording: &'a Recording,
-    verdict: &'a Verdict,
 }
 
 /// Runs the command.
@@ -86,7 +83,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok(plan) => plan,
         Err(error) => {
             eprintln!("error: {error:#}");
-            return Ok(ExitCode::from(EXIT_INVALID));
+            return Ok(ExitStatus::Invalid.into());
         }
     };
     let stop = Arc::new(AtomicBool::new(false));
@@ -103,7 +100,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (recording, took) = playing.await.context("the simulation ended early")?;
     heard.abort();
     let verdict = judge_all(&recording, None);
-    let to_stdout = args.json.as_deref() == Some(Path::new("-"));
+    let status = ExitStatus::from(verdict.reason);
+    let to_stdout = args.json.as_deref() == Some("-");
     let mut text = summary::text(&recording, &verdict);
     text += &summary::took(&recording, took);
     if to_stdout {
@@ -111,8 +109,17 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         print!("{text}");
     }
-    write(&args, &recording, &verdict)?;
-    Ok(ExitCode::from(code(verdict.reason)))
+    if let Some(path) = &args.csv {
+        put(path, &csv::timeline(&recording))?;
+    }
+    let outputs = Outputs {
+        json: args.json,
+        html: args.html,
+        junit: args.junit,
+        prometheus: None,
+    };
+    outputs::files(&outputs, &[(recording, verdict)])?;
+    Ok(status.into())
 }
 
 /// What is played, with what the flags say otherwise.
@@ -159,19 +166,6 @@ fn play(plan: &Plan, stop: &AtomicBool, says: bool) -> (Recording, Duration) {
     (recording, clock::instant() - begin)
 }
 
-fn write(args: &Args, recording: &Recording, verdict: &Verdict) -> anyhow::Result<()> {
-    if let Some(path) = &args.json {
-        let mut json =
-            serde_json::to_string(&Written { recording, verdict }).context("writing JSON")?;
-        json.push('\n');
-        put(path, &json)?;
-    }
-    if let Some(path) = &args.csv {
-        put(path, &csv::timeline(recording))?;
-    }
-    Ok(())
-}
-
 fn put(path: &Path, text: &str) -> anyhow::Result<()> {
     let written = if path == Path::new("-") {
         std::io::stdout().write_all(text.as_bytes())
@@ -179,18 +173,4 @@ fn put(path: &Path, text: &str) -> anyhow::Result<()> {
         std::fs::write(path, text)
     };
     written.with_context(|| format!("writing {}", path.display()))
-}
-
-/// The exit code, which is the load generator's.
-fn code(reason: Reason) -> u8 {
-    match reason {
-        Reason::Passed => 0,
-        Reason::Failed => 99,
-        Reason::Preconditions => 100,
-        Reason::Interrupted => 105,
-        Reason::NotDelivered => 112,
-        Reason::ObservationLost => 113,
-        Reason::SafetyStop => 115,
-        Reason::Regression => 116,
-    }
 }

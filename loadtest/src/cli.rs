@@ -6,7 +6,7 @@ mod flags;
 mod given;
 mod lines;
 mod lint;
-mod outputs;
+pub mod outputs;
 mod play;
 mod report;
 mod run;

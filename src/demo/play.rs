@@ -17,10 +17,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use futures_util::future::join_all;
 use taffrail_loadtest::arrivals::plan::Plan;
+use taffrail_loadtest::cli::{ExitStatus, outputs};
 use taffrail_loadtest::judge::verdict::{judge_all, judge_series};
 use taffrail_loadtest::measured::Measured;
 use taffrail_loadtest::recording::Recording;
-use taffrail_loadtest::scenario::{Action, Event, Executor, Load, Scenario, Span};
+use taffrail_loadtest::report::{Report, terminal};
+use taffrail_loadtest::scenario::{Action, Event, Executor, Load, Outputs, Scenario, Span};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -42,40 +44,49 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LOOK_PERIOD_MIN: Duration = Duration::from_millis(100);
 
 /// Plays the scenario of `file`, and says what came of it.
-pub(super) async fn run(file: &Path, speed: f64, json: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(file: &Path, speed: f64, flags: Outputs) -> anyhow::Result<ExitCode> {
     let scenario = match Scenario::load(file) {
         Ok(scenario) => scenario,
         Err(error) => {
             eprintln!("{error}");
-            return Ok(ExitCode::from(ending::INVALID));
+            return Ok(ExitStatus::Invalid.into());
         }
     };
     let shown = scenario.redacted();
     let scenario = scenario.expand(clock::env).context("the scenario")?;
     let mut interrupt = Interrupt::listen().context("listening for signals")?;
-    let mut verdicts = Vec::new();
+    let given = scenario.report.clone();
+    let outputs = Outputs {
+        json: flags.json.or(given.json),
+        junit: given.junit,
+        html: given.html.or(flags.html),
+        prometheus: None,
+    };
+    let (mut attempts, mut verdicts) = (Vec::new(), Vec::new());
     for attempt in 1..=scenario.run.repeat {
         let recording = play(&scenario, &shown, speed, attempt, &mut interrupt).await?;
-        if let Some(path) = json {
-            write(path, &recording)?;
-        }
         let verdict = judge_all(&recording, None);
-        ending::tell(&verdict);
-        verdicts.push(verdict);
-        if recording.about.interrupted || ending::is_settled(&verdicts, scenario.run) {
+        let report = Report {
+            recording: &recording,
+            verdict: &verdict,
+        };
+        print!("{}", terminal::summary(&report));
+        let interrupted = recording.about.interrupted;
+        verdicts.push(verdict.clone());
+        attempts.push((recording, verdict));
+        outputs::files(&outputs, &attempts)?;
+        if interrupted || ending::is_settled(&verdicts, scenario.run) {
             break;
         }
+    }
+    if let Some(path) = &outputs.html {
+        println!("Report: {path}");
     }
     let series = judge_series(&verdicts, scenario.run);
     if 1 < verdicts.len() {
         println!("{} of {} runs passed.", series.passed, series.runs);
     }
-    Ok(ExitCode::from(ending::code(series.reason)))
-}
-
-fn write(path: &Path, recording: &Recording) -> anyhow::Result<()> {
-    let text = serde_json::to_vec(recording).context("the recording as JSON")?;
-    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    Ok(ExitStatus::from(series.reason).into())
 }
 
 /// One run, from an empty stage to an empty stage.

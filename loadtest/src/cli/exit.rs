@@ -5,6 +5,8 @@ use std::fmt;
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use crate::judge::verdict::Reason;
+
 /// The highest code of our own: from 124 on codes are those of `timeout` and of shells.
 const CODE_MAX: u8 = 123;
 
@@ -84,6 +86,21 @@ impl ExitStatus {
             Self::ClusterUnreachable => "cluster",
             Self::SafetyStop => "safety-stop",
             Self::Regression => "regression",
+        }
+    }
+}
+
+impl From<Reason> for ExitStatus {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Passed => Self::Passed,
+            Reason::Regression => Self::Regression,
+            Reason::ObservationLost => Self::ObservationLost,
+            Reason::NotDelivered => Self::NotDelivered,
+            Reason::Failed => Self::Failed,
+            Reason::SafetyStop => Self::SafetyStop,
+            Reason::Preconditions => Self::Preconditions,
+            Reason::Interrupted => Self::Interrupted,
         }
     }
 }

@@ -17,14 +17,29 @@ use crate::scenario::Outputs;
 /// The word for standard output in the place of a file.
 pub(super) const STDOUT: &str = "-";
 
-/// Reports the last of these attempts. Each has files of its own, so that no retry hides the run before it; only JUnit
-/// has all of them in one.
+/// Reports the last of these attempts everywhere.
 pub(super) fn write(outputs: &Outputs, attempts: &[(Recording, Verdict)]) -> anyhow::Result<()> {
-    let report = |(recording, verdict)| Report { recording, verdict };
-    let attempts = attempts
+    files(outputs, attempts)?;
+    let Some((recording, verdict)) = attempts.last() else {
+        return Ok(());
+    };
+    let last = Report { recording, verdict };
+    if outputs.json.as_deref() != Some(STDOUT) {
+        println!("{}{}", terminal::summary(&last), lines::loads(recording));
+    }
+    tell_github(&last)
+}
+
+/// Writes the files about the last of these attempts. Each has files of its own, so that no retry hides the run before
+/// it; only JUnit has all of them in one. A file called `-` is standard output.
+///
+/// # Errors
+/// A file that cannot be written, by its name.
+pub fn files(outputs: &Outputs, attempts: &[(Recording, Verdict)]) -> anyhow::Result<()> {
+    let reports: Vec<Report<'_>> = attempts
         .iter()
-        .map(|(recording, verdict)| (recording, verdict));
-    let reports: Vec<Report<'_>> = attempts.map(report).collect();
+        .map(|(recording, verdict)| Report { recording, verdict })
+        .collect();
     let Some(last) = reports.last() else {
         return Ok(());
     };
@@ -38,14 +53,7 @@ pub(super) fn write(outputs: &Outputs, attempts: &[(Recording, Verdict)]) -> any
     if let Some(file) = &outputs.junit {
         put(file, 1, &junit::junit(&reports))?;
     }
-    if outputs.json.as_deref() != Some(STDOUT) {
-        println!(
-            "{}{}",
-            terminal::summary(last),
-            lines::loads(last.recording)
-        );
-    }
-    tell_github(last)
+    Ok(())
 }
 
 /// Where GitHub runs this, the summary of the step and its annotations. Those go to stderr, which it reads too, since

@@ -7,7 +7,6 @@ use anyhow::Context;
 
 use super::exit::ExitStatus;
 use super::flags::ReportArgs;
-use super::run::status_of;
 use super::{Stop, outputs};
 use crate::judge::threshold;
 use crate::judge::verdict::judge_all;
@@ -41,7 +40,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<ExitStatus, Stop> {
     };
     let reason = verdict.reason;
     outputs::write(&outputs, &[(recording, verdict)]).map_err(Stop::invalid)?;
-    Ok(status_of(reason))
+    Ok(ExitStatus::from(reason))
 }
 
 /// Reads a recorded run.

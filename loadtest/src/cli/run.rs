@@ -110,21 +110,7 @@ fn together(verdicts: &[Verdict], scenario: &Scenario) -> ExitStatus {
             series.passed, series.runs, series.needed
         );
     }
-    status_of(series.reason)
-}
-
-/// The exit status of a verdict.
-pub(super) fn status_of(reason: Reason) -> ExitStatus {
-    match reason {
-        Reason::Passed => ExitStatus::Passed,
-        Reason::Regression => ExitStatus::Regression,
-        Reason::ObservationLost => ExitStatus::ObservationLost,
-        Reason::NotDelivered => ExitStatus::NotDelivered,
-        Reason::Failed => ExitStatus::Failed,
-        Reason::SafetyStop => ExitStatus::SafetyStop,
-        Reason::Preconditions => ExitStatus::Preconditions,
-        Reason::Interrupted => ExitStatus::Interrupted,
-    }
+    ExitStatus::from(series.reason)
 }
 
 /// Everything that files and flags may get wrong.

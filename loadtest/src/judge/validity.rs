@@ -106,9 +106,13 @@ impl Premise {
             finding.group,
             Group::Slo | Group::Threshold | Group::Baseline
         ) || name == "metric_accuracy";
+        let of_failures = matches!(name, "error_rate" | "scale_event_errors")
+            || name.starts_with("http_req_failed");
         match (self, finding.group) {
             (_, Group::Validity) | (Self::ObservationGap, Group::Slo | Group::Threshold) => false,
-            (Self::SendLag, _) => of_clients,
+            // A request that was sent late only ever seems slower: what was fast enough all the same was fast enough,
+            // and whether it failed has nothing to do with it.
+            (Self::SendLag, _) => of_clients && !of_failures && finding.outcome == Outcome::Fail,
             // What was seen was seen, whatever else was not.
             (Self::ObservationGap, _) => {
                 finding.outcome == Outcome::Pass || !INDEPENDENT.contains(&name)

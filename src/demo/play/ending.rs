@@ -1,25 +1,8 @@
-//! How the playing of a scenario ends: its findings as lines, and the exit codes of the load generator.
+//! When enough runs of a scenario have been played.
 
-use taffrail_loadtest::judge::verdict::{Reason, Verdict};
-use taffrail_loadtest::judge::{Finding, Outcome};
+use taffrail_loadtest::judge::Outcome;
+use taffrail_loadtest::judge::verdict::Verdict;
 use taffrail_loadtest::scenario::Repeat;
-
-/// The scenario is no scenario.
-pub(super) const INVALID: u8 = 104;
-
-/// The exit code of a run, or of several together: those of `taffrail-loadtest`.
-pub(super) fn code(reason: Reason) -> u8 {
-    match reason {
-        Reason::Passed => 0,
-        Reason::Failed => 99,
-        Reason::Preconditions => 100,
-        Reason::Interrupted => 105,
-        Reason::NotDelivered => 112,
-        Reason::ObservationLost => 113,
-        Reason::SafetyStop => 115,
-        Reason::Regression => 116,
-    }
-}
 
 /// Whether further runs cannot change what the runs come to together.
 pub(super) fn is_settled(verdicts: &[Verdict], run: Repeat) -> bool {
@@ -31,31 +14,10 @@ pub(super) fn is_settled(verdicts: &[Verdict], run: Repeat) -> bool {
     run.pass <= passed || run.repeat.saturating_sub(ran) < run.pass.saturating_sub(passed)
 }
 
-/// Says what was found, a line for each check, and how it ended.
-pub(super) fn tell(verdict: &Verdict) {
-    for finding in &verdict.findings {
-        println!("{}", line(finding));
-    }
-    println!("{}", verdict.sentence);
-}
-
-fn line(finding: &Finding) -> String {
-    let word = match finding.outcome {
-        Outcome::Pass if finding.marginal => "pass, marginal",
-        Outcome::Pass => "pass",
-        Outcome::Fail => "FAIL",
-        Outcome::Inconclusive => "inconclusive",
-        Outcome::Skipped => "skipped",
-    };
-    let service = match finding.service.as_str() {
-        "" => String::new(),
-        service => format!("{service}: "),
-    };
-    format!("{word:<14} {service}{}: {}", finding.name, finding.sentence)
-}
-
 #[cfg(test)]
 mod tests {
+    use taffrail_loadtest::judge::verdict::Reason;
+
     use super::*;
 
     fn verdict(outcome: Outcome) -> Verdict {
