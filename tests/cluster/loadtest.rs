@@ -490,7 +490,7 @@ async fn the_manifests_run_a_job_with_exactly_the_rights_it_needs(
     let address = address.context("web has no address")?;
     // There is no DNS here, so the load goes to the one pod.
     let url = format!("--url=http://{address}:{}/", sample::PORT);
-    let args = json!(["run", url, "--profile=10@2s"]);
+    let args = json!(["run", url, "--profile=10@2s", "--allow-external"]);
     install(&scene, &args).await?;
 
     let account = format!(

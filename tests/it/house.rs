@@ -115,6 +115,7 @@ const FENCED: &[(&str, &[&str])] = &[
             "loadtest/src/discovery/",
             "loadtest/src/observe.rs",
             "loadtest/src/observe/",
+            "loadtest/src/cli/",
         ],
     ),
     (
@@ -129,6 +130,7 @@ const FENCED: &[(&str, &[&str])] = &[
             "loadtest/src/discovery/",
             "loadtest/src/observe.rs",
             "loadtest/src/observe/",
+            "loadtest/src/cli/lint.rs",
         ],
     ),
     (
@@ -138,9 +140,13 @@ const FENCED: &[(&str, &[&str])] = &[
             "src/config/",
             "src/cluster/crd.rs",
             "loadtest/src/report/html/page.rs",
+            "loadtest/src/scenario/file/",
         ],
     ),
-    ("clap_complete", &["src/cli.rs"]),
+    (
+        "clap_complete",
+        &["src/cli.rs", "loadtest/src/cli/flags.rs"],
+    ),
 ];
 
 fn root() -> PathBuf {

@@ -15,18 +15,23 @@ const SPEED: &str = "10";
 const FAILED: i32 = 99;
 
 /// Runs of one scenario, of which one must pass.
-const RUNS_MAX: usize = 3;
+const RUNS_MAX: usize = 4;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/scenarios")
 }
 
 fn play(file: &Path) -> Output {
+    let folder = TempDir::new().unwrap();
+    let report = folder.path().join("report.html");
     let mut command = Command::new(env!("CARGO_BIN_EXE_taffrail"));
     command
         .args(["demo", "--speed", SPEED, "--scenario"])
         .arg(file);
-    command.stdin(Stdio::null()).output().unwrap()
+    command.arg("--report").arg(&report);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(report.exists(), "no report: {}", said(&output));
+    output
 }
 
 fn said(output: &Output) -> String {
@@ -34,24 +39,21 @@ fn said(output: &Output) -> String {
     format!("{}\n{}", text(&output.stderr), text(&output.stdout))
 }
 
-/// The best of three runs counts, because other work on the machine is time that requests wait. When the load generator
-/// itself had no time in any of them, by its own account, nothing was found out, and that is not the scaling's fault.
+/// One run of a few must pass, because other work on the machine is time that requests wait; a scaling that is wrong
+/// passes in none.
 fn passes(name: &str) {
-    let mut starved = true;
     for _ in 0..RUNS_MAX {
         let output = play(&folder().join(name));
-        let said = said(&output);
         if output.status.code() == Some(0) {
             return;
         }
-        let is_lag = |line: &str| line.starts_with("inconclusive") && line.contains(" send_lag:");
-        starved &= said.lines().any(is_lag);
-        eprintln!("{name} ended with {:?}:\n{said}", output.status.code());
+        eprintln!(
+            "{name} ended with {:?}:\n{}",
+            output.status.code(),
+            said(&output)
+        );
     }
-    assert!(
-        starved,
-        "{name} passed in none of {RUNS_MAX} runs; see above"
-    );
+    panic!("{name} passed in none of {RUNS_MAX} runs; see above");
 }
 
 #[test]
@@ -115,6 +117,10 @@ fn a_service_that_may_not_grow_as_it_must_is_told_so() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("internal.yaml");
     std::fs::write(&file, broken).unwrap();
-    let output = play(&file);
-    assert_eq!(output.status.code(), Some(FAILED), "{}", said(&output));
+    let failed = (0..RUNS_MAX).any(|_| {
+        let output = play(&file);
+        assert_ne!(output.status.code(), Some(0), "{}", said(&output));
+        output.status.code() == Some(FAILED)
+    });
+    assert!(failed, "it could be told in none of {RUNS_MAX} runs");
 }

@@ -1,3 +1,5 @@
+//! What holds of all checks together: their order, their names, their cost, and a scenario that cannot be judged.
+
 use serde_json::json;
 
 use super::fixture::{Fixture, SERVICE};

@@ -35,7 +35,7 @@ pub fn summary(report: &Report<'_>) -> String {
     let _ = writeln!(
         out,
         "{}: {}, {}{attempt}. {}.\n",
-        text::tier(about.tier),
+        text::tier(report.recording),
         text::span(about.duration_s),
         seed(report),
         report.tally()

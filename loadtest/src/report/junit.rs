@@ -70,7 +70,7 @@ fn suite(xml: &mut Xml, report: &Report<'_>) -> io::Result<()> {
 
 fn properties(xml: &mut Xml, report: &Report<'_>) -> io::Result<()> {
     let recording = report.recording;
-    let tier = text::tier(recording.about.tier);
+    let tier = text::tier(recording);
     let mut properties = vec![
         ("seed".to_owned(), recording.scenario.seed.to_string()),
         ("tier".to_owned(), tier.to_owned()),

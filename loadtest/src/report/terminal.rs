@@ -68,7 +68,7 @@ pub fn summary(report: &Report<'_>) -> String {
         out,
         "{}\n{}, {}\n",
         wrapped(&verdict.sentence, 0),
-        text::tier(report.recording.about.tier),
+        text::tier(report.recording),
         report.tally()
     );
     checks(&mut out, report);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::judge::{Finding, Group, Outcome};
-use crate::recording::{Stage, Tier};
+use crate::recording::{Recording, Service, Stage, Tier};
 
 /// A moment of a run: `1:05` for 65 seconds, `1:00:05` past an hour.
 #[must_use]
@@ -178,11 +178,15 @@ pub fn group(group: Group) -> &'static str {
 
 /// Where a scenario was played, and how real that is.
 #[must_use]
-pub fn tier(tier: Tier) -> &'static str {
-    match tier {
+pub fn tier(recording: &Recording) -> &'static str {
+    let has_autoscaler = |service: &Service| service.autoscaler.is_some();
+    match recording.about.tier {
         Tier::Virtual => "SIMULATION: time, pods and requests are computed, nothing was measured",
         Tier::Local => "Measured on one machine, with a model of the HPA",
-        Tier::Cluster => "Measured in a cluster, with its own HPA controller",
+        Tier::Cluster if recording.services.values().any(has_autoscaler) => {
+            "Measured in a cluster, with its own HPA controller"
+        }
+        Tier::Cluster => "Measured on a server that runs, without a look at an HPA",
     }
 }
 

@@ -1,3 +1,5 @@
+//! Each check of how soon something happened: runs that pass, that fail, and of which it cannot be told.
+
 use serde_json::{Value, json};
 
 use crate::judge::Outcome::{self, Fail, Inconclusive, Pass, Skipped};

@@ -1,3 +1,5 @@
+//! Each check of whether users were served well: runs that pass, that fail, and of which it cannot be told.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Sliding quantiles against their definition, and windows that hold too few requests.
+
 use proptest::prelude::*;
 
 use super::*;

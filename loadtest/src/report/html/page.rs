@@ -71,7 +71,7 @@ fn verdict(out: &mut String, report: &Report<'_>) -> fmt::Result {
     write!(
         out,
         "<header class=\"top\">\n<p class=\"{badge}\">{}</p>\n<h1>{}</h1>\n",
-        text::tier(about.tier),
+        text::tier(report.recording),
         Escaped(&scenario.name)
     )?;
     if !scenario.description.is_empty() {

@@ -1,3 +1,5 @@
+//! Checks as they are written in a file: each reads back as it prints, and what nobody knows is an error.
+
 use super::*;
 
 /// Each check once, as a file has it, with the title that it gets in reports.
