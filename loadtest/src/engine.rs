@@ -97,6 +97,8 @@ pub struct Config {
     /// How many seconds of the record pass in one second of the wall's: above 1 where the whole system runs faster than
     /// it will be told of. Only where things are on the record's clock changes; latencies are what they were.
     pub pace: f64,
+    /// Whether what is known [so far](Engine::with_so_far) has each second, too. It is copied every second.
+    pub tell_seconds: bool,
 }
 
 /// When requests start.
@@ -154,6 +156,7 @@ impl Config {
             seed: 0,
             threads: None,
             pace: 1.0,
+            tell_seconds: false,
         }
     }
 
@@ -293,6 +296,7 @@ impl Engine {
         }
         let recorder = load.recorder(&config);
         let mut gathering = Gathering::new(recorder, of, self.progress, self.so_far);
+        gathering.tell_seconds = config.tell_seconds;
         while let Some((index, told)) = told.recv().await {
             gathering.hear(index, told);
         }

@@ -235,6 +235,9 @@ pub struct SoFar {
     pub late: u64,
     /// How long they took, as in [`Measured::latency`].
     pub latency: Latencies,
+    /// Each second that is published, as in [`Measured::slots`], also while requests of it are under way. Empty unless
+    /// [`Config::tell_seconds`](crate::engine::Config::tell_seconds) asks for it.
+    pub slots: Vec<Slot>,
 }
 
 /// What came of the requests of one kind.

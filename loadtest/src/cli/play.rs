@@ -76,7 +76,7 @@ impl Play<'_> {
             .values()
             .any(|service| service.observe.is_some());
         let observer = match cluster {
-            Some(client) if observed => Some(self.observe(client).await?),
+            Some(client) if observed => Some(Arc::new(self.observe(client).await?)),
             _ => None,
         };
         let (progress, seconds) = mpsc::channel(PROGRESS_CAPACITY);
@@ -94,6 +94,7 @@ impl Play<'_> {
         let live = Live {
             recording: begun,
             so_far: so_far.collect(),
+            observer: observer.clone(),
             page: self.page.clone(),
             cancel: self.cancel.clone(),
         };
@@ -109,7 +110,8 @@ impl Play<'_> {
         generator.discovery = about.discovery;
         generator.notes = about.notes;
         let mut recording = self.recording(zero, measured, generator);
-        if let Some(observer) = observer {
+        // Whoever followed the run has ended with it.
+        if let Some(observer) = observer.and_then(Arc::into_inner) {
             attach(&mut recording, observer, zero);
         }
         Ok(recording)
@@ -157,8 +159,10 @@ impl Play<'_> {
             let loads = self.expanded.scenarios.values();
             let loads: Vec<_> = loads.filter(|load| load.service == *name).collect();
             let max_age = backends.max_age.map(|age| *age);
-            let config = resolve::config(service, target, &loads, max_age, self.expanded.seed)
-                .map_err(|error| invalid(&format!("{error:#}")))?;
+            let mut config =
+                resolve::config(service, target, &loads, max_age, self.expanded.seed)
+                    .map_err(|error| invalid(&format!("{error:#}")))?;
+            config.tell_seconds = live::may_end(self.expanded);
             let (sender, seconds) = mpsc::channel(PROGRESS_CAPACITY);
             let (tell, so_far) = watch::channel(SoFar::default());
             tokio::spawn(forward(name.clone(), seconds, progress.clone()));

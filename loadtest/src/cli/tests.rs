@@ -248,3 +248,17 @@ async fn help_schemas_and_completions_are_no_errors() {
     assert_eq!(code(&["schema", "report"]).await, 0);
     assert_eq!(code(&["completions", "bash"]).await, 0);
 }
+
+#[tokio::test]
+async fn a_threshold_that_aborts_ends_the_run_before_its_time() {
+    let url = app(refusing()).await;
+    let text = format!(
+        "name: a\ntarget: {url}\nscenarios: {{ m: {{ profile: 20@1h }} }}
+thresholds:
+  http_req_failed: [{{ threshold: 'rate<0.1', abortOnFail: true, delayAbortEval: 1s }}]"
+    );
+    let (_directory, path) = file("a.yaml", &text);
+    let flags = ["run", path.to_str().unwrap()];
+    let ended = tokio::time::timeout(Duration::from_secs(60), ends_with(&flags, 99)).await;
+    assert!(ended.expect("it goes on for an hour"));
+}

@@ -17,6 +17,8 @@ pub(super) struct Gathering {
     passed: u64,
     progress: Option<mpsc::Sender<Progress>>,
     so_far: Option<watch::Sender<SoFar>>,
+    /// Whether each second is told with it.
+    pub(super) tell_seconds: bool,
 }
 
 /// How far a thread is.
@@ -48,6 +50,7 @@ impl Gathering {
             passed: 0,
             progress,
             so_far,
+            tell_seconds: false,
         }
     }
 
@@ -99,7 +102,11 @@ impl Gathering {
 
     fn tell_so_far(&mut self) {
         if let Some(so_far) = &self.so_far {
-            so_far.send_replace(self.recorder.so_far());
+            let mut known = self.recorder.so_far();
+            if self.tell_seconds {
+                known.slots = self.recorder.published();
+            }
+            so_far.send_replace(known);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use self::open::{Endpoints, OpenSlot};
-use super::{ErrorClass, LATE, Measured, Progress, RequestMeasured, SoFar};
+use super::{ErrorClass, LATE, Measured, Progress, RequestMeasured, Slot, SoFar};
 
 /// Pairs of value and count that the seconds of a run may have together: 16 MB, which is half an hour at 2,000 requests
 /// per second. Above it, the oldest seconds keep their latencies to two digits instead of three.
@@ -268,6 +268,7 @@ impl Recorder {
             counts: self.measured.counts,
             late: self.measured.late,
             latency: self.measured.latency.clone(),
+            slots: Vec::new(),
         };
         for slot in self.open.values() {
             so_far.counts.add(&slot.counts);
@@ -277,6 +278,14 @@ impl Recorder {
             }
         }
         so_far
+    }
+
+    /// Every second that is published, also those of which requests are still under way.
+    pub(crate) fn published(&self) -> Vec<Slot> {
+        let folded = self.measured.slots.iter().cloned();
+        let open = self.measured.slots.len() as u64..self.next_published;
+        let open = open.map(|second| self.open.get(&second).map(OpenSlot::folded));
+        folded.chain(open.map(Option::unwrap_or_default)).collect()
     }
 
     fn publish_before(&mut self, end: u64) -> Vec<Progress> {

@@ -1,15 +1,24 @@
-//! A run while it goes on: a line per second, the page for Prometheus, and the scenario's safety, which ends it.
+//! A run while it goes on: the picture on a terminal or a line per second, the page for Prometheus, and what ends it
+//! early: the scenario's safety, and thresholds that abort.
 
 use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
-use std::time::Duration;
 
+use rustix::termios::tcgetwinsize;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::judge::threshold;
 use crate::measured::{Progress, SoFar};
-use crate::recording::Recording;
+use crate::observe::{self, Observer};
+use crate::recording::{Metric, Read, Recording, Service};
+use crate::report::terminal::live::Live as Picture;
 use crate::report::{exposition, terminal};
+use crate::scenario::Scenario;
+
+/// How wide a terminal is that does not say.
+const COLUMNS: usize = 80;
 
 /// What is known of a run until now.
 #[derive(Debug)]
@@ -18,10 +27,18 @@ pub(super) struct Live {
     pub(super) recording: Recording,
     /// What came of each service's load until now.
     pub(super) so_far: BTreeMap<String, watch::Receiver<SoFar>>,
+    /// Who looks at the cluster.
+    pub(super) observer: Option<Arc<Observer>>,
     /// Where the page goes that Prometheus reads.
     pub(super) page: Option<watch::Sender<Arc<String>>>,
     /// Ends the run.
     pub(super) cancel: CancellationToken,
+}
+
+/// Whether something in the scenario may end a run early.
+pub(super) fn may_end(scenario: &Scenario) -> bool {
+    let mut thresholds = scenario.thresholds.values().flatten();
+    scenario.safety.max_error_rate < 1.0 || thresholds.any(|threshold| threshold.abort_on_fail)
 }
 
 impl Live {
@@ -31,46 +48,95 @@ impl Live {
         mut seconds: mpsc::Receiver<(String, Progress)>,
     ) -> BTreeMap<u64, u64> {
         let mut in_flight = BTreeMap::new();
-        let mut failing: BTreeMap<String, Duration> = BTreeMap::new();
+        let mut picture = std::io::stderr().is_terminal().then(Picture::default);
         while let Some((service, second)) = seconds.recv().await {
-            eprintln!("{}", terminal::second(&self.recording, &service, &second));
+            let now_s = (second.second + 1) as f64;
             *in_flight.entry(second.second + 1).or_default() += second.in_flight;
-            self.publish();
-            let lasted = failing.entry(service).or_default();
-            if self.fails(&second) {
-                *lasted += Duration::from_secs(1);
-            } else {
-                *lasted = Duration::ZERO;
+            self.look(now_s);
+            self.show(picture.as_mut(), &service, second);
+            if let Some(page) = &self.page {
+                page.send_replace(Arc::new(exposition::page(&self.recording)));
             }
-            let safety = &self.recording.scenario.safety;
-            if !lasted.is_zero() && *safety.for_ <= *lasted {
-                self.cancel.cancel();
-            }
+            self.end_if_due(now_s, picture.as_mut());
+        }
+        if let Some(picture) = &mut picture {
+            put(&picture.erase());
         }
         in_flight
     }
 
-    /// Whether more of the second's requests failed than the scenario's safety allows.
-    fn fails(&self, second: &Progress) -> bool {
-        let ended = second.counts.ok + second.counts.errors();
-        let share = second.counts.errors() as f64 / ended.max(1) as f64;
-        self.recording.scenario.safety.max_error_rate < share
+    /// Takes over what the engines and the observer know.
+    fn look(&mut self, now_s: f64) {
+        for (name, so_far) in &mut self.so_far {
+            let so_far = so_far.borrow_and_update();
+            let service = self.recording.services.entry(name.clone()).or_default();
+            service.load.counts = so_far.counts;
+            service.load.late = so_far.late;
+            service.load.latency = so_far.latency.clone();
+            service.load.slots = so_far.slots.clone();
+        }
+        for (name, live) in self.observer.iter().flat_map(|observer| observer.live()) {
+            let service = self.recording.services.entry(name).or_default();
+            take_over(service, live, now_s);
+        }
     }
 
-    fn publish(&mut self) {
-        let Some(page) = &self.page else { return };
-        for (service, so_far) in &mut self.so_far {
-            let so_far = so_far.borrow_and_update();
-            let load = &mut self
-                .recording
-                .services
-                .entry(service.clone())
-                .or_default()
-                .load;
-            load.counts = so_far.counts;
-            load.late = so_far.late;
-            load.latency = so_far.latency.clone();
+    fn show(&self, picture: Option<&mut Picture>, service: &str, second: Progress) {
+        match picture {
+            Some(picture) => {
+                picture.tell(service, second);
+                let columns = tcgetwinsize(std::io::stderr()).map(|size| usize::from(size.ws_col));
+                let columns = columns.ok().filter(|columns| 0 < *columns);
+                put(&picture.redraw(&self.recording, columns.unwrap_or(COLUMNS)));
+            }
+            None => eprintln!("{}", terminal::second(&self.recording, service, &second)),
         }
-        page.send_replace(Arc::new(exposition::page(&self.recording)));
     }
+
+    fn end_if_due(&self, now_s: f64, picture: Option<&mut Picture>) {
+        if self.cancel.is_cancelled() || !may_end(&self.recording.scenario) {
+            return;
+        }
+        let why = threshold::safety_stop(&self.recording, now_s)
+            .or_else(|| threshold::aborts(&self.recording, now_s));
+        if let Some(why) = why {
+            if let Some(picture) = picture {
+                put(&picture.erase());
+            }
+            eprintln!("ending the run: {why}");
+            self.cancel.cancel();
+        }
+    }
+}
+
+/// What is known of a service of the cluster, as the last look of its recording.
+fn take_over(service: &mut Service, live: observe::Live, now_s: f64) {
+    let replicas = &mut service.replicas;
+    for (steps, seen) in [
+        (&mut replicas.desired, live.desired),
+        (&mut replicas.current, live.current),
+        (&mut replicas.spec, live.spec),
+        (&mut replicas.ready, live.ready),
+        (&mut replicas.endpoints, live.endpoints),
+    ] {
+        steps.push(now_s, seen);
+    }
+    let metrics = live.metrics.into_iter().map(|metric| Metric {
+        name: metric.name,
+        target: metric.target,
+        reads: vec![Read {
+            t_s: now_s,
+            value: metric.value,
+            age_s: None,
+            error: None,
+        }],
+        ..Metric::default()
+    });
+    service.metrics = metrics.collect();
+}
+
+/// Writes to the terminal; what it does not take is lost, as it is only a picture.
+fn put(text: &str) {
+    let mut out = std::io::stderr().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
