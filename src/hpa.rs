@@ -18,6 +18,7 @@ pub mod conditions;
 pub mod observation;
 pub mod replicas;
 pub mod spec;
+pub mod told;
 
 #[cfg(test)]
 mod tests;
@@ -31,9 +32,14 @@ pub use spec::{
     Tolerances,
 };
 
+use std::time::Duration;
+
 use self::behavior::Memory;
 use self::replicas::{Context, propose};
 use crate::model::time::Timestamp;
+
+/// How often the HPA controller looks, unless its `--horizontal-pod-autoscaler-sync-period` says otherwise.
+pub const SYNC_PERIOD: Duration = Duration::from_secs(15);
 
 /// One HPA: its spec, and what it remembers from sync to sync.
 #[derive(Clone, Debug)]

@@ -33,14 +33,14 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// same way, so one file drives this, the demo and a cluster. The same file and seed give the same bytes.
 ///
 /// A scenario needs, for each service: `app`, which says how its pods behave; `metrics`, a RequestMetrics document; and
-/// `hpa`, a HorizontalPodAutoscaler. For example, to see what another HPA would do:
-///
-///   taffrail simulate loadtest/scenarios/users.yaml --hpa my-hpa.yaml --html report.html
+/// `hpa`, a HorizontalPodAutoscaler.
 ///
 /// Exit codes: 0 every check passed, 99 one failed, 104 the scenario cannot be played, 105 interrupted, 112 or 113
 /// inconclusive, 115 stopped for safety, 2 a file could not be written.
 #[derive(clap::Args, Clone, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_long_help = "What another HPA would do:\n  taffrail simulate loadtest/scenarios/internal.yaml --hpa my-hpa.yaml --html report.html"
+)]
 pub struct Args {
     /// The scenario file
     scenario: PathBuf,

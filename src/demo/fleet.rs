@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 
 use crate::clock;
-use crate::hpa;
+use crate::hpa::{self, told::surge};
 use crate::model::time::Timestamp;
 
 use super::Pace;
@@ -393,11 +393,6 @@ impl Pod {
             .await
             .unwrap_or(false)
     }
-}
-
-/// How many pods above the spec a rollout may have: a Deployment's default, a quarter rounded up.
-pub(super) fn surge(replicas: u32) -> u32 {
-    replicas.div_ceil(4)
 }
 
 /// One `GET /readyz`, as a kubelet sends it.

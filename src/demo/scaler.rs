@@ -17,8 +17,7 @@ use super::fleet::Fleet;
 use super::reader::Reader;
 use super::timeline::Proposal;
 
-/// How often the HPA controller looks: its `--horizontal-pod-autoscaler-sync-period`.
-pub(super) const SYNC_PERIOD: Duration = Duration::from_secs(15);
+pub(super) use crate::hpa::SYNC_PERIOD;
 
 /// Over how long CPU is averaged, as metrics-server does at most.
 const CPU_WINDOW: Duration = Duration::from_secs(15);

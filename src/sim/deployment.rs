@@ -3,6 +3,8 @@
 //!
 //! Lines that begin with `//=` name the function of `kubernetes/pkg/controller/deployment` that the next one follows.
 
+use crate::hpa::told::surge;
+
 /// A Deployment's `maxSurge` and `maxUnavailable` where it does not say.
 const ROLLING_PERCENT: u32 = 25;
 
@@ -27,11 +29,6 @@ pub(super) struct Set {
     /// `replicas` and surge of the whole Deployment when this set was last scaled.
     size_then: u32,
     replicas_then: u32,
-}
-
-/// How many pods a rollout may have above `replicas`.
-pub(super) fn surge(replicas: u32) -> u32 {
-    (replicas * ROLLING_PERCENT).div_ceil(100)
 }
 
 /// How many of `replicas` a rollout may take away.

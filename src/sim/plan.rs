@@ -13,16 +13,15 @@ use taffrail_loadtest::scenario::{self, Action, App, Scenario};
 use taffrail_loadtest::service_time::ServiceTimes;
 
 use crate::engine::ServiceSpec;
-use crate::hpa::{self, MetricSpec, PolicyUnit, ResourceTarget, Select, Target};
+use crate::hpa::{self, MetricSpec, told};
 use crate::model::matcher::Matchers;
 use crate::model::selector::Selector;
 
 use super::adapter::{Adapter, Redis};
 use super::clients::{Bounds, Clients};
-use super::deployment::surge;
 use super::notes::{Kept, Notes};
 use super::requests::Requests;
-use super::scaler::{SYNC_PERIOD, Scaler};
+use super::scaler::Scaler;
 use super::service::{Service, Version};
 use super::world::World;
 use super::{NANOS_PER_S, nanos};
@@ -450,7 +449,7 @@ impl Plan {
     fn seen(&self, name: &str) -> recording::Service {
         let hpa = self.autoscalers.get(name);
         recording::Service {
-            autoscaler: hpa.map(described),
+            autoscaler: hpa.map(|hpa| told::autoscaler(&hpa.namespace, &hpa.name, &hpa.spec)),
             metrics: hpa.map(metrics).unwrap_or_default(),
             ..recording::Service::default()
         }
@@ -482,89 +481,10 @@ fn scattered(seed: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// An HPA as a recording tells of it.
-fn described(hpa: &Hpa) -> recording::Autoscaler {
-    let behavior = hpa.spec.behavior.clone().unwrap_or_default();
-    let tolerances = hpa.spec.tolerances();
-    let max_replicas = u32::try_from(hpa.spec.max_replicas).unwrap_or(0);
-    recording::Autoscaler {
-        namespace: hpa.namespace.clone(),
-        name: hpa.name.clone(),
-        min_replicas: u32::try_from(hpa.spec.min_replicas).unwrap_or(0),
-        max_replicas,
-        max_surge: surge(max_replicas),
-        sync_period_s: super::seconds(SYNC_PERIOD),
-        tolerance_up: tolerances.up,
-        tolerance_down: tolerances.down,
-        scale_up: rules(&behavior.scale_up),
-        scale_down: rules(&behavior.scale_down),
-    }
-}
-
-fn rules(rules: &hpa::Rules) -> recording::Rules {
-    let policy = |policy: &hpa::Policy| recording::Policy {
-        kind: match policy.unit {
-            PolicyUnit::Pods => recording::PolicyKind::Pods,
-            PolicyUnit::Percent => recording::PolicyKind::Percent,
-        },
-        value: u32::try_from(policy.value).unwrap_or(0),
-        period_s: policy.period.as_secs_f64(),
-    };
-    recording::Rules {
-        stabilization_s: rules.stabilization.as_secs_f64(),
-        policies: rules.policies.iter().map(policy).collect(),
-        select: match rules.select {
-            Select::Max => recording::Select::Max,
-            Select::Min => recording::Select::Min,
-            Select::Disabled => recording::Select::Disabled,
-        },
-    }
-}
-
 /// The metrics of an HPA, of which nothing was read yet.
 fn metrics(hpa: &Hpa) -> Vec<recording::Metric> {
     let metrics = hpa.spec.metrics.iter().zip(&hpa.selectors);
-    let metric = |(metric, selector): (&MetricSpec, &Selector)| {
-        let (kind, target, is_average) = match metric {
-            MetricSpec::External { target, .. } => match target {
-                Target::Value(milli) => (
-                    recording::MetricKind::External,
-                    *milli as f64 / 1000.0,
-                    false,
-                ),
-                Target::AverageValue(milli) => (
-                    recording::MetricKind::External,
-                    *milli as f64 / 1000.0,
-                    true,
-                ),
-            },
-            MetricSpec::Resource {
-                target: ResourceTarget::Utilization(percent),
-                ..
-            } => (recording::MetricKind::Resource, f64::from(*percent), false),
-            MetricSpec::Resource {
-                target: ResourceTarget::AverageValue(milli),
-                ..
-            } => (
-                recording::MetricKind::Resource,
-                *milli as f64 / 1000.0,
-                true,
-            ),
-            MetricSpec::Pods { average_milli, .. } => (
-                recording::MetricKind::Other,
-                *average_milli as f64 / 1000.0,
-                true,
-            ),
-            MetricSpec::Object { .. } => (recording::MetricKind::Other, 0.0, false),
-        };
-        recording::Metric {
-            name: metric.name().to_owned(),
-            selector: selector.to_string(),
-            kind,
-            target,
-            is_average,
-            reads: Vec::new(),
-        }
-    };
+    let metric =
+        |(metric, selector): (&MetricSpec, &Selector)| told::metric(metric, selector.to_string());
     metrics.map(metric).collect()
 }

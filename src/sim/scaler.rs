@@ -16,7 +16,7 @@ use super::pod::Pod;
 use super::{Hpa, NANOS_PER_S, timestamp};
 
 /// How often the controller syncs: its `--horizontal-pod-autoscaler-sync-period`.
-pub(super) const SYNC_PERIOD: i64 = 15 * NANOS_PER_S;
+pub(super) const SYNC_PERIOD: i64 = crate::hpa::SYNC_PERIOD.as_nanos() as i64;
 
 /// How often metrics-server looks at the pods: its `--metric-resolution`.
 pub(super) const CPU_PERIOD: i64 = 15 * NANOS_PER_S;

@@ -159,9 +159,8 @@ impl Play<'_> {
             let loads = self.expanded.scenarios.values();
             let loads: Vec<_> = loads.filter(|load| load.service == *name).collect();
             let max_age = backends.max_age.map(|age| *age);
-            let mut config =
-                resolve::config(service, target, &loads, max_age, self.expanded.seed)
-                    .map_err(|error| invalid(&format!("{error:#}")))?;
+            let mut config = resolve::config(service, target, &loads, max_age, self.expanded.seed)
+                .map_err(|error| invalid(&format!("{error:#}")))?;
             config.tell_seconds = live::may_end(self.expanded);
             let (sender, seconds) = mpsc::channel(PROGRESS_CAPACITY);
             let (tell, so_far) = watch::channel(SoFar::default());

@@ -7,17 +7,16 @@ use std::time::Instant;
 use taffrail_loadtest::arrivals::plan::Plan;
 use taffrail_loadtest::measured::Measured;
 use taffrail_loadtest::recording::{
-    About, Autoscaler, Backend, Condition, Event, EventKind, Gap, Generator, GeneratorSecond,
-    Metric, MetricKind, Policy, PolicyKind, Read, Recording, Rules, SCHEMA_VERSION, Select, Tier,
+    About, Backend, Condition, Event, EventKind, Gap, Generator, GeneratorSecond, Read, Recording,
+    SCHEMA_VERSION, Tier,
 };
 use taffrail_loadtest::scenario::{Action, Event as Scripted, Scenario, Span};
 
 use crate::clock;
-use crate::hpa::{self, MetricSpec, ResourceTarget, Target};
+use crate::hpa::told;
 
-use super::super::fleet::surge;
-use super::super::scaler::{Decided, Hpa, Look};
-use super::super::{Pace, scaler};
+use super::super::Pace;
+use super::super::scaler::{Decided, Look};
 use super::part::Part;
 
 /// Writes a recording.
@@ -79,13 +78,13 @@ impl Witness {
         else {
             return;
         };
-        service.autoscaler = Some(autoscaler(hpa));
+        service.autoscaler = Some(told::autoscaler(&hpa.namespace, &hpa.name, &hpa.spec));
         service.metrics = hpa
             .spec
             .metrics
             .iter()
             .zip(&hpa.selectors)
-            .map(metric)
+            .map(|(metric, selector)| told::metric(metric, selector.clone()))
             .collect();
         service.replicas.desired.push(0.0, Some(part.replicas_min));
     }
@@ -279,73 +278,4 @@ impl Witness {
 /// CPU seconds that this process has used.
 fn cpu_s() -> f64 {
     taffrail_loadtest::clock::process_cpu().as_secs_f64()
-}
-
-fn autoscaler(hpa: &Hpa) -> Autoscaler {
-    let behavior = hpa.spec.behavior.clone().unwrap_or_default();
-    let tolerances = hpa.spec.tolerances();
-    let max_replicas = u32::try_from(hpa.spec.max_replicas).unwrap_or(0);
-    Autoscaler {
-        namespace: hpa.namespace.clone(),
-        name: hpa.name.clone(),
-        min_replicas: hpa.replicas_min(),
-        max_replicas,
-        max_surge: surge(max_replicas),
-        sync_period_s: scaler::SYNC_PERIOD.as_secs_f64(),
-        tolerance_up: tolerances.up,
-        tolerance_down: tolerances.down,
-        scale_up: rules(&behavior.scale_up),
-        scale_down: rules(&behavior.scale_down),
-    }
-}
-
-fn rules(rules: &hpa::Rules) -> Rules {
-    let policy = |policy: &hpa::Policy| Policy {
-        kind: match policy.unit {
-            hpa::PolicyUnit::Pods => PolicyKind::Pods,
-            hpa::PolicyUnit::Percent => PolicyKind::Percent,
-        },
-        value: u32::try_from(policy.value).unwrap_or(0),
-        period_s: policy.period.as_secs_f64(),
-    };
-    Rules {
-        stabilization_s: rules.stabilization.as_secs_f64(),
-        policies: rules.policies.iter().map(policy).collect(),
-        select: match rules.select {
-            hpa::Select::Max => Select::Max,
-            hpa::Select::Min => Select::Min,
-            hpa::Select::Disabled => Select::Disabled,
-        },
-    }
-}
-
-/// A metric of an HPA, of which nothing was read yet.
-fn metric((spec, selector): (&MetricSpec, &String)) -> Metric {
-    let (kind, target, is_average) = match spec {
-        MetricSpec::External {
-            target: Target::Value(milli),
-            ..
-        } => (MetricKind::External, *milli as f64 / 1000.0, false),
-        MetricSpec::External {
-            target: Target::AverageValue(milli),
-            ..
-        } => (MetricKind::External, *milli as f64 / 1000.0, true),
-        MetricSpec::Resource {
-            target: ResourceTarget::Utilization(percent),
-            ..
-        } => (MetricKind::Resource, f64::from(*percent), false),
-        MetricSpec::Resource {
-            target: ResourceTarget::AverageValue(milli),
-            ..
-        } => (MetricKind::Resource, *milli as f64 / 1000.0, true),
-        MetricSpec::Pods { .. } | MetricSpec::Object { .. } => (MetricKind::Other, 0.0, false),
-    };
-    Metric {
-        name: spec.name().to_owned(),
-        selector: selector.clone(),
-        kind,
-        target,
-        is_average,
-        reads: Vec::new(),
-    }
 }
