@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use self::exit::{ExitMap, ExitStatus};
 use self::flags::{Cli, SchemaOf};
 pub use self::flags::{Command, LintArgs, OneLoad, OutputArgs, ReportArgs, RunArgs};
-use crate::recording::Recording;
+use crate::report::json;
 use crate::scenario::Scenario;
 
 /// A command that could not do what it was asked for.
@@ -105,7 +105,7 @@ pub fn stopped() -> io::Result<impl Future<Output = ()>> {
 fn schema(of: SchemaOf) -> Result<ExitStatus, Stop> {
     let schema = match of {
         SchemaOf::Scenario => schemars::schema_for!(Scenario),
-        SchemaOf::Report => schemars::schema_for!(Recording),
+        SchemaOf::Report => json::schema(),
     };
     let mut text = serde_json::to_vec_pretty(&schema).map_err(Stop::invalid)?;
     text.push(b'\n');

@@ -111,6 +111,14 @@ impl Counts {
         self.errors[class as usize]
     }
 
+    /// Whether no more ended than were offered, and few enough to be added up.
+    pub(crate) fn is_sound(&self) -> bool {
+        let ended = [self.ok, self.dropped, self.unfinished];
+        let all = ended.into_iter().chain(self.errors);
+        let sum = all.map(u128::from).sum::<u128>();
+        sum <= u128::from(self.offered) && self.offered < 1 << 40
+    }
+
     /// Requests that are still under way.
     #[must_use]
     pub fn pending(&self) -> u64 {

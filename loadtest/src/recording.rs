@@ -48,10 +48,23 @@ pub struct About {
     pub duration_s: f64,
     /// Whether the run was told to stop before its end.
     pub interrupted: bool,
+    /// Why it stopped before its end by a rule of the scenario's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
     /// The version of the program that wrote this.
     pub version: String,
     /// Other facts, as `kubernetes: v1.36.3`; they are shown and not judged.
     pub facts: BTreeMap<String, String>,
+}
+
+/// A rule of the scenario that ended a run, with what was seen, in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// Its safety: too many requests failed for too long.
+    Safety(String),
+    /// A threshold with `abortOnFail` that did not hold.
+    Threshold(String),
 }
 
 /// Where a scenario was played.

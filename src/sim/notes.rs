@@ -282,6 +282,7 @@ impl Notes {
                 started: None,
                 duration_s: self.duration_s,
                 interrupted,
+                ended: None,
                 version: plan.version.clone(),
                 facts: facts.into(),
             },

@@ -15,7 +15,7 @@ use crate::scenario::file::{
 };
 use crate::scenario::{
     Assertion, Check, Load, Outputs, Pacing, Placing, Request, Scenario, Scope, Service, Share,
-    Span, Target,
+    Slo, Span, Target,
 };
 
 /// The name of the only load of the flags, and of its service.
@@ -140,6 +140,12 @@ fn one_load(url: &str, profile: &Profile, flags: &OneLoad) -> anyhow::Result<Sce
             .flatten()
             .map(assertion)
             .collect(),
+        slo: flags.objective.map(|objective| Slo {
+            quantile: flags.quantile,
+            target: objective.into(),
+            window: Span::from_secs(10),
+            max_window: Span::from_secs(60),
+        }),
         ..Scenario::default()
     })
 }

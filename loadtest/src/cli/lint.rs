@@ -7,6 +7,8 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde::Deserialize;
 
 use super::Stop;
+use anyhow::Context;
+
 use super::exit::ExitStatus;
 use super::flags::LintArgs;
 use super::run::plans;
@@ -33,7 +35,9 @@ pub(super) fn run(args: &LintArgs) -> Result<ExitStatus, Stop> {
 
 fn one(path: &Path, strict: bool) -> Result<ExitStatus, Stop> {
     let scenario = Scenario::load(path).map_err(Stop::invalid)?;
-    threshold::check(&scenario).map_err(Stop::invalid)?;
+    threshold::check(&scenario)
+        .with_context(|| path.display().to_string())
+        .map_err(Stop::invalid)?;
     let plans = plans(&scenario, path.parent().unwrap_or(Path::new(".")))?;
     let doubts = doubts(&scenario);
     for doubt in &doubts {

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::live::Live;
+use self::live::{Followed, Live};
 use crate::arrivals::Arrivals;
 use crate::arrivals::plan::{Plan, Schedule};
 use crate::clock;
@@ -103,13 +103,14 @@ impl Play<'_> {
         let (zero, measured) = self.send(loaded).await;
         let mut generator = generator.finish().await;
         // The engines have dropped their senders, so the printer ends; it cannot panic.
-        let in_flight = printing.await.unwrap_or_default();
+        let Followed { in_flight, ended } = printing.await.unwrap_or_default();
         for second in &mut generator.seconds {
             second.in_flight = in_flight.get(&(second.t_s as u64)).copied().unwrap_or(0);
         }
         generator.discovery = about.discovery;
         generator.notes = about.notes;
         let mut recording = self.recording(zero, measured, generator);
+        recording.about.ended = ended;
         // Whoever followed the run has ended with it.
         if let Some(observer) = observer.and_then(Arc::into_inner) {
             attach(&mut recording, observer, zero);
@@ -220,6 +221,7 @@ impl Play<'_> {
                 started: Some(wall_clock(zero)),
                 duration_s: duration.as_secs_f64(),
                 interrupted,
+                ended: None,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 facts: BTreeMap::new(),
             },

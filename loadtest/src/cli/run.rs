@@ -120,6 +120,11 @@ fn prepare(args: &RunArgs) -> Result<Prepared, Stop> {
     threshold::check(scenario).map_err(Stop::invalid)?;
     safety::check(scenario, args.allow_external).map_err(Stop::invalid)?;
     let plans = plans(scenario, &given.beside)?;
+    if plans.iter().all(|plan| plan.planned() == Some(0)) {
+        return Err(Stop::invalid(anyhow!(
+            "no load of the scenario sends a request"
+        )));
+    }
     let expanded = scenario.expand(clock::env).map_err(Stop::invalid)?;
     let baseline = args.baseline.as_deref().map(report::read).transpose()?;
     let doubts = lint::doubts(scenario);

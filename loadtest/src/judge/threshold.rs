@@ -142,18 +142,6 @@ pub fn safety_stop(recording: &Recording, now_s: f64) -> Option<String> {
     })
 }
 
-/// Why the run ended for its safety: the first second at which [`safety_stop`] would have ended it, of a run that did
-/// end early.
-#[must_use]
-pub fn first_safety_stop(recording: &Recording) -> Option<String> {
-    let loads = || recording.services.values().map(|service| &service.load);
-    let early = recording.about.interrupted || loads().any(|load| load.interrupted);
-    let seconds = loads().map(|load| load.slots.len()).max().unwrap_or(0);
-    (1..=seconds)
-        .filter(|_| early)
-        .find_map(|second| safety_stop(recording, second as f64))
-}
-
 fn counts_between(service: &Service, from_s: f64, to_s: f64) -> Counts {
     let mut sum = Counts::default();
     let slots = &service.load.slots;
@@ -227,13 +215,15 @@ fn cut(recording: &Recording, rule: &Rule, end_s: f64) -> Result<Cut, String> {
     for (name, service) in services(recording, rule)? {
         let mut ranges = seconds_of(recording, rule, name, end_s);
         all.append(&mut ranges.clone());
-        if let Some(kind) = rule
-            .request
-            .as_ref()
-            .and_then(|kind| service.load.requests.get(kind))
-        {
+        let kinds = &service.load.requests;
+        if let Some(kind) = rule.request.as_ref().and_then(|kind| kinds.get(kind)) {
             cut.add(&kind.counts, &kind.latency);
             continue;
+        }
+        // While a run goes on, nobody knows yet what came of each kind.
+        let declared = recording.scenario.services.get(name);
+        if rule.request.is_some() && declared.is_some_and(|service| 1 < service.requests.len()) {
+            return Err("what came of each kind of request is known at the end".to_owned());
         }
         merge(&mut ranges);
         for range in ranges {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::validity::{self, Premise};
 use super::{Finding, Group, Outcome, baseline, threshold};
-use crate::recording::Recording;
+use crate::recording::{Ended, Recording};
 use crate::scenario::Repeat;
 
 /// What came of a run.
@@ -164,10 +164,8 @@ fn concerns(broken: &Finding, finding: &Finding) -> bool {
 }
 
 fn conclude(recording: &Recording, findings: Vec<Finding>) -> Verdict {
-    let end_s = recording.about.duration_s;
-    let safety = threshold::first_safety_stop(recording);
-    let ended_itself = safety.is_some() || threshold::aborts(recording, end_s).is_some();
-    let interrupted = recording.about.interrupted && !ended_itself;
+    let ended = recording.about.ended.as_ref();
+    let interrupted = recording.about.interrupted && ended.is_none();
     let worst = findings
         .iter()
         .map(Reason::of)
@@ -175,15 +173,19 @@ fn conclude(recording: &Recording, findings: Vec<Finding>) -> Verdict {
         .unwrap_or(Reason::Passed);
     let reason = [
         Some(worst),
-        safety.is_some().then_some(Reason::SafetyStop),
+        ended.map(|ended| match ended {
+            Ended::Safety(_) => Reason::SafetyStop,
+            Ended::Threshold(_) => Reason::Failed,
+        }),
         interrupted.then_some(Reason::Interrupted),
     ];
     let reason = reason.into_iter().flatten().max().unwrap_or(worst);
     let decisive = findings
         .iter()
         .find(|finding| Reason::of(finding) == reason);
-    let why = match (reason, &safety, decisive) {
-        (Reason::SafetyStop, Some(why), _) => Some(why.as_str()),
+    let why = match (reason, ended, decisive) {
+        (Reason::SafetyStop, Some(Ended::Safety(why)), _)
+        | (Reason::Failed, Some(Ended::Threshold(why)), _) => Some(why.as_str()),
         (Reason::Passed | Reason::Interrupted, ..) => None,
         (.., decisive) => decisive.map(|finding| finding.sentence.as_str()),
     };

@@ -46,6 +46,7 @@ pub(crate) fn recording_of(seconds: usize) -> Recording {
             started: Some("2026-03-01T12:00:00Z".to_owned()),
             duration_s: end_s,
             interrupted: false,
+            ended: None,
             version: "0.1.0".to_owned(),
             facts: BTreeMap::from([("kubernetes".to_owned(), "v1.36.3".to_owned())]),
         },

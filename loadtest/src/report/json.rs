@@ -1,16 +1,17 @@
 //! The report for programs: the recording and its verdict as one JSON object, which can be read back, judged again and
 //! drawn again. Its schema is published beside the code.
 
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Report;
 use crate::judge::verdict::Verdict;
+use crate::profile::DURATION_MAX;
 use crate::recording::{Recording, SCHEMA_VERSION};
 
 /// What is in the file: the fields of the recording, and the verdict beside them.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 struct File<'a> {
     #[serde(flatten)]
     recording: &'a Recording,
@@ -58,6 +59,9 @@ pub enum JsonError {
     /// It claims to be a report and is not.
     #[error("the report is not as its schema says: {0}")]
     Schema(serde_json::Error),
+    /// The numbers cannot be those of a run.
+    #[error("no run has such numbers: {0}")]
+    Unsound(String),
 }
 
 impl From<serde_json::Error> for JsonError {
@@ -89,6 +93,12 @@ pub fn json(report: &Report<'_>) -> String {
     json
 }
 
+/// The published schema of what [`json`] writes.
+#[must_use]
+pub fn schema() -> Schema {
+    schemars::schema_for!(File<'static>)
+}
+
 /// What was seen and found, as [`json`] wrote it.
 ///
 /// # Errors
@@ -106,9 +116,33 @@ pub fn read(json: &str) -> Result<(Recording, Verdict), JsonError> {
         Some(found) => return Err(JsonError::Version { found }),
         None => return Err(JsonError::NotOurs),
     }
-    let recording = serde_json::from_str(json)?;
+    let recording: Recording = serde_json::from_str(json)?;
+    sound(&recording).map_err(JsonError::Unsound)?;
     let Judged { verdict } = serde_json::from_str(json)?;
     Ok((recording, verdict))
+}
+
+/// Whether the numbers can be those of a run. What follows adds and subtracts them.
+fn sound(recording: &Recording) -> Result<(), String> {
+    let longest_s = DURATION_MAX.as_secs_f64();
+    if !(0.0..=longest_s).contains(&recording.about.duration_s) {
+        return Err("about.duration_s is not between zero and a week".to_owned());
+    }
+    for (name, service) in &recording.services {
+        let load = &service.load;
+        if longest_s < load.slots.len() as f64 {
+            return Err(format!("services.{name}.load.slots is longer than a week"));
+        }
+        let counts = load.slots.iter().map(|slot| (&slot.counts, slot.late));
+        for (counts, late) in counts.chain([(&load.counts, load.late)]) {
+            if !counts.is_sound() || counts.offered < late {
+                return Err(format!(
+                    "services.{name}.load has more requests of some kind than were offered"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -161,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_published_schema_is_what_the_code_prints() {
-        let schema = schemars::schema_for!(File<'static>);
+        let schema = schema();
         let printed = serde_json::to_string_pretty(&schema).unwrap() + "\n";
         let published = std::fs::read_to_string(SCHEMA).unwrap_or_default();
         if published != printed {
@@ -176,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_real_report_is_as_the_schema_says() {
-        let schema: Value = serde_json::to_value(schemars::schema_for!(File<'static>)).unwrap();
+        let schema: Value = serde_json::to_value(schema()).unwrap();
         let (_, _, json) = written();
         let report: Value = serde_json::from_str(&json).unwrap();
         let mut wrong = Vec::new();

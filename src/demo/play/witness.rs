@@ -47,6 +47,7 @@ impl Witness {
                     started: started.map(|started| started.to_string()),
                     duration_s: ends.fold(0.0, f64::max),
                     interrupted: false,
+                    ended: None,
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     facts,
                 },

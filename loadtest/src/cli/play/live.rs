@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::judge::threshold;
 use crate::measured::{Progress, SoFar};
 use crate::observe::{self, Observer};
-use crate::recording::{Metric, Read, Recording, Service};
+use crate::recording::{Ended, Metric, Read, Recording, Service};
 use crate::report::terminal::live::Live as Picture;
 use crate::report::{exposition, terminal};
 use crate::scenario::Scenario;
@@ -35,6 +35,15 @@ pub(super) struct Live {
     pub(super) cancel: CancellationToken,
 }
 
+/// What is known of a run when it has ended.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    /// The requests in flight at the end of each second.
+    pub(super) in_flight: BTreeMap<u64, u64>,
+    /// Why it ended before its time.
+    pub(super) ended: Option<Ended>,
+}
+
 /// Whether something in the scenario may end a run early.
 pub(super) fn may_end(scenario: &Scenario) -> bool {
     let mut thresholds = scenario.thresholds.values().flatten();
@@ -42,11 +51,11 @@ pub(super) fn may_end(scenario: &Scenario) -> bool {
 }
 
 impl Live {
-    /// Follows the seconds of all services to their end. Returns the requests in flight at the end of each second.
+    /// Follows the seconds of all services to their end.
     pub(super) async fn follow(
         mut self,
         mut seconds: mpsc::Receiver<(String, Progress)>,
-    ) -> BTreeMap<u64, u64> {
+    ) -> Followed {
         let mut in_flight = BTreeMap::new();
         let mut picture = std::io::stderr().is_terminal().then(Picture::default);
         while let Some((service, second)) = seconds.recv().await {
@@ -62,7 +71,10 @@ impl Live {
         if let Some(picture) = &mut picture {
             put(&picture.erase());
         }
-        in_flight
+        Followed {
+            in_flight,
+            ended: self.recording.about.ended,
+        }
     }
 
     /// Takes over what the engines and the observer know.
@@ -93,19 +105,21 @@ impl Live {
         }
     }
 
-    fn end_if_due(&self, now_s: f64, picture: Option<&mut Picture>) {
+    fn end_if_due(&mut self, now_s: f64, picture: Option<&mut Picture>) {
         if self.cancel.is_cancelled() || !may_end(&self.recording.scenario) {
             return;
         }
-        let why = threshold::safety_stop(&self.recording, now_s)
-            .or_else(|| threshold::aborts(&self.recording, now_s));
-        if let Some(why) = why {
+        let unsafe_now = threshold::safety_stop(&self.recording, now_s).map(Ended::Safety);
+        let ended =
+            unsafe_now.or_else(|| threshold::aborts(&self.recording, now_s).map(Ended::Threshold));
+        if let Some(Ended::Safety(why) | Ended::Threshold(why)) = &ended {
             if let Some(picture) = picture {
                 put(&picture.erase());
             }
             eprintln!("ending the run: {why}");
             self.cancel.cancel();
         }
+        self.recording.about.ended = ended;
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::fixture::{Fixture, SERVICE};
 use super::*;
-use crate::recording::Gap;
+use crate::recording::{Ended, Gap};
 use crate::scenario::{Span, Threshold};
 
 /// A run of 200 s with the stages `low` and `high`, whose HPA scales in `high`.
@@ -159,25 +159,24 @@ fn a_run_that_ended_early_says_why() {
     );
     let failing = |run: Fixture| run.failing(0, 40, 10, 100, 90);
     let safety = |run: &mut Recording| run.scenario.safety.max_error_rate = 0.5;
-    let stopped = failing(interrupted()).with(safety);
+    let why = "90.0 % of the requests to users failed";
+    let stopped = failing(interrupted())
+        .with(safety)
+        .with(|run| run.about.ended = Some(Ended::Safety(why.to_owned())));
     let verdict = judge_all(&stopped.recording(), None);
     assert_eq!(
         (verdict.outcome, verdict.reason),
         (Outcome::Fail, Reason::SafetyStop)
     );
-    assert!(
-        verdict
-            .sentence
-            .contains("90.0 % of the requests to users failed"),
-        "{}",
-        verdict.sentence
-    );
+    assert!(verdict.sentence.contains(why), "{}", verdict.sentence);
     let went_on = failing(run(json!([]))).with(safety);
     assert_eq!(reason(went_on), Reason::Passed, "nothing ended it");
     let aborted = interrupted().with(|run| {
+        // Answers that came after the end may have mended it; it ended all the same.
         run.scenario
             .thresholds
-            .insert("http_reqs".into(), vec![threshold("count<5")]);
+            .insert("http_reqs".into(), vec![threshold("count<500000")]);
+        run.about.ended = Some(Ended::Threshold("too many".to_owned()));
     });
     assert_eq!(reason(aborted), Reason::Failed);
 }

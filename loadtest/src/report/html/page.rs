@@ -279,7 +279,12 @@ fn reaction(out: &mut String, report: &Report<'_>) -> fmt::Result {
         .collect();
     out.write_str("<section>\n<h2>How long each scale-out took</h2>\n")?;
     if rows.is_empty() {
-        return out.write_str("<p>The HPA never scaled out.</p>\n</section>\n");
+        let services = report.recording.services.values();
+        let looked_at = services.map(|service| service.autoscaler.is_some());
+        return out.write_str(match looked_at.into_iter().any(|seen| seen) {
+            true => "<p>The HPA never scaled out.</p>\n</section>\n",
+            false => "<p>No HPA was looked at.</p>\n</section>\n",
+        });
     }
     out.write_str(
         "<div class=\"wide\" tabindex=\"0\"><table class=\"numbers\">\n<thead><tr><th scope=\"col\">service</th>\

@@ -104,7 +104,9 @@ impl Timelines<'_> {
 
     fn latency(&self, out: &mut String, series: &Series) -> fmt::Result {
         let objective_ms = self.slo.map(|slo| slo.target.seconds() * 1e3);
-        let highest = series.quantiles.last().map_or(0.0, |(_, line)| most(line));
+        // Of all: where requests are few, the highest quantile is known nowhere.
+        let highest = series.quantiles.iter().map(|(_, line)| most(line));
+        let highest = highest.fold(0.0, f64::max);
         let lowest = series
             .quantiles
             .first()
