@@ -328,8 +328,20 @@ fn join(thread: JoinHandle<()>) {
     }
 }
 
+/// Ends every thread when this one panics: else the others would wait for it, or send what nobody will be told of.
+struct EndsAll<'a>(&'a CancellationToken);
+
+impl Drop for EndsAll<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.cancel();
+        }
+    }
+}
+
 /// One thread of the load, from its beginning to its end.
 fn play(assignment: Assignment, given_up: &CancellationToken) {
+    let _told_of_a_panic = EndsAll(given_up);
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())

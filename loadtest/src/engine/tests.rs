@@ -413,7 +413,7 @@ async fn an_interrupted_run_ends_soon_and_says_what_was_left_undone() {
         tokio::spawn(Engine::new(config()).run(arrivals("50@1h"), endpoints, cancel.clone()));
     tokio::time::sleep(Duration::from_millis(500)).await;
     cancel.cancel();
-    let measured = tokio::time::timeout(Duration::from_secs(3), running)
+    let measured = tokio::time::timeout(Duration::from_secs(20), running)
         .await
         .unwrap()
         .unwrap();
@@ -422,4 +422,19 @@ async fn an_interrupted_run_ends_soon_and_says_what_was_left_undone() {
     assert!(
         0 < measured.counts.unfinished && measured.counts.unfinished == measured.counts.offered
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thread_that_panics_before_the_clock_starts_ends_the_run() {
+    let server = Server::start(200, at_once).await;
+    // No moment is that far away, and of the two threads only the first opens a connection beforehand.
+    let config = Config {
+        threads: NonZeroUsize::new(2),
+        preconnect: 1,
+        max_age: Some(Duration::MAX),
+        ..config()
+    };
+    let running = tokio::spawn(run(config, "10@1h", vec![server.address]));
+    let ended = tokio::time::timeout(Duration::from_secs(20), running).await;
+    assert!(ended.expect("the run goes on").unwrap_err().is_panic());
 }
