@@ -25,6 +25,10 @@ use crate::scenario::{HttpVersion, OnEndpointAdd};
 /// Requests on one HTTP/2 connection at once; the least that RFC 9113 (6.5.2) recommends a server to allow.
 const STREAMS_MAX: usize = 100;
 
+/// How long is waited for connections that are opened beforehand. One that takes longer is no use to anybody yet, and the
+/// clock of a whole run waits for it.
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
+
 /// Why an endpoint gave no connection. Nothing was sent in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Checkout {
@@ -120,7 +124,7 @@ impl Balancer {
             connections: share.of_total(config.connections_per_endpoint).max(1),
             idle: share.of_total(config.idle_per_endpoint),
             preconnect: share.of_total(config.preconnect),
-            patience: config.timeout,
+            patience: config.timeout.min(PATIENCE_MAX),
             max_age: config.max_age,
             jitter: config.max_age_jitter.clamp(0.0, 1.0),
             max_requests: (0 < config.max_requests).then_some(config.max_requests),

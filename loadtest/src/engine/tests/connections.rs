@@ -210,3 +210,45 @@ async fn a_new_endpoint_gets_its_share_at_once_or_as_connections_end() {
     }
     panic!("a new endpoint got {least} of the requests although no connection ended");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn engines_on_one_clock_start_together_though_an_endpoint_of_one_never_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ca, _) = authority(HttpVersion::Http1, directory.path());
+    // The kernel takes connections for it, and nobody ever shakes hands on them.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let waiting = Config {
+        tls: Some(Tls::new("shop.test", Some(&ca), HttpVersion::Http1).unwrap()),
+        timeout: Duration::from_secs(3600),
+        graceful_stop: Duration::from_millis(100),
+        ..config()
+    };
+    let server = Server::start(200, at_once).await;
+    let preparing = async |config, endpoint| {
+        let (_sender, endpoints) = watch::channel(vec![endpoint]);
+        Engine::new(config)
+            .prepare(arrivals("10@1s"), endpoints, CancellationToken::new())
+            .await
+    };
+    let both = async {
+        let silent = preparing(waiting, silent.local_addr().unwrap()).await;
+        (silent, preparing(config(), server.address).await)
+    };
+    let patience = Duration::from_secs(20);
+    let (waiting, ready) = tokio::time::timeout(patience, both).await.unwrap();
+    let zero = clock::instant() + Duration::from_secs(1);
+    let waiting = tokio::spawn(waiting.start(zero));
+    let ready = tokio::spawn(ready.start(zero));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let early = server.served();
+    if clock::instant() < zero {
+        assert_eq!(early, 0, "requests were sent before the clock was at zero");
+    }
+    let (waiting, ready) = (waiting.await.unwrap(), ready.await.unwrap());
+    let since = clock::instant() - zero;
+    assert_eq!((waiting.counts.unfinished, ready.counts.ok), (10, 10));
+    for elapsed in [waiting.elapsed, ready.elapsed] {
+        // The last request is due at its end.
+        assert!(Duration::from_secs(1) <= elapsed && elapsed <= since, "{elapsed:?}");
+    }
+}
