@@ -306,7 +306,7 @@ impl Endpoint {
                 OnEndpointAdd::Rebalance => self.idle.borrow_mut().pop_back(),
             };
             let Some(mut idle) = idle else {
-                return self.open().await.map_err(|_| Checkout::Refused);
+                return self.open().await;
             };
             // It may be too old, or the server may have closed it meanwhile; then the next one will do.
             let is_over = idle.lifetime.until.is_some() && idle.lifetime.is_over(clock::instant());
@@ -317,8 +317,12 @@ impl Endpoint {
     }
 
     /// A stream of the connection with the fewest. One connection is opened at a time: those who wait for it share it.
+    /// Nobody opens more than one: whoever opened it uses it, also when it is too old already.
     async fn together(&self) -> Result<(Connection, Rc<Cell<usize>>), Checkout> {
         loop {
+            if self.permits.is_closed() {
+                return Err(Checkout::Removed);
+            }
             if let Some(stream) = self.stream(clock::instant()) {
                 return Ok(stream);
             }
@@ -326,14 +330,11 @@ impl Endpoint {
                 self.opened.notified().await;
                 continue;
             }
-            let opening = Opens(self);
-            let opened = self.open().await;
-            if let Ok(connection) = opened {
-                self.keep(connection);
-            } else {
-                return Err(Checkout::Refused);
-            }
-            drop(opening);
+            let _opening = Opens(self);
+            let mut shared = Shared::new(self.open().await?);
+            let stream = shared.stream().ok_or(Checkout::Refused)?;
+            self.shared.borrow_mut().push(shared);
+            return Ok(stream);
         }
     }
 
@@ -343,21 +344,19 @@ impl Endpoint {
             !shared.connection.lifetime.is_over(now) && !shared.connection.sender.is_closed()
         });
         let least = all.iter_mut().min_by_key(|shared| shared.streams.get());
-        let least = least.filter(|shared| shared.streams.get() < STREAMS_MAX)?;
-        least.connection.lifetime.count();
-        least.streams.set(least.streams.get() + 1);
-        let stream = Connection {
-            sender: least.connection.sender.shared()?,
-            lifetime: least.connection.lifetime,
-            returned: 0,
-        };
-        Some((stream, Rc::clone(&least.streams)))
+        least
+            .filter(|shared| shared.streams.get() < STREAMS_MAX)?
+            .stream()
     }
 
-    async fn open(&self) -> anyhow::Result<Connection> {
-        let sender = self.policy.opening.open(self.address).await?;
+    /// Opens a connection, which nobody wants any more when the endpoint was removed meanwhile.
+    async fn open(&self) -> Result<Connection, Checkout> {
+        let opened = self.policy.opening.open(self.address).await;
+        if self.permits.is_closed() {
+            return Err(Checkout::Removed);
+        }
         Ok(Connection {
-            sender,
+            sender: opened.map_err(|_| Checkout::Refused)?,
             lifetime: self.policy.lifetime(clock::instant()),
             returned: 0,
         })
@@ -388,12 +387,7 @@ impl Endpoint {
             return;
         }
         if connection.sender.shared().is_some() {
-            let streams = Rc::default();
-            let shared = Shared {
-                connection,
-                streams,
-            };
-            self.shared.borrow_mut().push(shared);
+            self.shared.borrow_mut().push(Shared::new(connection));
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -407,8 +401,32 @@ impl Endpoint {
     /// Takes no further request. Idle connections close now, lent ones when their answer is there.
     fn close(&self) {
         self.permits.close();
+        self.opened.notify_waiters();
         self.idle.take();
         self.shared.take();
+    }
+}
+
+impl Shared {
+    fn new(connection: Connection) -> Self {
+        let streams = Rc::default();
+        Self {
+            connection,
+            streams,
+        }
+    }
+
+    /// One more stream, with the count of those that there are. `None` when the connection cannot be shared.
+    fn stream(&mut self) -> Option<(Connection, Rc<Cell<usize>>)> {
+        let sender = self.connection.sender.shared()?;
+        self.connection.lifetime.count();
+        self.streams.set(self.streams.get() + 1);
+        let stream = Connection {
+            sender,
+            lifetime: self.connection.lifetime,
+            returned: 0,
+        };
+        Some((stream, Rc::clone(&self.streams)))
     }
 }
 

@@ -249,6 +249,54 @@ async fn engines_on_one_clock_start_together_though_an_endpoint_of_one_never_ans
     assert_eq!((waiting.counts.unfinished, ready.counts.ok), (10, 10));
     for elapsed in [waiting.elapsed, ready.elapsed] {
         // The last request is due at its end.
-        assert!(Duration::from_secs(1) <= elapsed && elapsed <= since, "{elapsed:?}");
+        assert!(
+            Duration::from_secs(1) <= elapsed && elapsed <= since,
+            "{elapsed:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_closes_at_once_meets_no_storm_of_connections() {
+    for version in [HttpVersion::Http1, HTTP2] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&accepted);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                drop(stream);
+            }
+        });
+        let config = Config {
+            version,
+            ..config()
+        };
+        let beforehand = config.preconnect;
+        let measured = run(config, "20@500ms", vec![address]).await;
+        assert_eq!(measured.counts.errors(), 10, "{version:?}: {measured:?}");
+        // Each request is tried twice.
+        let accepted = accepted.load(Ordering::Relaxed);
+        assert!(accepted <= beforehand + 2 * 10, "{version:?}: {accepted}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_too_old_when_it_is_opened_is_used_once() {
+    for version in [HttpVersion::Http1, HTTP2] {
+        let server = Witness::speaking(version, None, Duration::ZERO).await;
+        let config = Config {
+            version,
+            max_age: Some(Duration::ZERO),
+            ..config()
+        };
+        let measured = run(config, "40@500ms", vec![server.address]).await;
+        assert_eq!(
+            (measured.counts.ok, measured.retried),
+            (20, 0),
+            "{version:?}"
+        );
+        assert_eq!(server.by_connection(), [1; 20], "{version:?}");
     }
 }
