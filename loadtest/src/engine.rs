@@ -44,16 +44,6 @@ use crate::scenario::{HttpVersion, OnEndpointAdd, Pacing};
 /// or a slow machine does not make requests late.
 const RATE_PER_THREAD: f64 = 5_000.0;
 
-/// How requests are spread over endpoints.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Balance {
-    /// Each endpoint in turn.
-    #[default]
-    RoundRobin,
-    /// The one with fewer requests in flight, of two drawn at random.
-    LeastOfTwo,
-}
-
 /// What is sent, and within which bounds. Bounds hold for all threads together: each has its share of them.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -87,11 +77,9 @@ pub struct Config {
     pub max_requests: u64,
     /// What a new endpoint means for the connections there are.
     pub on_endpoint_add: OnEndpointAdd,
-    /// How requests are spread.
-    pub balance: Balance,
     /// How exactly requests start at their moment.
     pub pacing: Pacing,
-    /// Seed of all that is drawn: kinds of requests, ages of connections, [`Balance::LeastOfTwo`].
+    /// Seed of all that is drawn: kinds of requests, ages of connections.
     pub seed: u64,
     /// Threads that send; without it as many as the rate needs, and at most one per core.
     pub threads: Option<NonZeroUsize>,
@@ -167,7 +155,6 @@ impl Config {
             max_age_jitter: 0.0,
             max_requests: 0,
             on_endpoint_add: OnEndpointAdd::Rebalance,
-            balance: Balance::RoundRobin,
             pacing: Pacing::Millisecond,
             seed: 0,
             threads: None,

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::connection::{Lifetime, Opening, Sender};
 use super::request::Body;
-use super::{Balance, Config, Share};
+use super::{Config, Share};
 use crate::clock;
 use crate::scenario::{HttpVersion, OnEndpointAdd};
 
@@ -44,14 +44,12 @@ pub(super) struct Balancer {
     policy: Rc<Policy>,
     endpoints: RefCell<Vec<Rc<Endpoint>>>,
     next: Cell<usize>,
-    rng: RefCell<Pcg32>,
 }
 
 /// What holds for the connections of every endpoint.
 #[derive(Debug)]
 struct Policy {
     opening: Opening,
-    balance: Balance,
     on_add: OnEndpointAdd,
     connections: usize,
     idle: usize,
@@ -72,7 +70,6 @@ pub(super) struct Endpoint {
     policy: Rc<Policy>,
     /// A permit per request that may be under way; closed when the endpoint leaves the list.
     permits: Semaphore,
-    permits_max: usize,
     /// HTTP/1.1 connections without a request, the one that is idle longest first.
     idle: RefCell<VecDeque<Connection>>,
     /// HTTP/2 connections that take requests.
@@ -112,14 +109,12 @@ struct Permit {
 impl Balancer {
     /// The endpoints of the thread that has this share of everything.
     pub(super) fn new(config: &Config, share: Share) -> Self {
-        let draws =
-            |stream| Pcg32::seed_from_u64(config.seed.rotate_left(stream) ^ share.index as u64);
+        let ages = Pcg32::seed_from_u64(config.seed.rotate_left(1) ^ share.index as u64);
         let policy = Policy {
             opening: Opening {
                 version: config.version,
                 tls: config.tls.clone(),
             },
-            balance: config.balance,
             on_add: config.on_endpoint_add,
             connections: share.of_total(config.connections_per_endpoint).max(1),
             idle: share.of_total(config.idle_per_endpoint),
@@ -128,7 +123,7 @@ impl Balancer {
             max_age: config.max_age,
             jitter: config.max_age_jitter.clamp(0.0, 1.0),
             max_requests: (0 < config.max_requests).then_some(config.max_requests),
-            ages: RefCell::new(draws(1)),
+            ages: RefCell::new(ages),
             returns: Cell::new(0),
         };
         Self {
@@ -136,7 +131,6 @@ impl Balancer {
             endpoints: RefCell::default(),
             // Each thread begins at another endpoint, so that few requests are spread evenly, too.
             next: Cell::new(share.index),
-            rng: RefCell::new(draws(2)),
         }
     }
 
@@ -187,18 +181,7 @@ impl Balancer {
                 return Some(Rc::clone(endpoint));
             }
         }
-        let mut index = match self.policy.balance {
-            Balance::RoundRobin => self.next.get() % count,
-            Balance::LeastOfTwo => {
-                let mut rng = self.rng.borrow_mut();
-                let (a, b) = (rng.random_range(0..count), rng.random_range(0..count));
-                if endpoints[b].in_flight() < endpoints[a].in_flight() {
-                    b
-                } else {
-                    a
-                }
-            }
-        };
+        let mut index = self.next.get() % count;
         match avoid {
             Some(avoid) if endpoints[index].address == avoid => index = (index + 1) % count,
             // A second try takes nobody's turn: else, of two endpoints, every request would begin at the broken one.
@@ -249,7 +232,6 @@ impl Endpoint {
             address,
             policy: Rc::clone(policy),
             permits: Semaphore::new(permits_max),
-            permits_max,
             idle: RefCell::default(),
             shared: RefCell::default(),
             is_opening: Cell::new(false),
@@ -376,10 +358,6 @@ impl Endpoint {
             .front()
             .map(|connection| connection.returned);
         idle.or(streams.map(|streams| streams as u64))
-    }
-
-    fn in_flight(&self) -> usize {
-        self.permits_max - self.permits.available_permits()
     }
 
     fn keep(&self, mut connection: Connection) {
