@@ -26,9 +26,10 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode, Uri};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::core::Assignment;
+use self::core::{Assignment, Told};
 use self::gather::Gathering;
 use self::pacer::Alarm;
 pub use self::request::{Path, RequestKind, Template};
@@ -42,16 +43,6 @@ use crate::scenario::{HttpVersion, OnEndpointAdd, Pacing};
 /// Requests per second that a thread is given before there is another: an eighth of what one can send, so that a burst
 /// or a slow machine does not make requests late.
 const RATE_PER_THREAD: f64 = 5_000.0;
-
-/// How requests are spread over endpoints.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Balance {
-    /// Each endpoint in turn.
-    #[default]
-    RoundRobin,
-    /// The one with fewer requests in flight, of two drawn at random.
-    LeastOfTwo,
-}
 
 /// What is sent, and within which bounds. Bounds hold for all threads together: each has its share of them.
 #[derive(Debug, Clone)]
@@ -86,11 +77,9 @@ pub struct Config {
     pub max_requests: u64,
     /// What a new endpoint means for the connections there are.
     pub on_endpoint_add: OnEndpointAdd,
-    /// How requests are spread.
-    pub balance: Balance,
     /// How exactly requests start at their moment.
     pub pacing: Pacing,
-    /// Seed of all that is drawn: kinds of requests, ages of connections, [`Balance::LeastOfTwo`].
+    /// Seed of all that is drawn: kinds of requests, ages of connections.
     pub seed: u64,
     /// Threads that send; without it as many as the rate needs, and at most one per core.
     pub threads: Option<NonZeroUsize>,
@@ -123,6 +112,21 @@ pub struct Engine {
     so_far: Option<watch::Sender<SoFar>>,
 }
 
+/// An engine whose connections are open and whose threads wait for the clock to start. Dropping it ends them.
+#[derive(Debug)]
+pub struct Ready {
+    config: Arc<Config>,
+    load: Load,
+    threads: Vec<JoinHandle<()>>,
+    alarms: Vec<Arc<Notify>>,
+    begin: watch::Sender<Option<Instant>>,
+    told: mpsc::UnboundedReceiver<(usize, Told)>,
+    gathering: Gathering,
+    cancel: CancellationToken,
+    given_up: CancellationToken,
+    _ends_with_this: DropGuard,
+}
+
 /// Which part of everything a thread has.
 #[derive(Debug, Clone, Copy)]
 struct Share {
@@ -151,7 +155,6 @@ impl Config {
             max_age_jitter: 0.0,
             max_requests: 0,
             on_endpoint_add: OnEndpointAdd::Rebalance,
-            balance: Balance::RoundRobin,
             pacing: Pacing::Millisecond,
             seed: 0,
             threads: None,
@@ -242,7 +245,8 @@ impl Engine {
     /// Sends `load` to `endpoints`, whose list may change meanwhile, and says what came of it when the last request is
     /// answered.
     ///
-    /// Connections are opened before the clock starts. A removed endpoint gets no further requests and loses its
+    /// Connections are opened before the clock starts. Several engines on one clock are [prepared](Self::prepare) first
+    /// and then [started](Ready::start) together. A removed endpoint gets no further requests and loses its
     /// connections once what is under way on them ends; a new one gets its share at once, or as connections end. When
     /// `cancel` is cancelled, nothing more is sent, and what is under way has half a second to end. When this future is
     /// dropped, everything ends at once.
@@ -255,12 +259,27 @@ impl Engine {
         endpoints: watch::Receiver<Vec<SocketAddr>>,
         cancel: CancellationToken,
     ) -> Measured {
+        let ready = self.prepare(load, endpoints, cancel).await;
+        ready.start(clock::instant()).await
+    }
+
+    /// Has everything ready for [`run`](Self::run) but the clock: threads, and the connections that are opened
+    /// beforehand, as far as they are open within a second.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run) does.
+    pub async fn prepare(
+        self,
+        load: impl Into<Load>,
+        endpoints: watch::Receiver<Vec<SocketAddr>>,
+        cancel: CancellationToken,
+    ) -> Ready {
         let (load, config) = (load.into(), Arc::new(self.config));
         let of = config.threads_for(&load);
         let (tell, mut told) = mpsc::unbounded_channel();
         let (begin, start) = watch::channel(None);
         let given_up = CancellationToken::new();
-        let _ends_with_this = given_up.clone().drop_guard();
+        let ends = given_up.clone().drop_guard();
         let alarms: Vec<Arc<Notify>> = (0..of).map(|_| Arc::default()).collect();
         let mut threads: Vec<JoinHandle<()>> = Vec::new();
         for (index, alarm) in alarms.iter().enumerate() {
@@ -287,23 +306,46 @@ impl Engine {
             // Until the clock starts, a thread has nothing else to tell.
             let _ = told.recv().await;
         }
-        let started = clock::instant();
-        begin.send_replace(Some(started));
-        if let (Pacing::Precise, Load::Open(arrivals)) = (config.pacing, &load) {
-            let (arrivals, stop) = (arrivals.clone(), given_up.clone());
-            let pace = move || pacer::run(arrivals, started, &alarms, &stop);
-            threads.push(spawn("load-pacer".to_owned(), pace));
-        }
         let recorder = load.recorder(&config);
         let mut gathering = Gathering::new(recorder, of, self.progress, self.so_far);
         gathering.tell_seconds = config.tell_seconds;
-        while let Some((index, told)) = told.recv().await {
-            gathering.hear(index, told);
+        Ready {
+            config,
+            load,
+            threads,
+            alarms,
+            begin,
+            told,
+            gathering,
+            cancel,
+            given_up,
+            _ends_with_this: ends,
         }
-        given_up.cancel();
-        threads.into_iter().for_each(join);
-        let elapsed = config.told(clock::instant() - started);
-        gathering.finish(elapsed, cancel.is_cancelled())
+    }
+}
+
+impl Ready {
+    /// Sends the load, whose clock is at zero at `zero`, and says what came of it, as [`Engine::run`] does. A `zero`
+    /// that has passed makes the first requests late, which their latencies count.
+    ///
+    /// # Panics
+    /// As [`Engine::run`] does.
+    pub async fn start(mut self, zero: Instant) -> Measured {
+        self.begin.send_replace(Some(zero));
+        if let (Pacing::Precise, Load::Open(arrivals)) = (self.config.pacing, self.load) {
+            let (alarms, stop) = (self.alarms, self.given_up.clone());
+            let pace = move || pacer::run(arrivals, zero, &alarms, &stop);
+            self.threads.push(spawn("load-pacer".to_owned(), pace));
+        }
+        while let Some((index, told)) = self.told.recv().await {
+            self.gathering.hear(index, told);
+        }
+        // The pacer may still wait for moments that nobody needs any more.
+        self.given_up.cancel();
+        self.threads.into_iter().for_each(join);
+        let elapsed = clock::instant().saturating_duration_since(zero);
+        let elapsed = self.config.told(elapsed);
+        self.gathering.finish(elapsed, self.cancel.is_cancelled())
     }
 }
 
@@ -328,8 +370,20 @@ fn join(thread: JoinHandle<()>) {
     }
 }
 
+/// Ends every thread when this one panics: else the others would wait for it, or send what nobody will be told of.
+struct EndsAll<'a>(&'a CancellationToken);
+
+impl Drop for EndsAll<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.cancel();
+        }
+    }
+}
+
 /// One thread of the load, from its beginning to its end.
 fn play(assignment: Assignment, given_up: &CancellationToken) {
+    let _told_of_a_panic = EndsAll(given_up);
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())

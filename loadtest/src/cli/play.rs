@@ -7,6 +7,7 @@ mod live;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -18,7 +19,7 @@ use crate::arrivals::Arrivals;
 use crate::arrivals::plan::{Plan, Schedule};
 use crate::clock;
 use crate::discovery::{self, Backends, DiscoveryError};
-use crate::engine::{Engine, Load, resolve};
+use crate::engine::{Engine, Load, Ready, resolve};
 use crate::measured::{Measured, Progress, SoFar};
 use crate::observe::{ObserveError, Observer, Unmet};
 use crate::recording::{self, About, Event, EventKind, Recording, SCHEMA_VERSION, Tier};
@@ -67,6 +68,13 @@ struct Loaded {
     so_far: watch::Receiver<SoFar>,
 }
 
+/// A service whose engine waits for the clock.
+struct Waiting {
+    name: String,
+    ready: Ready,
+    backends: Backends,
+}
+
 impl Play<'_> {
     /// Plays the scenario once. `cluster` is needed where endpoints are followed or an HPA is observed.
     pub(super) async fn run(&self, cluster: Option<&Client>) -> Result<Recording, PlayError> {
@@ -83,24 +91,22 @@ impl Play<'_> {
         let loaded = self.load(cluster, &progress).await?;
         drop(progress);
         let about = Facts::of(&loaded);
-        let begun = self.recording(
-            clock::instant(),
-            BTreeMap::new(),
-            recording::Generator::default(),
-        );
         let so_far = loaded
             .iter()
-            .map(|one| (one.name.clone(), one.so_far.clone()));
+            .map(|one| (one.name.clone(), one.so_far.clone()))
+            .collect();
+        let waiting = self.prepare(loaded).await;
+        let zero = clock::instant();
         let live = Live {
-            recording: begun,
-            so_far: so_far.collect(),
+            recording: self.recording(zero, BTreeMap::new(), recording::Generator::default()),
+            so_far,
             observer: observer.clone(),
             page: self.page.clone(),
             cancel: self.cancel.clone(),
         };
         let printing = tokio::spawn(live.follow(seconds));
-        let generator = generator::Sampler::start();
-        let (zero, measured) = self.send(loaded).await;
+        let generator = generator::Sampler::start(zero);
+        let measured = send(waiting, zero).await;
         let mut generator = generator.finish().await;
         // The engines have dropped their senders, so the printer ends; it cannot panic.
         let Followed { in_flight, ended } = printing.await.unwrap_or_default();
@@ -177,19 +183,17 @@ impl Play<'_> {
         Ok(loaded)
     }
 
-    /// Runs all engines beside each other, from the moment that is returned with what came of them.
-    async fn send(&self, loaded: Vec<Loaded>) -> (Instant, BTreeMap<String, Measured>) {
-        let zero = clock::instant();
-        let mut running = JoinSet::new();
-        for one in loaded {
-            let cancel = self.cancel.clone();
-            running.spawn(async move {
-                let addresses = one.backends.addresses.clone();
-                let measured = one.engine.run(one.load, addresses, cancel).await;
-                (one.name, measured)
-            });
-        }
-        (zero, running.join_all().await.into_iter().collect())
+    /// Has all engines ready. None starts before the last is, since all are on one clock.
+    async fn prepare(&self, loaded: Vec<Loaded>) -> Vec<Waiting> {
+        let preparing = loaded.into_iter().map(async |one| {
+            let (addresses, cancel) = (one.backends.addresses.clone(), self.cancel.clone());
+            Waiting {
+                name: one.name,
+                ready: one.engine.prepare(one.load, addresses, cancel).await,
+                backends: one.backends,
+            }
+        });
+        join_all(preparing).await
     }
 
     fn recording(
@@ -245,6 +249,18 @@ impl Play<'_> {
         };
         self.scenario.events.iter().map(mark).collect()
     }
+}
+
+/// Runs all engines beside each other, from `zero` on.
+async fn send(waiting: Vec<Waiting>, zero: Instant) -> BTreeMap<String, Measured> {
+    let starting = waiting.into_iter().map(|one| async move {
+        let measured = one.ready.start(zero).await;
+        // Backends are searched until the load has ended.
+        drop(one.backends);
+        (one.name, measured)
+    });
+    let running: JoinSet<_> = starting.collect();
+    running.join_all().await.into_iter().collect()
 }
 
 /// The loads of one service as one. A closed loop stands alone: what it sends depends on its own answers only.

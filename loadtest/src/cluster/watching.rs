@@ -12,7 +12,9 @@ use futures_util::stream::BoxStream;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::clock;
 
 /// The shortest and the longest time between two proofs: a request every second is no burden for an API server, and a
 /// minute is what it takes for a watch that nobody cares for.
@@ -28,6 +30,10 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// The first wait after a failure, and the longest: these are few watches, and each second not observed counts.
 const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// A watch that ends sooner than this was ended at once: it is begun anew after the first wait only, so that whatever
+/// answers like that, such as a server under strain, is not asked without end. The shortest proof takes longer.
+const WATCH_MIN: Duration = Duration::from_millis(500);
 
 /// The API server no longer knows what came after a version, so everything is listed again.
 const GONE: u16 = 410;
@@ -55,6 +61,8 @@ pub(crate) struct Watch<K> {
     proof: Duration,
     state: State<K>,
     failures: u32,
+    /// Nothing is asked before.
+    rests_until: Option<Instant>,
 }
 
 enum State<K> {
@@ -62,8 +70,12 @@ enum State<K> {
     Unlisted,
     /// Everything up to this version is known.
     At(String),
-    /// The same, and what comes next is listened to.
-    Listening(String, BoxStream<'static, kube::Result<WatchEvent<K>>>),
+    /// The same, and what comes next is listened to since a moment.
+    Listening(
+        String,
+        BoxStream<'static, kube::Result<WatchEvent<K>>>,
+        Instant,
+    ),
 }
 
 impl<K> Watch<K>
@@ -93,6 +105,7 @@ where
             proof,
             state: State::Unlisted,
             failures: 0,
+            rests_until: None,
         }
     }
 
@@ -111,6 +124,10 @@ where
 
     async fn step(&mut self) -> News<K> {
         loop {
+            if let Some(until) = self.rests_until {
+                sleep_until(until).await;
+                self.rests_until = None;
+            }
             let (state, news) = match &mut self.state {
                 State::Unlisted => match answer(self.api.list(&self.list)).await {
                     Ok(list) => {
@@ -122,17 +139,25 @@ where
                 State::At(version) => match answer(self.api.watch(&self.watch, version)).await {
                     Ok(stream) => {
                         let version = std::mem::take(version);
-                        (State::Listening(version, stream.boxed()), Some(News::Alive))
+                        let listening = State::Listening(version, stream.boxed(), clock::instant());
+                        (listening, Some(News::Alive))
                     }
                     Err(failed) => (State::after(version, &failed), Some(failed.news())),
                 },
-                State::Listening(version, stream) => {
+                State::Listening(version, stream, since) => {
+                    let since = *since;
                     match timeout(self.proof + ANSWER_MAX, stream.next()).await {
                         // It has ended in order, and begins anew where it was.
-                        Ok(None) => (State::At(std::mem::take(version)), None),
+                        Ok(None) => {
+                            self.rests_until = rest(since);
+                            (State::At(std::mem::take(version)), None)
+                        }
                         Ok(Some(Ok(event))) => match heard(event, version) {
                             Ok(news) => return news,
-                            Err(failed) if failed.is_gone() => (State::Unlisted, None),
+                            Err(failed) if failed.is_gone() => {
+                                self.rests_until = rest(since);
+                                (State::Unlisted, None)
+                            }
                             Err(failed) => (State::after(version, &failed), Some(failed.news())),
                         },
                         Ok(Some(Err(error))) => {
@@ -161,6 +186,12 @@ impl<K> State<K> {
             false => Self::At(std::mem::take(version)),
         }
     }
+}
+
+/// When the next watch may begin after one that ends now; `None` when it may at once.
+fn rest(since: Instant) -> Option<Instant> {
+    let now = clock::instant();
+    (now - since < WATCH_MIN).then(|| now + RETRY_MIN)
 }
 
 /// What an event says, and the version after it.
@@ -330,8 +361,27 @@ mod tests {
         let (client, _) = server(answers).await;
         let mut watch = watch(client);
         assert!(matches!(watch.next().await, News::All(_)));
+        let begun = clock::instant();
         assert!(matches!(watch.next().await, News::Alive));
         assert!(matches!(watch.next().await, News::All(_)));
+        let took = clock::instant() - begun;
+        assert!(RETRY_MIN <= took, "it was listed again after {took:?}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_ends_every_watch_at_once_is_not_asked_without_end() {
+        let answers = [LIST, "", "", ""].map(|body| Answer(200, body, false));
+        let (client, asked) = server(answers.into()).await;
+        let mut watch = watch(client);
+        let begun = clock::instant();
+        assert!(matches!(watch.next().await, News::All(_)));
+        for _ in 0..3 {
+            assert!(matches!(watch.next().await, News::Alive));
+        }
+        // Two of them rested; one that lived for longer because the machine stood still took longer than a rest.
+        let took = clock::instant() - begun;
+        assert!(2 * RETRY_MIN <= took, "three watches within {took:?}");
+        assert_eq!(asked.lock().unwrap().len(), 4);
     }
 
     #[tokio::test]

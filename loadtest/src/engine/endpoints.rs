@@ -18,12 +18,16 @@ use tokio::time::Instant;
 
 use super::connection::{Lifetime, Opening, Sender};
 use super::request::Body;
-use super::{Balance, Config, Share};
+use super::{Config, Share};
 use crate::clock;
 use crate::scenario::{HttpVersion, OnEndpointAdd};
 
 /// Requests on one HTTP/2 connection at once; the least that RFC 9113 (6.5.2) recommends a server to allow.
 const STREAMS_MAX: usize = 100;
+
+/// How long is waited for connections that are opened beforehand. One that takes longer is no use to anybody yet, and the
+/// clock of a whole run waits for it.
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
 
 /// Why an endpoint gave no connection. Nothing was sent in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +44,12 @@ pub(super) struct Balancer {
     policy: Rc<Policy>,
     endpoints: RefCell<Vec<Rc<Endpoint>>>,
     next: Cell<usize>,
-    rng: RefCell<Pcg32>,
 }
 
 /// What holds for the connections of every endpoint.
 #[derive(Debug)]
 struct Policy {
     opening: Opening,
-    balance: Balance,
     on_add: OnEndpointAdd,
     connections: usize,
     idle: usize,
@@ -68,7 +70,6 @@ pub(super) struct Endpoint {
     policy: Rc<Policy>,
     /// A permit per request that may be under way; closed when the endpoint leaves the list.
     permits: Semaphore,
-    permits_max: usize,
     /// HTTP/1.1 connections without a request, the one that is idle longest first.
     idle: RefCell<VecDeque<Connection>>,
     /// HTTP/2 connections that take requests.
@@ -108,23 +109,21 @@ struct Permit {
 impl Balancer {
     /// The endpoints of the thread that has this share of everything.
     pub(super) fn new(config: &Config, share: Share) -> Self {
-        let draws =
-            |stream| Pcg32::seed_from_u64(config.seed.rotate_left(stream) ^ share.index as u64);
+        let ages = Pcg32::seed_from_u64(config.seed.rotate_left(1) ^ share.index as u64);
         let policy = Policy {
             opening: Opening {
                 version: config.version,
                 tls: config.tls.clone(),
             },
-            balance: config.balance,
             on_add: config.on_endpoint_add,
             connections: share.of_total(config.connections_per_endpoint).max(1),
             idle: share.of_total(config.idle_per_endpoint),
             preconnect: share.of_total(config.preconnect),
-            patience: config.timeout,
+            patience: config.timeout.min(PATIENCE_MAX),
             max_age: config.max_age,
             jitter: config.max_age_jitter.clamp(0.0, 1.0),
             max_requests: (0 < config.max_requests).then_some(config.max_requests),
-            ages: RefCell::new(draws(1)),
+            ages: RefCell::new(ages),
             returns: Cell::new(0),
         };
         Self {
@@ -132,7 +131,6 @@ impl Balancer {
             endpoints: RefCell::default(),
             // Each thread begins at another endpoint, so that few requests are spread evenly, too.
             next: Cell::new(share.index),
-            rng: RefCell::new(draws(2)),
         }
     }
 
@@ -183,18 +181,7 @@ impl Balancer {
                 return Some(Rc::clone(endpoint));
             }
         }
-        let mut index = match self.policy.balance {
-            Balance::RoundRobin => self.next.get() % count,
-            Balance::LeastOfTwo => {
-                let mut rng = self.rng.borrow_mut();
-                let (a, b) = (rng.random_range(0..count), rng.random_range(0..count));
-                if endpoints[b].in_flight() < endpoints[a].in_flight() {
-                    b
-                } else {
-                    a
-                }
-            }
-        };
+        let mut index = self.next.get() % count;
         match avoid {
             Some(avoid) if endpoints[index].address == avoid => index = (index + 1) % count,
             // A second try takes nobody's turn: else, of two endpoints, every request would begin at the broken one.
@@ -245,7 +232,6 @@ impl Endpoint {
             address,
             policy: Rc::clone(policy),
             permits: Semaphore::new(permits_max),
-            permits_max,
             idle: RefCell::default(),
             shared: RefCell::default(),
             is_opening: Cell::new(false),
@@ -302,7 +288,7 @@ impl Endpoint {
                 OnEndpointAdd::Rebalance => self.idle.borrow_mut().pop_back(),
             };
             let Some(mut idle) = idle else {
-                return self.open().await.map_err(|_| Checkout::Refused);
+                return self.open().await;
             };
             // It may be too old, or the server may have closed it meanwhile; then the next one will do.
             let is_over = idle.lifetime.until.is_some() && idle.lifetime.is_over(clock::instant());
@@ -313,8 +299,12 @@ impl Endpoint {
     }
 
     /// A stream of the connection with the fewest. One connection is opened at a time: those who wait for it share it.
+    /// Nobody opens more than one: whoever opened it uses it, also when it is too old already.
     async fn together(&self) -> Result<(Connection, Rc<Cell<usize>>), Checkout> {
         loop {
+            if self.permits.is_closed() {
+                return Err(Checkout::Removed);
+            }
             if let Some(stream) = self.stream(clock::instant()) {
                 return Ok(stream);
             }
@@ -322,14 +312,11 @@ impl Endpoint {
                 self.opened.notified().await;
                 continue;
             }
-            let opening = Opens(self);
-            let opened = self.open().await;
-            if let Ok(connection) = opened {
-                self.keep(connection);
-            } else {
-                return Err(Checkout::Refused);
-            }
-            drop(opening);
+            let _opening = Opens(self);
+            let mut shared = Shared::new(self.open().await?);
+            let stream = shared.stream().ok_or(Checkout::Refused)?;
+            self.shared.borrow_mut().push(shared);
+            return Ok(stream);
         }
     }
 
@@ -339,21 +326,19 @@ impl Endpoint {
             !shared.connection.lifetime.is_over(now) && !shared.connection.sender.is_closed()
         });
         let least = all.iter_mut().min_by_key(|shared| shared.streams.get());
-        let least = least.filter(|shared| shared.streams.get() < STREAMS_MAX)?;
-        least.connection.lifetime.count();
-        least.streams.set(least.streams.get() + 1);
-        let stream = Connection {
-            sender: least.connection.sender.shared()?,
-            lifetime: least.connection.lifetime,
-            returned: 0,
-        };
-        Some((stream, Rc::clone(&least.streams)))
+        least
+            .filter(|shared| shared.streams.get() < STREAMS_MAX)?
+            .stream()
     }
 
-    async fn open(&self) -> anyhow::Result<Connection> {
-        let sender = self.policy.opening.open(self.address).await?;
+    /// Opens a connection, which nobody wants any more when the endpoint was removed meanwhile.
+    async fn open(&self) -> Result<Connection, Checkout> {
+        let opened = self.policy.opening.open(self.address).await;
+        if self.permits.is_closed() {
+            return Err(Checkout::Removed);
+        }
         Ok(Connection {
-            sender,
+            sender: opened.map_err(|_| Checkout::Refused)?,
             lifetime: self.policy.lifetime(clock::instant()),
             returned: 0,
         })
@@ -375,21 +360,12 @@ impl Endpoint {
         idle.or(streams.map(|streams| streams as u64))
     }
 
-    fn in_flight(&self) -> usize {
-        self.permits_max - self.permits.available_permits()
-    }
-
     fn keep(&self, mut connection: Connection) {
         if self.permits.is_closed() || connection.sender.is_closed() {
             return;
         }
         if connection.sender.shared().is_some() {
-            let streams = Rc::default();
-            let shared = Shared {
-                connection,
-                streams,
-            };
-            self.shared.borrow_mut().push(shared);
+            self.shared.borrow_mut().push(Shared::new(connection));
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -403,8 +379,32 @@ impl Endpoint {
     /// Takes no further request. Idle connections close now, lent ones when their answer is there.
     fn close(&self) {
         self.permits.close();
+        self.opened.notify_waiters();
         self.idle.take();
         self.shared.take();
+    }
+}
+
+impl Shared {
+    fn new(connection: Connection) -> Self {
+        let streams = Rc::default();
+        Self {
+            connection,
+            streams,
+        }
+    }
+
+    /// One more stream, with the count of those that there are. `None` when the connection cannot be shared.
+    fn stream(&mut self) -> Option<(Connection, Rc<Cell<usize>>)> {
+        let sender = self.connection.sender.shared()?;
+        self.connection.lifetime.count();
+        self.streams.set(self.streams.get() + 1);
+        let stream = Connection {
+            sender,
+            lifetime: self.connection.lifetime,
+            returned: 0,
+        };
+        Some((stream, Rc::clone(&self.streams)))
     }
 }
 

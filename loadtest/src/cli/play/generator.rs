@@ -28,9 +28,10 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    pub(super) fn start() -> Self {
+    /// Counts seconds from `zero`.
+    pub(super) fn start(zero: Instant) -> Self {
         let stop = CancellationToken::new();
-        let seconds = tokio::spawn(sample(stop.clone()));
+        let seconds = tokio::spawn(sample(zero, stop.clone()));
         Self {
             stop,
             seconds: AbortOnDropHandle::new(seconds),
@@ -50,8 +51,7 @@ impl Sampler {
     }
 }
 
-async fn sample(stop: CancellationToken) -> Vec<GeneratorSecond> {
-    let start = clock::instant();
+async fn sample(start: Instant, stop: CancellationToken) -> Vec<GeneratorSecond> {
     let mut seconds = Vec::new();
     let mut before = (start, clock::process_cpu(), throttled());
     while seconds.len() < SECONDS_MAX {

@@ -134,24 +134,30 @@ async fn a_connection_ends_when_it_was_used_enough_or_is_old() {
     assert_eq!(by_connection.iter().max(), Some(&7));
 
     for version in [HttpVersion::Http1, HTTP2] {
-        let server = Witness::speaking(version, None, Duration::ZERO).await;
-        let aging = Config {
-            version,
-            preconnect: 1,
-            max_age: Some(Duration::from_millis(200)),
-            max_age_jitter: 0.5,
-            ..config()
-        };
-        let measured = run(aging, "100@1500ms", vec![server.address]).await;
-        assert_eq!((measured.counts.ok, measured.retried), (150, 0));
-        // None lives for longer than 300 ms.
-        let connections = server.by_connection().len();
-        assert!(5 <= connections, "{version:?}: {connections}");
+        best_of_tries(async || {
+            let server = Witness::speaking(version, None, Duration::ZERO).await;
+            let aging = Config {
+                version,
+                preconnect: 1,
+                max_age: Some(Duration::from_millis(200)),
+                max_age_jitter: 0.5,
+                ..config()
+            };
+            let measured = run(aging, "100@1500ms", vec![server.address]).await;
+            assert_eq!((measured.counts.ok, measured.retried), (150, 0));
+            // None lives for longer than 300 ms; while the machine stands still, none is opened either.
+            match server.by_connection().len() {
+                5.. => Ok(()),
+                connections => Err(format!("{version:?}: {connections}")),
+            }
+        })
+        .await;
     }
 }
 
-/// The share of the second endpoint, which comes in the middle, of the requests after that.
-async fn share_of_a_new_endpoint(config: Config) -> f64 {
+/// The share of the second endpoint, which comes in the middle, of the requests after that; `None` when the machine stood
+/// still and there are none.
+async fn share_of_a_new_endpoint(config: Config) -> Option<f64> {
     let (old, new) = (
         Server::start(200, at_once).await,
         Server::start(200, at_once).await,
@@ -159,8 +165,7 @@ async fn share_of_a_new_endpoint(config: Config) -> f64 {
     let (sender, endpoints) = watch::channel(vec![old.address]);
     let engine = Engine::new(config);
     let running = tokio::spawn(engine.run(arrivals("100@2s"), endpoints, CancellationToken::new()));
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let before = old.served();
+    let before = once_served(100, || old.served()).await;
     sender.send_replace(vec![old.address, new.address]);
     let measured = running.await.unwrap();
     assert_eq!(measured.counts.ok, 200);
@@ -183,7 +188,7 @@ async fn share_of_a_new_endpoint(config: Config) -> f64 {
         );
         assert!(0.9 < counts.first_ok_s.unwrap());
     }
-    by_new as f64 / (200 - before) as f64
+    (before < 200).then(|| by_new as f64 / (200 - before) as f64)
 }
 
 #[tokio::test]
@@ -192,21 +197,112 @@ async fn a_new_endpoint_gets_its_share_at_once_or_as_connections_end() {
         on_endpoint_add: OnEndpointAdd::Keep,
         ..config()
     };
-    let at_once = share_of_a_new_endpoint(config()).await;
-    assert!(0.3 < at_once && at_once < 0.7, "{at_once}");
     let by_and_by = Config {
         max_requests: 4,
         ..keeping()
     };
-    let by_and_by = share_of_a_new_endpoint(by_and_by).await;
-    assert!(0.2 < by_and_by && by_and_by < 0.8, "{by_and_by}");
-    // When the machine stands still, requests pile up and need new connections; the best of three does without.
-    let mut least = f64::INFINITY;
-    for _ in 0..3 {
-        least = least.min(share_of_a_new_endpoint(keeping()).await);
-        if least < 0.1 {
-            return;
-        }
+    // When the machine stands still, requests pile up, and all of them go to the new connections or to the old.
+    for (config, shares) in [
+        (config(), 0.3..0.7),
+        (by_and_by, 0.2..0.8),
+        (keeping(), 0.0..0.1),
+    ] {
+        best_of_tries(
+            async || match share_of_a_new_endpoint(config.clone()).await {
+                Some(share) if shares.contains(&share) => Ok(()),
+                share => Err(format!("{:?}: {share:?}", config.on_endpoint_add)),
+            },
+        )
+        .await;
     }
-    panic!("a new endpoint got {least} of the requests although no connection ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn engines_on_one_clock_start_together_though_an_endpoint_of_one_never_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ca, _) = authority(HttpVersion::Http1, directory.path());
+    // The kernel takes connections for it, and nobody ever shakes hands on them.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let waiting = Config {
+        tls: Some(Tls::new("shop.test", Some(&ca), HttpVersion::Http1).unwrap()),
+        timeout: Duration::from_secs(3600),
+        graceful_stop: Duration::from_millis(100),
+        ..config()
+    };
+    let server = Server::start(200, at_once).await;
+    let preparing = async |config, endpoint| {
+        let (_sender, endpoints) = watch::channel(vec![endpoint]);
+        Engine::new(config)
+            .prepare(arrivals("10@1s"), endpoints, CancellationToken::new())
+            .await
+    };
+    let both = async {
+        let silent = preparing(waiting, silent.local_addr().unwrap()).await;
+        (silent, preparing(config(), server.address).await)
+    };
+    let patience = Duration::from_secs(20);
+    let (waiting, ready) = tokio::time::timeout(patience, both).await.unwrap();
+    let zero = clock::instant() + Duration::from_secs(1);
+    let waiting = tokio::spawn(waiting.start(zero));
+    let ready = tokio::spawn(ready.start(zero));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let early = server.served();
+    if clock::instant() < zero {
+        assert_eq!(early, 0, "requests were sent before the clock was at zero");
+    }
+    let (waiting, ready) = (waiting.await.unwrap(), ready.await.unwrap());
+    let since = clock::instant() - zero;
+    assert_eq!((waiting.counts.unfinished, ready.counts.ok), (10, 10));
+    for elapsed in [waiting.elapsed, ready.elapsed] {
+        // The last request is due at its end.
+        assert!(
+            Duration::from_secs(1) <= elapsed && elapsed <= since,
+            "{elapsed:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_closes_at_once_meets_no_storm_of_connections() {
+    for version in [HttpVersion::Http1, HTTP2] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&accepted);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                drop(stream);
+            }
+        });
+        let config = Config {
+            version,
+            ..config()
+        };
+        let beforehand = config.preconnect;
+        let measured = run(config, "20@500ms", vec![address]).await;
+        assert_eq!(measured.counts.errors(), 10, "{version:?}: {measured:?}");
+        // Each request is tried twice.
+        let accepted = accepted.load(Ordering::Relaxed);
+        assert!(accepted <= beforehand + 2 * 10, "{version:?}: {accepted}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_too_old_when_it_is_opened_is_used_once() {
+    for version in [HttpVersion::Http1, HTTP2] {
+        let server = Witness::speaking(version, None, Duration::ZERO).await;
+        let config = Config {
+            version,
+            max_age: Some(Duration::ZERO),
+            ..config()
+        };
+        let measured = run(config, "40@500ms", vec![server.address]).await;
+        assert_eq!(
+            (measured.counts.ok, measured.retried),
+            (20, 0),
+            "{version:?}"
+        );
+        assert_eq!(server.by_connection(), [1; 20], "{version:?}");
+    }
 }
