@@ -125,7 +125,7 @@ fn one_load(url: &str, profile: &Profile, flags: &OneLoad) -> anyhow::Result<Sce
     let executor = shorthand(profile).map_err(|why| anyhow!("--profile: {why}"))?;
     Ok(Scenario {
         name: ONLY.to_owned(),
-        description: format!("{profile} on {url}"),
+        description: format!("{profile} on {}", without_query(&url)),
         seed: 1,
         services: BTreeMap::from([(ONLY.to_owned(), service(url, &parsed, flags))]),
         scenarios: BTreeMap::from([(
@@ -151,6 +151,11 @@ fn one_load(url: &str, profile: &Profile, flags: &OneLoad) -> anyhow::Result<Sce
             .collect(),
         ..Scenario::default()
     })
+}
+
+/// The URL for people: a query may hold a key, and is nothing that tells one load from another.
+fn without_query(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(before, _)| before)
 }
 
 fn service(url: String, parsed: &Uri, flags: &OneLoad) -> Service {
@@ -190,6 +195,20 @@ mod tests {
             unreachable!("it runs");
         };
         Given::of(&args).map(|given| given.scenario)
+    }
+
+    #[test]
+    fn the_description_of_a_load_does_not_show_the_query_of_its_url() {
+        let scenario = given(&["--url", "http://127.0.0.1:1/users?key=hush"]).unwrap();
+        assert!(
+            scenario
+                .description
+                .ends_with(" on http://127.0.0.1:1/users"),
+            "{}",
+            scenario.description
+        );
+        let request = &scenario.services[ONLY].requests[0];
+        assert_eq!(request.path, "/users?key=hush", "it is what is sent");
     }
 
     #[test]
