@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use taffrail_loadtest::recording::Recording;
 
+pub(crate) use self::plan::is_right;
 pub use self::plan::{Hpa, Of, Plan, PlanError, Source};
 
 use crate::model::time::Timestamp;

@@ -286,7 +286,7 @@ impl Notes {
                 version: plan.version.clone(),
                 facts: facts.into(),
             },
-            scenario: plan.scenario.clone(),
+            scenario: plan.scenario.redacted(),
             stages: self.stages,
             services: services.collect(),
             generator,

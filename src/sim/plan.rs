@@ -9,6 +9,7 @@ use taffrail_loadtest::arrivals::plan::Plan as LoadPlan;
 use taffrail_loadtest::measured::recorder::Recorder;
 use taffrail_loadtest::recording::{self, Stage};
 use taffrail_loadtest::sample_app::TOKEN_HEADER;
+use taffrail_loadtest::scenario::secrets::has_variable;
 use taffrail_loadtest::scenario::{self, Action, App, Scenario};
 use taffrail_loadtest::service_time::ServiceTimes;
 
@@ -468,9 +469,15 @@ fn has_token(service: &scenario::Service) -> bool {
     };
     let sends = |request: &scenario::Request| {
         let mut headers = request.headers.iter();
-        headers.any(|(name, value)| name.eq_ignore_ascii_case(TOKEN_HEADER) && value == token)
+        headers.any(|(name, sent)| name.eq_ignore_ascii_case(TOKEN_HEADER) && is_right(sent, token))
     };
     !service.requests.is_empty() && service.requests.iter().all(sends)
+}
+
+/// Whether the token that is sent is the one that the app wants. What a variable stands for is taken to be right: virtual
+/// time reads no environment, so that a file gives the same bytes everywhere.
+pub(crate) fn is_right(sent: &str, wanted: &str) -> bool {
+    sent == wanted || has_variable(sent) || has_variable(wanted)
 }
 
 /// A number that has nothing in common with its neighbours' (the finalizer of SplitMix64).

@@ -12,7 +12,7 @@ use taffrail_loadtest::scenario::Scenario;
 
 use crate::config::{self, autoscaler};
 use crate::model::id::TargetId;
-use crate::sim::{Hpa, Of, Plan, Source};
+use crate::sim::{Hpa, Of, Plan, Source, is_right};
 use crate::source::SourceSpec;
 
 /// The namespace of what names none, as `kubectl` has it.
@@ -45,13 +45,7 @@ pub(super) fn plan(
         }
     }
     let version = env!("CARGO_PKG_VERSION");
-    Ok(Plan::new(
-        scenario.redacted(),
-        loads,
-        sources,
-        autoscalers,
-        version,
-    )?)
+    Ok(Plan::new(scenario, loads, sources, autoscalers, version)?)
 }
 
 /// One document, or the items of a `List`.
@@ -167,7 +161,7 @@ fn hide_token(document: &mut Value, token: Option<&str>) -> bool {
         .find(|(name, _)| named(name))
         .map(|(_, value)| value);
     let has_token = sent.is_some_and(|sent| match sent.get("value").and_then(Value::as_str) {
-        Some(written) => token == Some(written),
+        Some(written) => token.is_some_and(|token| is_right(written, token)),
         None => true,
     });
     headers.retain(|_, value| value.get("value").is_none());
@@ -184,4 +178,46 @@ fn with_head(document: &Value, service: &str) -> Value {
         _ => drop(whole.insert("spec".to_owned(), document.clone())),
     }
     Value::Object(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::sim;
+
+    /// What comes of a load whose app wants one token while its clients send another.
+    fn played(wanted: &str, sent: &str) -> taffrail_loadtest::recording::Recording {
+        let text = format!(
+            "name: users
+app: {{ workers: 4, serviceTime: 10ms, token: '{wanted}' }}
+requests: [{{ path: /, headers: {{ x-auth-token: '{sent}' }} }}]
+scenarios: {{ main: {{ profile: 20@5s }} }}
+"
+        );
+        let none = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+        let scenario = Scenario::read("users.yaml", &text, none).unwrap();
+        sim::play(&plan(scenario, None, none).unwrap(), &mut |_| {
+            ControlFlow::Continue(())
+        })
+    }
+
+    #[test]
+    fn clients_are_let_in_by_the_token_that_reports_do_not_show() {
+        let cases = [
+            ("hush", "hush", true),
+            ("hush", "hush-no-more", false),
+            ("hush", "${env:TOKEN}", true),
+            ("${env:TOKEN}", "hush", true),
+        ];
+        for (wanted, sent, is_let_in) in cases {
+            let recording = played(wanted, sent);
+            let load = &recording.services["users"].load;
+            let good = load.counts.ok;
+            assert_eq!(good, if is_let_in { 100 } else { 0 }, "{wanted} and {sent}");
+            let shown = serde_json::to_string(&recording).unwrap();
+            assert!(!shown.contains("hush"), "{shown}");
+        }
+    }
 }

@@ -144,7 +144,7 @@ pub struct RunArgs {
 /// Flags that describe one load on one URL, in the place of a scenario.
 #[derive(Debug, Args)]
 pub struct OneLoad {
-    /// What to request, such as http://127.0.0.1:8080/
+    /// What to request, such as http://127.0.0.1:8080/; its query is part of reports, so give a secret in --header
     #[arg(
         long,
         env = "TAFFRAIL_LOADTEST_URL",

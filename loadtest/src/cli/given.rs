@@ -11,7 +11,8 @@ use super::flags::{OneLoad, OutputArgs, RunArgs};
 use crate::profile::Profile;
 use crate::scenario::assertion::{ErrorBudget, ErrorRate, FailureClass};
 use crate::scenario::file::{
-    default_connections, default_http, default_request, discovery_of, read_url, shorthand,
+    IN_FLIGHT_MAX, TIMEOUTS, default_connections, default_http, default_request, discovery_of,
+    read_url, shorthand,
 };
 use crate::scenario::{
     Assertion, Check, Load, Outputs, Pacing, Placing, Request, Scenario, Scope, Service, Share,
@@ -84,11 +85,19 @@ fn one_load(url: &str, profile: &Profile, flags: &OneLoad) -> anyhow::Result<Sce
     };
     let quantile = share("--quantile", flags.quantile)?;
     let max_errors = share("--max-errors", flags.max_errors)?;
-    ensure!(!flags.timeout.is_zero(), "--timeout must be above zero");
+    let timeout = Span::from(flags.timeout);
     ensure!(
-        0 < flags.max_in_flight && 0 < flags.connections,
-        "--max-in-flight and --connections must be at least 1"
+        TIMEOUTS.contains(&timeout),
+        "--timeout {timeout} is not between {} and {}",
+        TIMEOUTS.start(),
+        TIMEOUTS.end()
     );
+    ensure!(
+        (1..=IN_FLIGHT_MAX).contains(&flags.max_in_flight),
+        "--max-in-flight {} is not between 1 and {IN_FLIGHT_MAX}",
+        flags.max_in_flight
+    );
+    ensure!(0 < flags.connections, "--connections must be at least 1");
     if let Some(objective) = flags.objective {
         ensure!(
             !objective.is_zero() && objective < flags.timeout,
@@ -116,7 +125,7 @@ fn one_load(url: &str, profile: &Profile, flags: &OneLoad) -> anyhow::Result<Sce
     let executor = shorthand(profile).map_err(|why| anyhow!("--profile: {why}"))?;
     Ok(Scenario {
         name: ONLY.to_owned(),
-        description: format!("{profile} on {url}"),
+        description: format!("{profile} on {}", without_query(&url)),
         seed: 1,
         services: BTreeMap::from([(ONLY.to_owned(), service(url, &parsed, flags))]),
         scenarios: BTreeMap::from([(
@@ -150,6 +159,11 @@ fn one_load(url: &str, profile: &Profile, flags: &OneLoad) -> anyhow::Result<Sce
     })
 }
 
+/// The URL for people: a query may hold a key, and is nothing that tells one load from another.
+fn without_query(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(before, _)| before)
+}
+
 fn service(url: String, parsed: &Uri, flags: &OneLoad) -> Service {
     let path = parsed.path_and_query().map_or("/", |path| path.as_str());
     let mut connections = default_connections();
@@ -170,5 +184,74 @@ fn service(url: String, parsed: &Uri, flags: &OneLoad) -> Service {
             ..default_request()
         }],
         ..Service::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::flags::{Cli, Command};
+    use super::*;
+
+    fn given(flags: &[&str]) -> anyhow::Result<Scenario> {
+        let always = ["taffrail-loadtest", "run", "--profile", "1@1s"];
+        let cli = Cli::try_parse_from(always.iter().chain(flags)).unwrap();
+        let Command::Run(args) = cli.command else {
+            unreachable!("it runs");
+        };
+        Given::of(&args).map(|given| given.scenario)
+    }
+
+    #[test]
+    fn the_description_of_a_load_does_not_show_the_query_of_its_url() {
+        let scenario = given(&["--url", "http://127.0.0.1:1/users?key=hush"]).unwrap();
+        assert!(
+            scenario
+                .description
+                .ends_with(" on http://127.0.0.1:1/users"),
+            "{}",
+            scenario.description
+        );
+        let request = &scenario.services[ONLY].requests[0];
+        assert_eq!(request.path, "/users?key=hush", "it is what is sent");
+    }
+
+    #[test]
+    fn flags_have_the_bounds_of_files() {
+        let url = ["--url", "http://127.0.0.1:1/"];
+        let with = |flag: &str, value: &str| given(&[&url[..], &[flag, value]].concat());
+        for (flag, value) in [
+            ("--timeout", "1ms"),
+            ("--timeout", "10m"),
+            ("--max-in-flight", "100000"),
+        ] {
+            with(flag, value).unwrap();
+        }
+        let cases = [
+            (
+                "--timeout",
+                "999us",
+                "--timeout 999us is not between 1ms and 10m",
+            ),
+            (
+                "--timeout",
+                "601s",
+                "--timeout 10m1s is not between 1ms and 10m",
+            ),
+            (
+                "--max-in-flight",
+                "0",
+                "--max-in-flight 0 is not between 1 and 100000",
+            ),
+            (
+                "--max-in-flight",
+                "100001",
+                "--max-in-flight 100001 is not between 1 and 100000",
+            ),
+        ];
+        for (flag, value, expected) in cases {
+            assert_eq!(with(flag, value).unwrap_err().to_string(), expected);
+        }
     }
 }

@@ -14,16 +14,22 @@ use crate::scenario::ObjectName;
 /// What a Service without an address of its own has in its place.
 const HEADLESS: &str = "None";
 
+/// What may stand behind `NAME.NAMESPACE.svc`: the domain that clusters have unless they are told otherwise.
+const CLUSTER_DOMAIN: &str = ".cluster.local";
+
 /// The label by which a slice names its Service.
 pub(crate) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
-/// The Service that a host names: `NAME.NAMESPACE.svc`, with or without the cluster's domain. Shorter names mean
-/// something only within a pod of the right namespace, so they name none here.
+/// The Service that a host names: `NAME.NAMESPACE.svc`, with or without the cluster's domain, in letters of either case.
+/// Shorter names mean something only within a pod of the right namespace, and other domains are not the cluster's, so
+/// they name none here.
 #[must_use]
 pub fn service_of(host: &str) -> Option<ObjectName> {
-    let mut parts = host.trim_end_matches('.').split('.');
-    let (name, namespace, svc) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_named = !name.is_empty() && !namespace.is_empty() && svc == "svc";
+    let host = host.to_ascii_lowercase();
+    let whole = host.strip_suffix('.').unwrap_or(&host);
+    let within = whole.strip_suffix(CLUSTER_DOMAIN).unwrap_or(whole);
+    let (name, namespace) = within.strip_suffix(".svc")?.split_once('.')?;
+    let is_named = !name.is_empty() && !namespace.is_empty() && !namespace.contains('.');
     is_named.then(|| ObjectName {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
@@ -210,6 +216,8 @@ mod tests {
             "users.shop.svc",
             "users.shop.svc.cluster.local",
             "users.shop.svc.",
+            "users.shop.svc.cluster.local.",
+            "Users.Shop.SVC.Cluster.Local",
         ] {
             let named = service_of(host).unwrap();
             assert_eq!(
@@ -225,6 +233,11 @@ mod tests {
             "10.0.0.1",
             "a.b.c.svc",
             ".shop.svc",
+            "users..svc",
+            "users.shop.svc..",
+            "users.shop.svc.evil.com",
+            "users.shop.svc.cluster.local.evil.com",
+            "users.shop.cluster.local",
             "",
         ] {
             assert_eq!(service_of(host), None, "{host}");

@@ -15,11 +15,11 @@ use std::io;
 use std::path::Path;
 
 use self::fields::Fields;
-pub(crate) use self::load::shorthand;
+pub(crate) use self::load::{IN_FLIGHT_MAX, shorthand};
 use self::names::Names;
 use self::node::{Node, Value};
 pub(crate) use self::service::{
-    default_connections, default_http, default_request, discovery_of, read_url,
+    TIMEOUTS, default_connections, default_http, default_request, discovery_of, read_url,
 };
 use super::assertion::{ErrorRate, FailureClass};
 use super::{

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::{Action, App, Request, Scenario};
 
 /// What begins the name of a variable in a text.
@@ -11,16 +13,26 @@ const OPENING: &str = "${env:";
 /// Where a secret was.
 const REDACTED: &str = "<redacted>";
 
-/// Words in the names of headers whose values are secrets.
-const SECRET_WORDS: [&str; 7] = [
-    "authorization",
-    "cookie",
-    "token",
-    "secret",
-    "password",
-    "api-key",
-    "apikey",
+/// Headers whose values are no secrets, by their names in lower case. The value of any other may be one, whatever the
+/// header is called.
+const SHOWN_HEADERS: [&str; 7] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "content-type",
+    "host",
+    "user-agent",
 ];
+
+/// Fields of a `RequestMetrics` document that hold one secret.
+const SECRET_FIELDS: [&str; 3] = ["bearerToken", "username", "password"];
+
+/// Fields of a `RequestMetrics` document whose own fields hold a secret each, whatever they are called.
+const FIELDS_OF_SECRETS: [&str; 2] = ["headers", "basicAuth"];
+
+/// What a secret of a `RequestMetrics` document may say of where it is, instead of what it is.
+const REFERENCES: [&str; 3] = ["file", "env", "secretKeyRef"];
 
 /// The schemes that may stand before a variable: `Bearer ${env:TOKEN}`.
 const SCHEMES: [&str; 4] = ["bearer", "basic", "token", "digest"];
@@ -69,6 +81,10 @@ impl Scenario {
             Ok(())
         });
         debug_assert!(hidden.is_ok(), "nothing is looked up");
+        let services = redacted.services.values_mut();
+        for metrics in services.filter_map(|service| service.metrics.as_mut()) {
+            hide_secrets(metrics);
+        }
         redacted
     }
 
@@ -102,8 +118,7 @@ fn each_of_request<E>(
 ) -> Result<(), E> {
     let headers: &mut BTreeMap<String, String> = &mut request.headers;
     for (name, value) in headers {
-        let lower = name.to_lowercase();
-        let secret = SECRET_WORDS.iter().any(|word| lower.contains(word));
+        let secret = !SHOWN_HEADERS.contains(&name.to_lowercase().as_str());
         change(format!("{at}.headers.{name}"), value, secret)?;
     }
     match &mut request.body {
@@ -147,6 +162,49 @@ fn expand(
     Ok(expanded)
 }
 
+/// Hides what is written out below the fields that hold secrets: of one `RequestMetrics` document, or of a list.
+fn hide_secrets(document: &mut Value) {
+    match document {
+        Value::Array(items) => items.iter_mut().for_each(hide_secrets),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::Object(secrets) if FIELDS_OF_SECRETS.contains(&name.as_str()) => {
+                        secrets.values_mut().for_each(hide_secret);
+                    }
+                    _ if FIELDS_OF_SECRETS.contains(&name.as_str()) => hide_secret(value),
+                    _ if SECRET_FIELDS.contains(&name.as_str()) => hide_secret(value),
+                    _ => hide_secrets(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Hides one secret, unless it only says where it is. Nobody has checked the document's form yet, so what is in none of
+/// the known forms is hidden, too.
+fn hide_secret(secret: &mut Value) {
+    match secret {
+        Value::Object(fields) => {
+            let written = fields
+                .iter_mut()
+                .filter(|(name, _)| !REFERENCES.contains(&name.as_str()));
+            written.for_each(|(_, value)| hide_secret(value));
+        }
+        Value::String(text) if is_harmless(text) => {}
+        Value::Null => {}
+        _ => *secret = Value::String(REDACTED.to_owned()),
+    }
+}
+
+/// Whether a text holds a variable, so that what it stands for is not known from the scenario alone.
+#[must_use]
+pub fn has_variable(text: &str) -> bool {
+    text.split_once(OPENING)
+        .is_some_and(|(_, variable)| variable.contains('}'))
+}
+
 /// Whether a secret's text holds nothing but variables and the word before them.
 fn is_harmless(text: &str) -> bool {
     let mut literal = String::new();
@@ -173,7 +231,7 @@ name: users
 target: http://127.0.0.1:1/
 requests:
   - path: /
-    headers: { Authorization: "Bearer ${env:TOKEN}", X-Auth-Token: hush, X-Kind: plain }
+    headers: { Authorization: "Bearer ${env:TOKEN}", X-Auth: hush, X-Session: hush, Accept: plain }
     body: 'id ${env:ID} of ${env:ID}'
 app: { token: hush }
 scenarios: { main: { profile: "1@1s" } }
@@ -225,5 +283,46 @@ events: [{ at: 0s, rollout: { app: { token: "${env:TOKEN}" } } }]
         for (text, harmless) in cases {
             assert_eq!(is_harmless(text), harmless, "{text}");
         }
+    }
+
+    #[test]
+    fn a_secret_in_the_metrics_of_a_service_is_not_shown() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/hello.yaml");
+        let hello = Scenario::load(std::path::Path::new(file)).unwrap();
+        let shown = serde_json::to_string(&hello.redacted()).unwrap();
+        for token in ["k7&f^Q@x$", "last-year"] {
+            let written = serde_json::to_string(&hello).unwrap();
+            assert!(written.contains(token) && !shown.contains(token), "{shown}");
+        }
+    }
+
+    #[test]
+    fn where_a_secret_of_the_metrics_is_stays_to_be_seen() {
+        let mut document = serde_json::json!({"items": [{"spec": {"source": {
+            "pods": {
+                "port": 8080,
+                "headers": {
+                    "X-A": {"value": "hush"}, "X-B": {"value": "Bearer ${env:B}"}, "X-C": "hush",
+                    "file": {"secretKeyRef": {"name": "tokens", "key": "c"}},
+                },
+                "bearerToken": {"value": "hush"},
+                "basicAuth": {"username": {"value": "hush"}, "password": {"env": "PASSWORD"}},
+            },
+            "redis": {"address": "redis:6379", "username": "hush", "password": {"value": 1234}},
+        }}}]});
+        hide_secrets(&mut document);
+        let expected = serde_json::json!({"items": [{"spec": {"source": {
+            "pods": {
+                "port": 8080,
+                "headers": {
+                    "X-A": {"value": REDACTED}, "X-B": {"value": "Bearer ${env:B}"}, "X-C": REDACTED,
+                    "file": {"secretKeyRef": {"name": "tokens", "key": "c"}},
+                },
+                "bearerToken": {"value": REDACTED},
+                "basicAuth": {"username": {"value": REDACTED}, "password": {"env": "PASSWORD"}},
+            },
+            "redis": {"address": "redis:6379", "username": REDACTED, "password": {"value": REDACTED}},
+        }}}]});
+        assert_eq!(document, expected);
     }
 }

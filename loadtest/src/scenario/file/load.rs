@@ -6,7 +6,7 @@ use crate::profile::{Profile, STAGES_MAX, Shape};
 use crate::scenario::{Executor, Load, Pacing, Placing, Span, Stage};
 
 /// Requests in flight, and users of a closed loop: more than one machine has ports for, to one address.
-const IN_FLIGHT_MAX: usize = 100_000;
+pub(crate) const IN_FLIGHT_MAX: usize = 100_000;
 
 /// In flight unless a load says otherwise: ten seconds of 1,000 requests per second that nobody answers.
 pub(super) const IN_FLIGHT_DEFAULT: usize = 10_000;

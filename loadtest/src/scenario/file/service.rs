@@ -1,12 +1,14 @@
 //! The services of a file: where they are met, what is asked of them, and how they behave where they are played.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use http::Uri;
 use http::header::{HeaderName, HeaderValue};
 
 use super::fields::{Fields, NAME_BYTES_MAX};
 use super::node::Value;
+use crate::measured::LATENCY_MAX;
 use crate::scenario::{
     App, Calls, Connections, Demand, Discovery, Http, HttpVersion, ObjectName, Observe,
     OnEndpointAdd, Request, Service, Span, Target,
@@ -35,6 +37,10 @@ const CONNECTIONS_DEFAULT: usize = 128;
 
 /// Connections opened before the clock starts unless the scenario says otherwise.
 const PRECONNECT_DEFAULT: usize = 4;
+
+/// How long a request may take: not less than what is told apart of its start, nor longer than any latency is known.
+pub(crate) const TIMEOUTS: RangeInclusive<Span> =
+    Span::from_millis(1)..=Span::from_secs(LATENCY_MAX.as_secs());
 
 /// Workers and waiting requests of a played pod.
 const APP_MAX: usize = 100_000;
@@ -206,10 +212,7 @@ pub(crate) fn default_http() -> Http {
 
 fn http(fields: &mut Fields<'_, '_>) -> Http {
     let versions = [("1.1", HttpVersion::Http1), ("2", HttpVersion::Http2)];
-    let timeout = fields.or("timeout", Span::from_secs(5));
-    if timeout.is_zero() {
-        fields.wrong("timeout", "must be above zero");
-    }
+    let timeout = fields.within("timeout", TIMEOUTS, Span::from_secs(5));
     let expect: Vec<u16> = fields.list("expect", 100);
     if expect.iter().any(|status| !(100..=599).contains(status)) {
         fields.wrong("expect", "must be a list of statuses between 100 and 599");

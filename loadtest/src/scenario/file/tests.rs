@@ -335,3 +335,20 @@ assertions:
         assert!(errors.contains(expected), "no `{expected}` in\n{errors}");
     }
 }
+
+#[test]
+fn a_timeout_is_within_what_latencies_are_told_apart_in() {
+    let with = |timeout: &str| {
+        format!(
+            "{{target: {{url: http://127.0.0.1:1/, http: {{timeout: {timeout}}}}}, name: users, \
+             scenarios: {{main: {{profile: 1@1s}}}}}}"
+        )
+    };
+    for timeout in ["1ms", "10m"] {
+        parse(&with(timeout)).unwrap();
+    }
+    for timeout in ["0s", "999us", "601s", "100000y"] {
+        let said = errors(&with(timeout));
+        assert!(said.contains("is not between 1ms and 10m"), "{said}");
+    }
+}
