@@ -152,8 +152,8 @@ impl Stage {
         }
         let adapter = Adapter::start(stop.clone()).await?;
         let mut parts = Vec::new();
-        for (name, service) in &scenario.services {
-            let part = Part::new(name, service, pace, redis, adapter.reader()?);
+        for name in scenario.services.keys() {
+            let part = Part::new(name, scenario, pace, redis, adapter.reader()?);
             parts.push(part.with_context(|| format!("service {name}"))?);
         }
         let mut stage = Self {
@@ -165,7 +165,7 @@ impl Stage {
             restarts: Vec::new(),
         };
         for part in &mut stage.parts {
-            part.fleet.scale(part.replicas_min)?;
+            part.fleet.scale(part.replicas_at_first)?;
         }
         tokio::time::timeout(START_TIMEOUT, stage.wait_until_ready())
             .await

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use http::{HeaderValue, Uri};
 use serde_json::Value;
 use taffrail_loadtest::engine;
-use taffrail_loadtest::scenario::{App, Load, Request, Service};
+use taffrail_loadtest::scenario::{App, Load, Request, Scenario};
 
 use crate::config;
 use crate::engine::snapshot::Snapshot;
@@ -34,7 +34,8 @@ pub(super) struct Part {
     pub(super) fleet: Fleet,
     pub(super) hpa: Option<Hpa>,
     pub(super) scaler: Option<Scaler>,
-    pub(super) replicas_min: u32,
+    /// How many pods it begins with.
+    pub(super) replicas_at_first: u32,
     /// Times as slow as its app says.
     pub(super) slowdown: f64,
     app: App,
@@ -49,11 +50,13 @@ pub(super) struct Part {
 impl Part {
     pub(super) fn new(
         name: &str,
-        service: &Service,
+        scenario: &Scenario,
         pace: Pace,
         redis: Option<SocketAddr>,
         reader: Reader,
     ) -> anyhow::Result<Self> {
+        let service = scenario.services.get(name).context("is no service")?;
+        let declared = scenario.preconditions.replicas.get(name).copied();
         let app = service
             .app
             .clone()
@@ -68,7 +71,7 @@ impl Part {
         Ok(Self {
             name: name.to_owned(),
             fleet: Fleet::new(pace, name, template(&app, pace, redis)),
-            replicas_min: hpa.as_ref().map_or(1, Hpa::replicas_min),
+            replicas_at_first: declared.unwrap_or(hpa.as_ref().map_or(1, Hpa::replicas_min)),
             scaler: hpa.clone().map(|hpa| Scaler::new(hpa, reader)),
             hpa,
             slowdown: 1.0,

@@ -86,7 +86,10 @@ impl Witness {
             .zip(&hpa.selectors)
             .map(|(metric, selector)| told::metric(metric, selector.clone()))
             .collect();
-        service.replicas.desired.push(0.0, Some(part.replicas_min));
+        service
+            .replicas
+            .desired
+            .push(0.0, Some(part.replicas_at_first));
     }
 
     /// The first request is due now.
