@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use http::{HeaderValue, Uri};
 use serde_json::Value;
 use taffrail_loadtest::engine;
+use taffrail_loadtest::scenario::file::default_http;
 use taffrail_loadtest::scenario::{App, Load, Request, Scenario};
 
 use crate::config;
@@ -24,9 +25,6 @@ use super::super::{Pace, visits};
 /// How long a pod that was taken out may still be asked, on the wall's clock: the load follows its endpoints at once,
 /// and other services at the next step.
 const LEAVE: Duration = Duration::from_millis(300);
-
-/// How long a request may take where the scenario has no target that says so.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One service.
 pub(super) struct Part {
@@ -79,7 +77,7 @@ impl Part {
             former: None,
             objects: objects.collect::<anyhow::Result<_>>().context("metrics")?,
             requests: service.requests.clone(),
-            timeout: timeout.unwrap_or(REQUEST_TIMEOUT),
+            timeout: timeout.unwrap_or(*default_http().timeout),
             pace,
             redis,
         })
