@@ -7,6 +7,7 @@
 
 mod ending;
 mod part;
+mod sending;
 mod witness;
 
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ use taffrail_loadtest::judge::verdict::{judge_all, judge_series};
 use taffrail_loadtest::measured::Measured;
 use taffrail_loadtest::recording::Recording;
 use taffrail_loadtest::report::{Report, terminal};
-use taffrail_loadtest::scenario::{Action, Event, Executor, Load, Outputs, Scenario, Span};
+use taffrail_loadtest::scenario::{Action, Event, Outputs, Scenario};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,7 @@ use super::adapter::Adapter;
 use super::visits::Visits;
 use super::{Interrupt, Pace, START_TIMEOUT, load, scaler};
 use part::Part;
+use sending::Sending;
 use witness::Witness;
 
 /// How often pods are looked after, on the wall's clock: at ten times the speed half a second of the scenario.
@@ -222,22 +224,17 @@ impl Stage {
         stop: &CancellationToken,
     ) -> anyhow::Result<Vec<(String, load::Load)>> {
         let mut loads: Vec<(String, load::Load)> = Vec::new();
-        for (name, load) in &scenario.scenarios {
-            let part = self.parts.iter().find(|part| part.name == load.service);
-            let part = part.with_context(|| format!("load {name}: no service {}", load.service))?;
-            if loads.iter().any(|(service, _)| *service == part.name) {
-                bail!(
-                    "load {name}: service {} has two loads, and one is played here",
-                    part.name
-                );
-            }
-            let faster = faster(load, speed).with_context(|| format!("load {name}"))?;
-            let plan = Plan::new(name, &faster, scenario.seed, None)?;
-            let arrivals = plan.arrivals().context("an open loop has arrivals")?;
-            let config = part.requests(load, speed)?;
+        for Sending {
+            service,
+            config,
+            arrivals,
+        } in Sending::all(scenario, speed)?
+        {
+            let part = self.parts.iter().find(|part| part.name == service);
+            let part = part.with_context(|| format!("there is no service {service}"))?;
             let endpoints = part.fleet.endpoints();
             let started = load::Load::start(config, arrivals, endpoints, stop.clone())?;
-            loads.push((part.name.clone(), started));
+            loads.push((service, started));
         }
         Ok(loads)
     }
@@ -374,36 +371,4 @@ impl Stage {
         let part = self.parts.iter_mut().find(|part| part.name == name);
         part.with_context(|| format!("there is no service {name}"))
     }
-}
-
-/// The load with its times divided by `speed`; rates stay.
-fn faster(load: &Load, speed: f64) -> anyhow::Result<Load> {
-    let shorter = |span: &mut Span| *span = Span::from(span.div_f64(speed));
-    let mut load = load.clone();
-    shorter(&mut load.start_time);
-    match &mut load.executor {
-        Executor::RampingArrivalRate { stages, .. } => {
-            stages
-                .iter_mut()
-                .for_each(|stage| shorter(&mut stage.duration));
-        }
-        Executor::Sine {
-            period, duration, ..
-        } => [period, duration].into_iter().for_each(shorter),
-        Executor::Bursts {
-            every,
-            length,
-            duration,
-            ..
-        } => {
-            [every, length, duration].into_iter().for_each(shorter);
-        }
-        Executor::Replay { .. } => {
-            bail!("a trace is not played here yet; run it in virtual time or in a cluster")
-        }
-        Executor::ConstantVus { .. } => {
-            bail!("a closed loop is not played here; write an arrival rate")
-        }
-    }
-    Ok(load)
 }

@@ -7,11 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use http::{HeaderValue, Uri};
 use serde_json::Value;
-use taffrail_loadtest::engine;
-use taffrail_loadtest::scenario::file::default_http;
-use taffrail_loadtest::scenario::{App, Load, Request, Scenario};
+use taffrail_loadtest::scenario::{App, Scenario};
 
 use crate::config;
 use crate::engine::snapshot::Snapshot;
@@ -39,8 +36,6 @@ pub(super) struct Part {
     app: App,
     former: Option<App>,
     objects: Vec<config::Object>,
-    requests: Vec<Request>,
-    timeout: Duration,
     pace: Pace,
     redis: Option<SocketAddr>,
 }
@@ -65,7 +60,6 @@ impl Part {
         let objects = documents
             .into_iter()
             .map(|document| object(document, pace, redis));
-        let timeout = service.target.as_ref().map(|target| *target.http.timeout);
         Ok(Self {
             name: name.to_owned(),
             fleet: Fleet::new(pace, name, template(&app, pace, redis)),
@@ -76,8 +70,6 @@ impl Part {
             app,
             former: None,
             objects: objects.collect::<anyhow::Result<_>>().context("metrics")?,
-            requests: service.requests.clone(),
-            timeout: timeout.unwrap_or(*default_http().timeout),
             pace,
             redis,
         })
@@ -133,17 +125,6 @@ impl Part {
             self.former = Some(std::mem::replace(&mut self.app, former));
         }
         self.fleet.undo()
-    }
-
-    /// How requests are sent to it.
-    pub(super) fn requests(&self, load: &Load, speed: f64) -> anyhow::Result<engine::Config> {
-        let host = HeaderValue::from_str(&self.name).context("the service's name as host")?;
-        let mut config = engine::Config::new(host, Uri::from_static("/"));
-        config.requests = engine::resolve::kinds(&self.requests)?;
-        config.timeout = self.timeout;
-        config.max_in_flight = load.max_in_flight;
-        config.pace = speed;
-        Ok(config)
     }
 }
 
