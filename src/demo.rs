@@ -64,6 +64,9 @@ const PROFILE: &str = "40@15s 40->190@15s 190@25s 190->330@5s 330@20s 330->40@10
 /// The HPA, as it could be applied to a cluster, but for its scale-in window, which is short enough to be seen.
 const HPA_YAML: &str = include_str!("demo/hpa.yaml");
 
+/// Where the report goes when nobody says.
+const REPORT: &str = "taffrail-demo.html";
+
 /// How often pods are looked after. A kubelet probes once a second; here a start takes four.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -103,9 +106,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "scenario")]
     recording: Option<PathBuf>,
 
-    /// Where the HTML report goes
-    #[arg(long, default_value = "taffrail-demo.html", value_name = "FILE")]
-    report: PathBuf,
+    /// Where the HTML report goes, whatever a scenario says of it [default: taffrail-demo.html]
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 
     /// Print one JSON object, with everything that was recorded, as the last line of standard output
     #[arg(long)]
@@ -158,11 +161,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let name = |path: PathBuf| path.to_string_lossy().into_owned();
         let outputs = Outputs {
             json: recording.map(name),
-            html: Some(name(report)),
+            html: report.map(name),
             ..Outputs::default()
         };
         return play::run(&file, speed, outputs).await;
     }
+    let report = report.unwrap_or_else(|| REPORT.into());
     let profile: Profile = PROFILE
         .parse::<Profile>()
         .and_then(|profile| profile.faster(speed))

@@ -31,7 +31,7 @@ use crate::clock;
 
 use super::adapter::Adapter;
 use super::visits::Visits;
-use super::{Interrupt, Pace, START_TIMEOUT, load, scaler};
+use super::{Interrupt, Pace, REPORT, START_TIMEOUT, load, scaler};
 use part::Part;
 use sending::Sending;
 use witness::Witness;
@@ -61,7 +61,12 @@ pub(super) async fn run(file: &Path, speed: f64, flags: Outputs) -> anyhow::Resu
     let outputs = Outputs {
         json: flags.json.or(given.json),
         junit: given.junit,
-        html: given.html.or(flags.html),
+        html: Some(
+            flags
+                .html
+                .or(given.html)
+                .unwrap_or_else(|| REPORT.to_owned()),
+        ),
         prometheus: None,
     };
     let (mut attempts, mut verdicts) = (Vec::new(), Vec::new());
