@@ -91,7 +91,8 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// With --scenario it plays that file instead, as taffrail-loadtest would in a cluster, and judges its checks. Times are
 /// those of the file whatever the speed is; only latencies are the wall's, so a queue that takes a second to drain is
 /// told as --speed seconds. Exit codes are then those of taffrail-loadtest: 0 all checks hold, 99 one does not, 100 the
-/// system was not ready, 104 the file is no scenario, 105 interrupted, 112 and 113 it could not be told.
+/// system was not ready, 104 the scenario cannot be played, 105 interrupted, 112 and 113 it could not be told, 115 stopped
+/// for safety.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// Run this many times as fast: the HPA's period, windows and the load's stages are shorter by as much (1 to 10)

@@ -19,6 +19,7 @@ use anyhow::{Context, bail};
 use futures_util::future::join_all;
 use taffrail_loadtest::arrivals::plan::Plan;
 use taffrail_loadtest::cli::{ExitStatus, outputs};
+use taffrail_loadtest::judge::threshold;
 use taffrail_loadtest::judge::verdict::{judge_all, judge_series};
 use taffrail_loadtest::measured::Measured;
 use taffrail_loadtest::recording::Recording;
@@ -47,15 +48,14 @@ const LOOK_PERIOD_MIN: Duration = Duration::from_millis(100);
 
 /// Plays the scenario of `file`, and says what came of it.
 pub(super) async fn run(file: &Path, speed: f64, flags: Outputs) -> anyhow::Result<ExitCode> {
-    let scenario = match Scenario::load(file) {
-        Ok(scenario) => scenario,
+    let script = match Script::read(file, speed) {
+        Ok(script) => script,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("error: {error:#}");
             return Ok(ExitStatus::Invalid.into());
         }
     };
-    let shown = scenario.redacted();
-    let scenario = scenario.expand(clock::env).context("the scenario")?;
+    let scenario = &script.scenario;
     let mut interrupt = Interrupt::listen().context("listening for signals")?;
     let given = scenario.report.clone();
     let outputs = Outputs {
@@ -71,7 +71,7 @@ pub(super) async fn run(file: &Path, speed: f64, flags: Outputs) -> anyhow::Resu
     };
     let (mut attempts, mut verdicts) = (Vec::new(), Vec::new());
     for attempt in 1..=scenario.run.repeat {
-        let recording = play(&scenario, &shown, speed, attempt, &mut interrupt).await?;
+        let recording = play(&script, speed, attempt, &mut interrupt).await?;
         let verdict = judge_all(&recording, None);
         let report = Report {
             recording: &recording,
@@ -96,10 +96,39 @@ pub(super) async fn run(file: &Path, speed: f64, flags: Outputs) -> anyhow::Resu
     Ok(ExitStatus::from(series.reason).into())
 }
 
+/// Everything that a run takes of its file, known to be playable before anything is started.
+struct Script {
+    /// With its variables replaced.
+    scenario: Scenario,
+    /// As it is shown, without secrets.
+    shown: Scenario,
+    plans: Vec<Plan>,
+    sendings: Vec<Sending>,
+}
+
+impl Script {
+    fn read(file: &Path, speed: f64) -> anyhow::Result<Self> {
+        let written = Scenario::load(file)?;
+        threshold::check(&written)?;
+        let scenario = written.expand(clock::env).context("the scenario")?;
+        for (name, service) in &scenario.services {
+            Part::check(name, service).with_context(|| format!("service {name}"))?;
+        }
+        // Says first of a trace that it is not played here, so that none is read below.
+        let sendings = Sending::all(&scenario, speed)?;
+        let no_trace = |_: &str| Err(std::io::Error::other("traces are not played here"));
+        Ok(Self {
+            plans: Plan::all(&scenario, no_trace).context("the scenario's loads")?,
+            shown: written.redacted(),
+            sendings,
+            scenario,
+        })
+    }
+}
+
 /// One run, from an empty stage to an empty stage.
 async fn play(
-    scenario: &Scenario,
-    shown: &Scenario,
+    script: &Script,
     speed: f64,
     attempt: u32,
     interrupt: &mut Interrupt,
@@ -110,19 +139,15 @@ async fn play(
     };
     let stop = CancellationToken::new();
     let _stop_on_return = stop.clone().drop_guard();
-    let mut stage = Stage::set(scenario, pace, &stop).await?;
-    let plans = Plan::all(scenario, |_| {
-        Err(std::io::Error::other("traces are not played here"))
-    })
-    .context("the scenario's loads")?;
-    let mut witness = Witness::new(shown, &plans, pace, attempt);
+    let mut stage = Stage::set(&script.scenario, pace, &stop).await?;
+    let mut witness = Witness::new(&script.shown, &script.plans, pace, attempt);
     for part in &stage.parts {
         witness.meet(part);
     }
-    let loads = stage.loads(scenario, speed, &stop)?;
+    let loads = stage.loads(&script.sendings, &stop)?;
     witness.begin();
     let measured = stage
-        .conduct(scenario, loads, &mut witness, interrupt, &stop)
+        .conduct(&script.scenario, loads, &mut witness, interrupt, &stop)
         .await?;
     Ok(witness.finish(measured))
 }
@@ -224,22 +249,21 @@ impl Stage {
     /// Starts the loads, each on its own thread, by the service that each is for.
     fn loads(
         &self,
-        scenario: &Scenario,
-        speed: f64,
+        sendings: &[Sending],
         stop: &CancellationToken,
     ) -> anyhow::Result<Vec<(String, load::Load)>> {
         let mut loads: Vec<(String, load::Load)> = Vec::new();
-        for Sending {
-            service,
-            config,
-            arrivals,
-        } in Sending::all(scenario, speed)?
-        {
-            let part = self.parts.iter().find(|part| part.name == service);
-            let part = part.with_context(|| format!("there is no service {service}"))?;
-            let endpoints = part.fleet.endpoints();
-            let started = load::Load::start(config, arrivals, endpoints, stop.clone())?;
-            loads.push((service, started));
+        for sending in sendings {
+            let name = &sending.service;
+            let part = self.parts.iter().find(|part| part.name == *name);
+            let part = part.with_context(|| format!("there is no service {name}"))?;
+            let started = load::Load::start(
+                sending.config.clone(),
+                sending.arrivals.clone(),
+                part.fleet.endpoints(),
+                stop.clone(),
+            )?;
+            loads.push((name.clone(), started));
         }
         Ok(loads)
     }

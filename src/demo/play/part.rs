@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
-use taffrail_loadtest::scenario::{App, Scenario};
+use taffrail_loadtest::scenario::{App, Scenario, Service};
 
 use crate::config;
 use crate::engine::snapshot::Snapshot;
@@ -41,6 +41,16 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// Whether a service can be played here, as far as that is known before anything is started.
+    ///
+    /// # Errors
+    /// What is missing, or is not played.
+    pub(super) fn check(name: &str, service: &Service) -> anyhow::Result<()> {
+        app(service)?;
+        let hpa = service.hpa.as_ref().map(|object| Hpa::read(object, name));
+        hpa.transpose().context("hpa").map(drop)
+    }
+
     pub(super) fn new(
         name: &str,
         scenario: &Scenario,
@@ -50,10 +60,7 @@ impl Part {
     ) -> anyhow::Result<Self> {
         let service = scenario.services.get(name).context("is no service")?;
         let declared = scenario.preconditions.replicas.get(name).copied();
-        let app = service
-            .app
-            .clone()
-            .context("has no `app`, which says how its pods behave")?;
+        let app = app(service)?.clone();
         let hpa = service.hpa.as_ref().map(|object| Hpa::read(object, name));
         let hpa = hpa.transpose().context("hpa")?;
         let documents = documents(service.metrics.as_ref());
@@ -126,6 +133,11 @@ impl Part {
         }
         self.fleet.undo()
     }
+}
+
+fn app(service: &Service) -> anyhow::Result<&App> {
+    let app = service.app.as_ref();
+    app.context("has no `app`, which says how its pods behave")
 }
 
 /// The pods of an app.
