@@ -108,7 +108,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if to_stdout {
         eprint!("{text}");
     } else {
-        print!("{text}");
+        outputs::say(&text)?;
     }
     if let Some(path) = &args.csv {
         put(path, &csv::timeline(&recording))?;

@@ -77,7 +77,7 @@ pub(super) async fn run(file: &Path, speed: f64, flags: Outputs) -> anyhow::Resu
             recording: &recording,
             verdict: &verdict,
         };
-        print!("{}", terminal::summary(&report));
+        outputs::say(&terminal::summary(&report))?;
         let interrupted = recording.about.interrupted;
         verdicts.push(verdict.clone());
         attempts.push((recording, verdict));
@@ -87,11 +87,14 @@ pub(super) async fn run(file: &Path, speed: f64, flags: Outputs) -> anyhow::Resu
         }
     }
     if let Some(path) = &outputs.html {
-        println!("Report: {path}");
+        outputs::say(&format!("Report: {path}\n"))?;
     }
     let series = judge_series(&verdicts, scenario.run);
     if 1 < verdicts.len() {
-        println!("{} of {} runs passed.", series.passed, series.runs);
+        outputs::say(&format!(
+            "{} of {} runs passed.\n",
+            series.passed, series.runs
+        ))?;
     }
     Ok(ExitStatus::from(series.reason).into())
 }
