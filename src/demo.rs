@@ -64,6 +64,9 @@ const PROFILE: &str = "40@15s 40->190@15s 190@25s 190->330@5s 330@20s 330->40@10
 /// The HPA, as it could be applied to a cluster, but for its scale-in window, which is short enough to be seen.
 const HPA_YAML: &str = include_str!("demo/hpa.yaml");
 
+/// Where the report goes when nobody says.
+const REPORT: &str = "taffrail-demo.html";
+
 /// How often pods are looked after. A kubelet probes once a second; here a start takes four.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -88,7 +91,8 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// With --scenario it plays that file instead, as taffrail-loadtest would in a cluster, and judges its checks. Times are
 /// those of the file whatever the speed is; only latencies are the wall's, so a queue that takes a second to drain is
 /// told as --speed seconds. Exit codes are then those of taffrail-loadtest: 0 all checks hold, 99 one does not, 100 the
-/// system was not ready, 104 the file is no scenario, 105 interrupted, 112 and 113 it could not be told.
+/// system was not ready, 104 the scenario cannot be played, 105 interrupted, 112 and 113 it could not be told, 115 stopped
+/// for safety.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// Run this many times as fast: the HPA's period, windows and the load's stages are shorter by as much (1 to 10)
@@ -103,9 +107,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "scenario")]
     recording: Option<PathBuf>,
 
-    /// Where the HTML report goes
-    #[arg(long, default_value = "taffrail-demo.html", value_name = "FILE")]
-    report: PathBuf,
+    /// Where the HTML report goes, whatever a scenario says of it [default: taffrail-demo.html]
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 
     /// Print one JSON object, with everything that was recorded, as the last line of standard output
     #[arg(long)]
@@ -158,11 +162,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let name = |path: PathBuf| path.to_string_lossy().into_owned();
         let outputs = Outputs {
             json: recording.map(name),
-            html: Some(name(report)),
+            html: report.map(name),
             ..Outputs::default()
         };
         return play::run(&file, speed, outputs).await;
     }
+    let report = report.unwrap_or_else(|| REPORT.into());
     let profile: Profile = PROFILE
         .parse::<Profile>()
         .and_then(|profile| profile.faster(speed))

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use taffrail_loadtest::cli::{ExitStatus, outputs};
+use taffrail_loadtest::judge::threshold;
 use taffrail_loadtest::judge::verdict::judge_all;
 use taffrail_loadtest::recording::Recording;
 use taffrail_loadtest::scenario::{Outputs, Scenario};
@@ -107,7 +108,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if to_stdout {
         eprint!("{text}");
     } else {
-        print!("{text}");
+        outputs::say(&text)?;
     }
     if let Some(path) = &args.csv {
         put(path, &csv::timeline(&recording))?;
@@ -125,6 +126,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// What is played, with what the flags say otherwise.
 fn plan(args: &Args) -> anyhow::Result<Plan> {
     let mut scenario = Scenario::load(&args.scenario)?;
+    threshold::check(&scenario)?;
     if let Some(seed) = args.seed {
         scenario.seed = seed;
     }

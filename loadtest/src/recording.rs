@@ -53,7 +53,7 @@ pub struct About {
     pub ended: Option<Ended>,
     /// The version of the program that wrote this.
     pub version: String,
-    /// Other facts, as `kubernetes: v1.36.3`; they are shown and not judged.
+    /// Other facts, as `kubernetes: v1.36.3`; they are shown, and none but [`About::SPEED`] is judged.
     pub facts: BTreeMap<String, String>,
 }
 
@@ -350,6 +350,23 @@ pub enum EventKind {
     Endpoint,
     /// A condition changed, or a Kubernetes Event told something.
     Told,
+}
+
+impl About {
+    /// The fact that says how many seconds of the recording passed in one of the wall's.
+    pub const SPEED: &str = "speed";
+
+    /// How many seconds of the recording passed in one of the wall's: 1 where nothing is said. A rate of the recording
+    /// times this is the rate at which requests came.
+    #[must_use]
+    pub fn speed(&self) -> f64 {
+        let told = self
+            .facts
+            .get(Self::SPEED)
+            .and_then(|speed| speed.parse().ok());
+        told.filter(|speed: &f64| speed.is_finite() && 0.0 < *speed)
+            .unwrap_or(1.0)
+    }
 }
 
 impl Service {

@@ -7,6 +7,7 @@
 
 mod ending;
 mod part;
+mod sending;
 mod witness;
 
 use std::collections::BTreeMap;
@@ -18,11 +19,12 @@ use anyhow::{Context, bail};
 use futures_util::future::join_all;
 use taffrail_loadtest::arrivals::plan::Plan;
 use taffrail_loadtest::cli::{ExitStatus, outputs};
+use taffrail_loadtest::judge::threshold;
 use taffrail_loadtest::judge::verdict::{judge_all, judge_series};
 use taffrail_loadtest::measured::Measured;
 use taffrail_loadtest::recording::Recording;
 use taffrail_loadtest::report::{Report, terminal};
-use taffrail_loadtest::scenario::{Action, Event, Executor, Load, Outputs, Scenario, Span};
+use taffrail_loadtest::scenario::{Action, Event, Outputs, Scenario};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +32,9 @@ use crate::clock;
 
 use super::adapter::Adapter;
 use super::visits::Visits;
-use super::{Interrupt, Pace, START_TIMEOUT, load, scaler};
+use super::{Interrupt, Pace, REPORT, START_TIMEOUT, load, scaler};
 use part::Part;
+use sending::Sending;
 use witness::Witness;
 
 /// How often pods are looked after, on the wall's clock: at ten times the speed half a second of the scenario.
@@ -45,32 +48,36 @@ const LOOK_PERIOD_MIN: Duration = Duration::from_millis(100);
 
 /// Plays the scenario of `file`, and says what came of it.
 pub(super) async fn run(file: &Path, speed: f64, flags: Outputs) -> anyhow::Result<ExitCode> {
-    let scenario = match Scenario::load(file) {
-        Ok(scenario) => scenario,
+    let script = match Script::read(file, speed) {
+        Ok(script) => script,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("error: {error:#}");
             return Ok(ExitStatus::Invalid.into());
         }
     };
-    let shown = scenario.redacted();
-    let scenario = scenario.expand(clock::env).context("the scenario")?;
+    let scenario = &script.scenario;
     let mut interrupt = Interrupt::listen().context("listening for signals")?;
     let given = scenario.report.clone();
     let outputs = Outputs {
         json: flags.json.or(given.json),
         junit: given.junit,
-        html: given.html.or(flags.html),
+        html: Some(
+            flags
+                .html
+                .or(given.html)
+                .unwrap_or_else(|| REPORT.to_owned()),
+        ),
         prometheus: None,
     };
     let (mut attempts, mut verdicts) = (Vec::new(), Vec::new());
     for attempt in 1..=scenario.run.repeat {
-        let recording = play(&scenario, &shown, speed, attempt, &mut interrupt).await?;
+        let recording = play(&script, speed, attempt, &mut interrupt).await?;
         let verdict = judge_all(&recording, None);
         let report = Report {
             recording: &recording,
             verdict: &verdict,
         };
-        print!("{}", terminal::summary(&report));
+        outputs::say(&terminal::summary(&report))?;
         let interrupted = recording.about.interrupted;
         verdicts.push(verdict.clone());
         attempts.push((recording, verdict));
@@ -80,19 +87,51 @@ pub(super) async fn run(file: &Path, speed: f64, flags: Outputs) -> anyhow::Resu
         }
     }
     if let Some(path) = &outputs.html {
-        println!("Report: {path}");
+        outputs::say(&format!("Report: {path}\n"))?;
     }
     let series = judge_series(&verdicts, scenario.run);
     if 1 < verdicts.len() {
-        println!("{} of {} runs passed.", series.passed, series.runs);
+        outputs::say(&format!(
+            "{} of {} runs passed.\n",
+            series.passed, series.runs
+        ))?;
     }
     Ok(ExitStatus::from(series.reason).into())
 }
 
+/// Everything that a run takes of its file, known to be playable before anything is started.
+struct Script {
+    /// With its variables replaced.
+    scenario: Scenario,
+    /// As it is shown, without secrets.
+    shown: Scenario,
+    plans: Vec<Plan>,
+    sendings: Vec<Sending>,
+}
+
+impl Script {
+    fn read(file: &Path, speed: f64) -> anyhow::Result<Self> {
+        let written = Scenario::load(file)?;
+        threshold::check(&written)?;
+        let scenario = written.expand(clock::env).context("the scenario")?;
+        for (name, service) in &scenario.services {
+            Part::check(name, service).with_context(|| format!("service {name}"))?;
+        }
+        // Says first of a trace that it is not played here, so that none is read below.
+        let sendings = Sending::all(&scenario, speed)?;
+        let no_trace = |_: &str| Err(std::io::Error::other("traces are not played here"));
+        Ok(Self {
+            plans: Plan::all(&scenario, no_trace).context("the scenario's loads")?,
+            shown: written.redacted(),
+            sendings,
+            scenario,
+        })
+    }
+}
+
 /// One run, from an empty stage to an empty stage.
 async fn play(
-    scenario: &Scenario,
-    shown: &Scenario,
+    script: &Script,
     speed: f64,
     attempt: u32,
     interrupt: &mut Interrupt,
@@ -103,19 +142,15 @@ async fn play(
     };
     let stop = CancellationToken::new();
     let _stop_on_return = stop.clone().drop_guard();
-    let mut stage = Stage::set(scenario, pace, &stop).await?;
-    let plans = Plan::all(scenario, |_| {
-        Err(std::io::Error::other("traces are not played here"))
-    })
-    .context("the scenario's loads")?;
-    let mut witness = Witness::new(shown, &plans, pace, attempt);
+    let mut stage = Stage::set(&script.scenario, pace, &stop).await?;
+    let mut witness = Witness::new(&script.shown, &script.plans, pace, attempt);
     for part in &stage.parts {
         witness.meet(part);
     }
-    let loads = stage.loads(scenario, speed, &stop)?;
+    let loads = stage.loads(&script.sendings, &stop)?;
     witness.begin();
     let measured = stage
-        .conduct(scenario, loads, &mut witness, interrupt, &stop)
+        .conduct(&script.scenario, loads, &mut witness, interrupt, &stop)
         .await?;
     Ok(witness.finish(measured))
 }
@@ -152,8 +187,8 @@ impl Stage {
         }
         let adapter = Adapter::start(stop.clone()).await?;
         let mut parts = Vec::new();
-        for (name, service) in &scenario.services {
-            let part = Part::new(name, service, pace, redis, adapter.reader()?);
+        for name in scenario.services.keys() {
+            let part = Part::new(name, scenario, pace, redis, adapter.reader()?);
             parts.push(part.with_context(|| format!("service {name}"))?);
         }
         let mut stage = Self {
@@ -165,7 +200,7 @@ impl Stage {
             restarts: Vec::new(),
         };
         for part in &mut stage.parts {
-            part.fleet.scale(part.replicas_min)?;
+            part.fleet.scale(part.replicas_at_first)?;
         }
         tokio::time::timeout(START_TIMEOUT, stage.wait_until_ready())
             .await
@@ -217,27 +252,21 @@ impl Stage {
     /// Starts the loads, each on its own thread, by the service that each is for.
     fn loads(
         &self,
-        scenario: &Scenario,
-        speed: f64,
+        sendings: &[Sending],
         stop: &CancellationToken,
     ) -> anyhow::Result<Vec<(String, load::Load)>> {
         let mut loads: Vec<(String, load::Load)> = Vec::new();
-        for (name, load) in &scenario.scenarios {
-            let part = self.parts.iter().find(|part| part.name == load.service);
-            let part = part.with_context(|| format!("load {name}: no service {}", load.service))?;
-            if loads.iter().any(|(service, _)| *service == part.name) {
-                bail!(
-                    "load {name}: service {} has two loads, and one is played here",
-                    part.name
-                );
-            }
-            let faster = faster(load, speed).with_context(|| format!("load {name}"))?;
-            let plan = Plan::new(name, &faster, scenario.seed, None)?;
-            let arrivals = plan.arrivals().context("an open loop has arrivals")?;
-            let config = part.requests(load, speed)?;
-            let endpoints = part.fleet.endpoints();
-            let started = load::Load::start(config, arrivals, endpoints, stop.clone())?;
-            loads.push((part.name.clone(), started));
+        for sending in sendings {
+            let name = &sending.service;
+            let part = self.parts.iter().find(|part| part.name == *name);
+            let part = part.with_context(|| format!("there is no service {name}"))?;
+            let started = load::Load::start(
+                sending.config.clone(),
+                sending.arrivals.clone(),
+                part.fleet.endpoints(),
+                stop.clone(),
+            )?;
+            loads.push((name.clone(), started));
         }
         Ok(loads)
     }
@@ -374,36 +403,4 @@ impl Stage {
         let part = self.parts.iter_mut().find(|part| part.name == name);
         part.with_context(|| format!("there is no service {name}"))
     }
-}
-
-/// The load with its times divided by `speed`; rates stay.
-fn faster(load: &Load, speed: f64) -> anyhow::Result<Load> {
-    let shorter = |span: &mut Span| *span = Span::from(span.div_f64(speed));
-    let mut load = load.clone();
-    shorter(&mut load.start_time);
-    match &mut load.executor {
-        Executor::RampingArrivalRate { stages, .. } => {
-            stages
-                .iter_mut()
-                .for_each(|stage| shorter(&mut stage.duration));
-        }
-        Executor::Sine {
-            period, duration, ..
-        } => [period, duration].into_iter().for_each(shorter),
-        Executor::Bursts {
-            every,
-            length,
-            duration,
-            ..
-        } => {
-            [every, length, duration].into_iter().for_each(shorter);
-        }
-        Executor::Replay { .. } => {
-            bail!("a trace is not played here yet; run it in virtual time or in a cluster")
-        }
-        Executor::ConstantVus { .. } => {
-            bail!("a closed loop is not played here; write an arrival rate")
-        }
-    }
-    Ok(load)
 }

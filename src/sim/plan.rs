@@ -9,6 +9,7 @@ use taffrail_loadtest::arrivals::plan::Plan as LoadPlan;
 use taffrail_loadtest::measured::recorder::Recorder;
 use taffrail_loadtest::recording::{self, Stage};
 use taffrail_loadtest::sample_app::TOKEN_HEADER;
+use taffrail_loadtest::scenario::file::default_http;
 use taffrail_loadtest::scenario::secrets::has_variable;
 use taffrail_loadtest::scenario::{self, Action, App, Scenario};
 use taffrail_loadtest::service_time::ServiceTimes;
@@ -32,9 +33,6 @@ const REPLICAS_MAX: u32 = 10_000;
 
 /// How long the system is left alone before the first request, at least: pods are warm a minute after they are ready.
 const LEAD_MIN: Duration = Duration::from_secs(75);
-
-/// How long a request may take where the scenario has no target that says so.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often metrics are looked at where the scenario does not say.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -459,7 +457,7 @@ impl Plan {
 
 fn timeout(service: Option<&scenario::Service>) -> Duration {
     let target = service.and_then(|service| service.target.as_ref());
-    target.map_or(TIMEOUT, |target| *target.http.timeout)
+    *target.map_or(default_http().timeout, |target| target.http.timeout)
 }
 
 /// Whether the service's requests have the token that its app wants.

@@ -14,6 +14,9 @@ const SPEED: &str = "10";
 /// The exit code of a run in which something did not hold.
 const FAILED: i32 = 99;
 
+/// The exit code of a scenario that cannot be played.
+const INVALID: i32 = 104;
+
 /// Runs of one scenario, of which one must pass.
 const RUNS_MAX: usize = 4;
 
@@ -82,6 +85,52 @@ fn every_scenario_is_read_and_says_what_must_hold_of_each_service() {
         read += 1;
     }
     assert_eq!(read, 5);
+}
+
+#[test]
+fn what_is_not_played_on_one_machine_is_refused_before_anything_is_started() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("shop.yaml");
+    let app = "app: {workers: 1, serviceTime: 10ms}";
+    let open = "{executor: ramping-arrival-rate, stages: [{target: 5, duration: 10s}]}";
+    for (service, load, rest, expected) in [
+        (
+            app,
+            "{executor: constant-vus, vus: 2, duration: 10s}",
+            "",
+            "a closed loop is not played here",
+        ),
+        ("requests: []", open, "", "has no `app`"),
+        (
+            app,
+            open,
+            "thresholds: {http_req_fialed: ['rate<0.1']}",
+            "http_req_fialed",
+        ),
+        (
+            "app: {workers: 1, serviceTime: 10ms, token: '${env:TAFFRAIL_TEST_IS_NOT_SET}'}",
+            open,
+            "",
+            "TAFFRAIL_TEST_IS_NOT_SET",
+        ),
+    ] {
+        let text = format!(
+            "name: shop\nservices: {{shop: {{{service}}}}}\nscenarios: {{main: {load}}}\n{rest}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_taffrail"));
+        let output = command
+            .args(["demo", "--scenario"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(INVALID), "{}", said(&output));
+        assert!(
+            said(&output).contains(expected),
+            "{expected} is not in {}",
+            said(&output)
+        );
+    }
 }
 
 #[test]

@@ -148,6 +148,10 @@ fn what_is_no_scenario_is_refused_with_its_line() {
             "name: a\nscenarios: {main: {profile: '5@10s'}}\n",
             "has no `app`",
         ),
+        (
+            "name: a\nscenarios: {main: {profile: '5@10s'}}\nthresholds: {http_req_fialed: ['rate<0.1']}\n",
+            "http_req_fialed",
+        ),
         (&STEP.replace("MAX", "0"), "maxReplicas"),
         (
             &STEP

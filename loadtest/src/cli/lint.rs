@@ -11,6 +11,7 @@ use anyhow::Context;
 
 use super::exit::ExitStatus;
 use super::flags::LintArgs;
+use super::outputs;
 use super::run::plans;
 use crate::arrivals::plan::Plan;
 use crate::judge::lint::{LintFinding, Severity, Timing, lint};
@@ -40,17 +41,19 @@ fn one(path: &Path, strict: bool) -> Result<ExitStatus, Stop> {
         .map_err(Stop::invalid)?;
     let plans = plans(&scenario, path.parent().unwrap_or(Path::new(".")))?;
     let doubts = doubts(&scenario);
+    let mut text = String::new();
     for doubt in &doubts {
-        println!("{}: {}; {}", path.display(), doubt.sentence, doubt.fix);
+        text += &format!("{}: {}; {}\n", path.display(), doubt.sentence, doubt.fix);
     }
     let requests: u64 = plans.iter().filter_map(Plan::planned).sum();
     let end = plans.iter().map(Plan::end).max().unwrap_or_default();
-    println!(
-        "{}: {requests} requests in {}, {} checks",
+    text += &format!(
+        "{}: {requests} requests in {}, {} checks\n",
         path.display(),
         humantime::format_duration(end),
         scenario.assertions.len()
     );
+    outputs::say(&text).map_err(Stop::invalid)?;
     let fails = strict && impossible(&doubts);
     Ok(if fails {
         ExitStatus::Invalid

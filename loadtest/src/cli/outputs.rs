@@ -2,7 +2,7 @@
 //! GitHub step. It writes and draws nothing itself.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -25,9 +25,23 @@ pub(super) fn write(outputs: &Outputs, attempts: &[(Recording, Verdict)]) -> any
     };
     let last = Report { recording, verdict };
     if outputs.json.as_deref() != Some(STDOUT) {
-        println!("{}{}", terminal::summary(&last), lines::loads(recording));
+        let loads = lines::loads(recording);
+        say(&format!("{}{loads}\n", terminal::summary(&last)))?;
     }
     tell_github(&last)
+}
+
+/// Writes to standard output. Who has closed it, as `head` does, has read enough.
+///
+/// # Errors
+/// What else keeps the text from being written.
+pub fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let said = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match said {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        said => said.context("writing to standard output"),
+    }
 }
 
 /// Writes the files about the last of these attempts. Each has files of its own, so that no retry hides the run before
@@ -72,10 +86,7 @@ fn tell_github(report: &Report<'_>) -> anyhow::Result<()> {
 
 fn put(file: &str, attempt: u32, text: &str) -> anyhow::Result<()> {
     if file == STDOUT {
-        let mut out = std::io::stdout().lock();
-        return out
-            .write_all(text.as_bytes())
-            .context("writing to standard output");
+        return say(text);
     }
     let path = numbered(Path::new(file), attempt);
     if let Some(parent) = path

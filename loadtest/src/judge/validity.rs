@@ -180,9 +180,10 @@ pub fn judge(recording: &Recording) -> Vec<Finding> {
 /// scenario allows too few in flight or the generator did not get around to sending them.
 ///
 /// With `n` requests a second and answers within `t`, `n t` are in flight. Where that is less than the limit, the limit
-/// was reached because answers took longer.
+/// was reached because answers took longer. Where time ran faster, a second of the recording holds as many times fewer.
 #[must_use]
-pub fn dropped_by_lateness(scenario: &Scenario, service: &str, slot: &Slot) -> u64 {
+pub fn dropped_by_lateness(recording: &Recording, service: &str, slot: &Slot) -> u64 {
+    let scenario = &recording.scenario;
     let late_s = scenario
         .slo
         .map_or(LATE_RESPONSE_S, |slo| slo.target.seconds());
@@ -193,7 +194,8 @@ pub fn dropped_by_lateness(scenario: &Scenario, service: &str, slot: &Slot) -> u
     let limit: usize = loads.map(|load| load.max_in_flight).sum();
     let sent = slot.counts.offered - slot.counts.dropped;
     let generator_late = sent < slot.late * 10;
-    let room = slot.counts.offered as f64 * late_s <= limit as f64;
+    let per_s = slot.counts.offered as f64 * recording.about.speed();
+    let room = per_s * late_s <= limit as f64;
     if room && !generator_late {
         slot.counts.dropped
     } else {
@@ -243,9 +245,8 @@ fn offered_load(recording: &Recording, stage: &Stage) -> Option<Finding> {
         return Some(finding);
     }
     let late: u64 = slots.iter().map(|slot| slot.late).sum();
-    let ours = |slot: &Slot| {
-        slot.counts.dropped - dropped_by_lateness(&recording.scenario, &stage.service, slot)
-    };
+    let ours =
+        |slot: &Slot| slot.counts.dropped - dropped_by_lateness(recording, &stage.service, slot);
     let dropped: u64 = slots.iter().map(ours).sum();
     let share = offered.saturating_sub(late + dropped) as f64 / offered as f64;
     finding.value = Some(share);

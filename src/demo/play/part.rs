@@ -7,10 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use http::{HeaderValue, Uri};
 use serde_json::Value;
-use taffrail_loadtest::engine;
-use taffrail_loadtest::scenario::{App, Load, Request, Service};
+use taffrail_loadtest::scenario::{App, Scenario, Service};
 
 use crate::config;
 use crate::engine::snapshot::Snapshot;
@@ -25,58 +23,60 @@ use super::super::{Pace, visits};
 /// and other services at the next step.
 const LEAVE: Duration = Duration::from_millis(300);
 
-/// How long a request may take where the scenario has no target that says so.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// One service.
 pub(super) struct Part {
     pub(super) name: String,
     pub(super) fleet: Fleet,
     pub(super) hpa: Option<Hpa>,
     pub(super) scaler: Option<Scaler>,
-    pub(super) replicas_min: u32,
+    /// How many pods it begins with.
+    pub(super) replicas_at_first: u32,
     /// Times as slow as its app says.
     pub(super) slowdown: f64,
     app: App,
     former: Option<App>,
     objects: Vec<config::Object>,
-    requests: Vec<Request>,
-    timeout: Duration,
     pace: Pace,
     redis: Option<SocketAddr>,
 }
 
 impl Part {
+    /// Whether a service can be played here, as far as that is known before anything is started.
+    ///
+    /// # Errors
+    /// What is missing, or is not played.
+    pub(super) fn check(name: &str, service: &Service) -> anyhow::Result<()> {
+        app(service)?;
+        let hpa = service.hpa.as_ref().map(|object| Hpa::read(object, name));
+        hpa.transpose().context("hpa").map(drop)
+    }
+
     pub(super) fn new(
         name: &str,
-        service: &Service,
+        scenario: &Scenario,
         pace: Pace,
         redis: Option<SocketAddr>,
         reader: Reader,
     ) -> anyhow::Result<Self> {
-        let app = service
-            .app
-            .clone()
-            .context("has no `app`, which says how its pods behave")?;
+        let service = scenario.services.get(name).context("is no service")?;
+        let declared = scenario.preconditions.replicas.get(name).copied();
+        let app = app(service)?.clone();
         let hpa = service.hpa.as_ref().map(|object| Hpa::read(object, name));
         let hpa = hpa.transpose().context("hpa")?;
         let documents = documents(service.metrics.as_ref());
         let objects = documents
             .into_iter()
             .map(|document| object(document, pace, redis));
-        let timeout = service.target.as_ref().map(|target| *target.http.timeout);
         Ok(Self {
             name: name.to_owned(),
             fleet: Fleet::new(pace, name, template(&app, pace, redis)),
-            replicas_min: hpa.as_ref().map_or(1, Hpa::replicas_min),
+            replicas_at_first: declared.unwrap_or(hpa.as_ref().map_or(1, Hpa::replicas_min)),
             scaler: hpa.clone().map(|hpa| Scaler::new(hpa, reader)),
             hpa,
             slowdown: 1.0,
             app,
             former: None,
             objects: objects.collect::<anyhow::Result<_>>().context("metrics")?,
-            requests: service.requests.clone(),
-            timeout: timeout.unwrap_or(REQUEST_TIMEOUT),
             pace,
             redis,
         })
@@ -133,17 +133,11 @@ impl Part {
         }
         self.fleet.undo()
     }
+}
 
-    /// How requests are sent to it.
-    pub(super) fn requests(&self, load: &Load, speed: f64) -> anyhow::Result<engine::Config> {
-        let host = HeaderValue::from_str(&self.name).context("the service's name as host")?;
-        let mut config = engine::Config::new(host, Uri::from_static("/"));
-        config.requests = engine::resolve::kinds(&self.requests)?;
-        config.timeout = self.timeout;
-        config.max_in_flight = load.max_in_flight;
-        config.pace = speed;
-        Ok(config)
-    }
+fn app(service: &Service) -> anyhow::Result<&App> {
+    let app = service.app.as_ref();
+    app.context("has no `app`, which says how its pods behave")
 }
 
 /// The pods of an app.

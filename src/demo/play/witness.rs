@@ -37,7 +37,7 @@ impl Witness {
         let started = jiff::Timestamp::from_millisecond(clock::now().ms()).ok();
         let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
         let services = scenario.services.keys();
-        let facts = BTreeMap::from([("speed".to_owned(), pace.speed.to_string())]);
+        let facts = BTreeMap::from([(About::SPEED.to_owned(), pace.speed.to_string())]);
         Self {
             recording: Recording {
                 schema_version: SCHEMA_VERSION,
@@ -87,7 +87,10 @@ impl Witness {
             .zip(&hpa.selectors)
             .map(|(metric, selector)| told::metric(metric, selector.clone()))
             .collect();
-        service.replicas.desired.push(0.0, Some(part.replicas_min));
+        service
+            .replicas
+            .desired
+            .push(0.0, Some(part.replicas_at_first));
     }
 
     /// The first request is due now.

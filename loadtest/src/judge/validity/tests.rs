@@ -7,7 +7,7 @@ use super::super::Outcome::{Inconclusive, Pass, Skipped};
 use super::super::fixture::{Fixture, SERVICE};
 use super::*;
 use crate::measured::EndpointCounts;
-use crate::recording::{Backend, Gap, SpecChange};
+use crate::recording::{About, Backend, Gap, SpecChange};
 use crate::scenario::{Event, Executor, Load, Pacing, Placing, Span};
 
 fn found(run: Fixture, name: &str) -> Finding {
@@ -51,7 +51,7 @@ fn a_stage_whose_requests_were_late_was_not_offered() {
 
 #[test]
 fn a_drop_is_the_systems_when_answers_were_late() {
-    let dropped = |max_in_flight: usize, late: u64| {
+    let at = |speed: &str, max_in_flight: usize, late: u64| {
         let run = high().with(|run| {
             let load = Load {
                 service: SERVICE.into(),
@@ -66,6 +66,8 @@ fn a_drop_is_the_systems_when_answers_were_late() {
                 pacing: Pacing::default(),
             };
             run.scenario.scenarios.insert("main".into(), load);
+            let facts = &mut run.about.facts;
+            facts.insert(About::SPEED.into(), speed.into());
             for slot in &mut run.services.get_mut(SERVICE).unwrap().load.slots {
                 (slot.counts.offered, slot.counts.dropped, slot.late) = (200, 100, late);
             }
@@ -73,10 +75,11 @@ fn a_drop_is_the_systems_when_answers_were_late() {
         let run = run.recording();
         let slot = &run.services[SERVICE].load.slots[0];
         (
-            dropped_by_lateness(&run.scenario, SERVICE, slot),
+            dropped_by_lateness(&run, SERVICE, slot),
             judge(&run)[0].outcome,
         )
     };
+    let dropped = |max_in_flight, late| at("1", max_in_flight, late);
     // 200 a second within the objective of 300 ms are 60 in flight.
     assert_eq!(dropped(60, 0), (100, Pass));
     assert_eq!(
@@ -89,6 +92,9 @@ fn a_drop_is_the_systems_when_answers_were_late() {
         (0, Inconclusive),
         "the generator itself was late"
     );
+    // Ten times as fast, they were 2000 a second.
+    assert_eq!(at("10", 600, 0), (100, Pass));
+    assert_eq!(at("10", 599, 0), (0, Inconclusive));
 }
 
 #[test]

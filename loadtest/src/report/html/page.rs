@@ -333,14 +333,15 @@ fn stages(out: &mut String, report: &Report<'_>) -> fmt::Result {
             seen.map_or(String::new(), |service| stage_cells(
                 service,
                 stage.start_s,
-                stage.end_s
+                stage.end_s,
+                report.recording.about.speed()
             ))
         )?;
     }
     out.write_str("</tbody>\n</table></div>\n</section>\n")
 }
 
-fn stage_cells(service: &Service, from_s: f64, to_s: f64) -> String {
+fn stage_cells(service: &Service, from_s: f64, to_s: f64, speed: f64) -> String {
     let load = &service.load;
     let (from, to) = (
         from_s.max(0.0).round() as usize,
@@ -358,7 +359,7 @@ fn stage_cells(service: &Service, from_s: f64, to_s: f64) -> String {
     let latencies = load.latencies_of(from..to);
     let mut cells = vec![
         text::count(offered),
-        text::measure(offered as f64 / slots.len().max(1) as f64, ""),
+        text::measure(speed * offered as f64 / slots.len().max(1) as f64, ""),
     ];
     let ms = |q: f64| {
         latencies

@@ -96,7 +96,7 @@ impl Timelines<'_> {
             out,
             chart,
             "load",
-            "Load, requests per second",
+            &format!("Load, requests per second{}", self.as_they_were()),
             &keys,
             &description,
         )
@@ -332,7 +332,7 @@ impl Timelines<'_> {
     /// Requests of each pod, stacked: whether new pods really share the load.
     fn pods(&self, out: &mut String) -> fmt::Result {
         let names = self.pod_names();
-        let mut pods = rates(&self.service.load, names.len());
+        let mut pods = rates(&self.service.load, names.len(), self.series.speed);
         if pods.is_empty() {
             return Ok(());
         }
@@ -380,10 +380,19 @@ impl Timelines<'_> {
             out,
             chart,
             "pods",
-            "Requests by pod, per second",
+            &format!("Requests by pod, per second{}", self.as_they_were()),
             &keys,
             &description,
         )
+    }
+
+    /// What a title says of rates where a second on the axis is not one of theirs.
+    fn as_they_were(&self) -> String {
+        let speed = self.series.speed;
+        if speed == 1.0 {
+            return String::new();
+        }
+        format!(" as they were, at {} times the speed", text::number(speed))
     }
 
     /// The names of the pods in the order of their first request; one name for all that are too many.
@@ -456,7 +465,7 @@ fn violations(chart: &mut Chart, series: &Series) -> fmt::Result {
 }
 
 /// The requests that each of `pods` pods ended, per second; what is above the last counts with it.
-fn rates(load: &Measured, pods: usize) -> Vec<Vec<Point>> {
+fn rates(load: &Measured, pods: usize, speed: f64) -> Vec<Vec<Point>> {
     if load.slots.iter().all(|slot| slot.endpoints.is_empty()) || pods == 0 {
         return Vec::new();
     }
@@ -468,7 +477,7 @@ fn rates(load: &Measured, pods: usize) -> Vec<Vec<Point>> {
                 f64::from(seen.ok) + f64::from(seen.errors);
         }
         for (line, count) in rates.iter_mut().zip(counts) {
-            line.push((t_s, Some(count)));
+            line.push((t_s, Some(count * speed)));
         }
     }
     rates

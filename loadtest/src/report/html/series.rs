@@ -1,5 +1,6 @@
 //! What was seen of a service as lines over time: a point a second, in the units of the charts. A quantile is of the
-//! trailing window that the objective speaks of, so that a line is over the objective where a band says so.
+//! trailing window that the objective speaks of, so that a line is over the objective where a band says so. Rates are
+//! those at which requests came: where time ran faster, a second of the recording is a fraction of the wall's.
 
 use super::svg::Point;
 use crate::judge::drawn;
@@ -19,6 +20,8 @@ const WINDOW: Slo = Slo {
 /// The lines of a service's load.
 #[derive(Debug)]
 pub(super) struct Series {
+    /// How many seconds of the recording passed in one in which requests were counted.
+    pub(super) speed: f64,
     /// Requests that should have started, per second.
     pub(super) intended: Vec<Point>,
     /// Requests sent, per second.
@@ -43,8 +46,9 @@ impl Series {
             .get(name)
             .map_or(&[][..], |service| &service.load.slots);
         let slo = recording.scenario.slo;
+        let speed = recording.about.speed();
         let line = |value: &dyn Fn(&Slot) -> u64| {
-            let values = slots.iter().map(|slot| Some(value(slot) as f64));
+            let values = slots.iter().map(|slot| Some(value(slot) as f64 * speed));
             middles().zip(values).collect()
         };
         let mut judged = vec![0.5, 0.95, 0.99];
@@ -60,6 +64,7 @@ impl Series {
             judged.map(|(_, line)| violations(line, slo.target.seconds() * 1e3))
         };
         Self {
+            speed,
             intended: line(&|slot| slot.counts.offered),
             sent: line(&|slot| slot.counts.offered - slot.counts.dropped),
             ok: line(&|slot| slot.counts.ok),
@@ -115,6 +120,7 @@ fn needed(recording: &Recording, name: &str) -> Vec<Point> {
 mod tests {
     use super::*;
     use crate::measured::ErrorClass;
+    use crate::recording::About;
     use crate::report::fixture;
 
     #[test]
@@ -146,6 +152,22 @@ mod tests {
             (5.0..=6.0).contains(&most),
             "600 requests per second at 120 a pod are not {most} pods"
         );
+    }
+
+    #[test]
+    fn rates_are_those_at_which_requests_came_however_fast_time_ran() {
+        let mut recording = fixture::recording();
+        let highest = |recording: &Recording| {
+            let intended = Series::of(recording, "users").intended;
+            intended
+                .into_iter()
+                .filter_map(|(_, rate)| rate)
+                .fold(0.0, f64::max)
+        };
+        let told = highest(&recording);
+        let facts = &mut recording.about.facts;
+        facts.insert(About::SPEED.to_owned(), "10".to_owned());
+        assert_eq!(highest(&recording), 10.0 * told);
     }
 
     #[test]

@@ -165,7 +165,8 @@ fn discovery(target: &mut Fields<'_, '_>, refresh: Option<Span>) -> Option<Disco
 }
 
 /// Connections as a scenario has them that says nothing of them.
-pub(crate) fn default_connections() -> Connections {
+#[must_use]
+pub fn default_connections() -> Connections {
     Connections {
         per_endpoint: CONNECTIONS_DEFAULT,
         max_age: Some(Span::from_secs(30)),
@@ -200,7 +201,8 @@ fn connections(fields: &mut Fields<'_, '_>) -> Connections {
 }
 
 /// How requests are sent when nothing is said.
-pub(crate) fn default_http() -> Http {
+#[must_use]
+pub fn default_http() -> Http {
     Http {
         version: HttpVersion::Http1,
         timeout: Span::from_secs(5),
@@ -212,7 +214,7 @@ pub(crate) fn default_http() -> Http {
 
 fn http(fields: &mut Fields<'_, '_>) -> Http {
     let versions = [("1.1", HttpVersion::Http1), ("2", HttpVersion::Http2)];
-    let timeout = fields.within("timeout", TIMEOUTS, Span::from_secs(5));
+    let timeout = fields.within("timeout", TIMEOUTS, default_http().timeout);
     let expect: Vec<u16> = fields.list("expect", 100);
     if expect.iter().any(|status| !(100..=599).contains(status)) {
         fields.wrong("expect", "must be a list of statuses between 100 and 599");
