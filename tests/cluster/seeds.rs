@@ -6,6 +6,7 @@
 //! scenario's time.
 
 mod cast;
+mod orders;
 mod pace;
 mod play;
 
@@ -32,6 +33,8 @@ const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/loadtest/scenarios
 pub(crate) fn tests() -> Table {
     table!("seeds";
         a_good_rollout_and_a_bad_one_that_is_undone_move_nobody_else,
+        redis_that_is_stopped_scales_nothing_in,
+        a_slow_service_does_not_drive_its_callers_to_their_most,
     )
 }
 
@@ -39,6 +42,16 @@ async fn a_good_rollout_and_a_bad_one_that_is_undone_move_nobody_else(
     cluster: &Cluster,
 ) -> anyhow::Result<()> {
     passes(cluster, "users-and-shifts").await
+}
+
+async fn redis_that_is_stopped_scales_nothing_in(cluster: &Cluster) -> anyhow::Result<()> {
+    passes(cluster, "visits").await
+}
+
+async fn a_slow_service_does_not_drive_its_callers_to_their_most(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    passes(cluster, "invoices").await
 }
 
 /// Plays the scenario of this name until it passes once.
@@ -58,6 +71,7 @@ async fn passes(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
             verdict: &verdict,
         };
         said += &terminal::summary(&report);
+        eprintln!("seeds: {name}, run {attempt}: {}", verdict.sentence);
     }
     bail!("{name} did not pass in {ATTEMPTS} runs:\n{said}")
 }

@@ -16,11 +16,12 @@ use taffrail_loadtest::observe::{Observed, Observer};
 use taffrail_loadtest::recording::{
     About, Event, EventKind, Generator, Recording, SCHEMA_VERSION, Tier,
 };
-use taffrail_loadtest::scenario::{self, Action, App, ObjectName, Observe, Scenario, Span, Target};
+use taffrail_loadtest::scenario::{self, Action, ObjectName, Observe, Scenario, Span, Target};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{SPEED, cast, pace};
+use super::cast::Role;
+use super::{SPEED, orders, pace};
 use crate::harness::{Cluster, Redis};
 use crate::service;
 
@@ -53,18 +54,15 @@ pub(super) async fn play(
 ) -> anyhow::Result<Recording> {
     let mut stage = Stage::set(cluster, scenario).await?;
     let live = stage.observed(scenario, 1.0)?;
-    let client = cluster.admin();
-    let observer = Observer::start(&client, &live).await?;
-    observer.preconditions(&live, |_| ()).await?;
-    let senders = live.scenarios.keys().map(|load| stage.sender(&live, load));
-    let senders = try_join_all(senders).await?;
-    let zero = clock::instant();
-    let loads = async { anyhow::Ok(join_all(senders.into_iter().map(Sender::send)).await) };
-    let (measured, ()) = tokio::try_join!(loads, stage.act(scenario, zero))?;
-    let observed = pace::told(observer.finish(zero));
-    let told = stage.observed(scenario, SPEED)?;
+    let namespace = stage.namespace.clone();
+    let calls = orders::tell_backends(cluster, &namespace, &live);
+    let recording = stage.run(scenario, &live, attempt);
+    let recording = tokio::select! {
+        recording = recording => recording?,
+        told = calls => match told? {},
+    };
     stage.clear().await?;
-    recording(&told, attempt, measured.into_iter().collect(), observed)
+    Ok(recording)
 }
 
 impl<'a> Stage<'a> {
@@ -81,7 +79,8 @@ impl<'a> Stage<'a> {
         };
         for (name, service) in &scenario.services {
             let app = service.app.as_ref().context("no app")?;
-            for object in cast::objects(name, service, app, redis.as_ref())? {
+            let role = Role::of(scenario, name, redis.as_ref());
+            for object in role.objects(service, app)? {
                 cluster
                     .kubectl()
                     .apply(&namespace, &object.to_string())
@@ -98,6 +97,41 @@ impl<'a> Stage<'a> {
             namespace,
             redis,
         })
+    }
+
+    /// From the first look to the last answer.
+    async fn run(
+        &mut self,
+        scenario: &Scenario,
+        live: &Scenario,
+        attempt: u32,
+    ) -> anyhow::Result<Recording> {
+        let client = self.cluster.admin();
+        let observer = Observer::start(&client, live).await?;
+        observer.preconditions(live, |_| ()).await?;
+        for (name, service) in &scenario.services {
+            for document in Role::of(scenario, name, self.redis.as_ref()).metrics(service)? {
+                let kubectl = self.cluster.kubectl();
+                kubectl
+                    .apply(&self.namespace, &document.to_string())
+                    .await?;
+            }
+        }
+        if live
+            .services
+            .values()
+            .any(|service| service.app.as_ref().is_some_and(|app| app.calls.is_some()))
+        {
+            tokio::time::sleep(orders::HEARD).await;
+        }
+        let senders = live.scenarios.keys().map(|load| self.sender(live, load));
+        let senders = try_join_all(senders).await?;
+        let zero = clock::instant();
+        let loads = async { anyhow::Ok(join_all(senders.into_iter().map(Sender::send)).await) };
+        let (measured, ()) = tokio::try_join!(loads, self.act(scenario, zero))?;
+        let observed = pace::told(observer.finish(zero));
+        let told = self.observed(scenario, SPEED)?;
+        recording(&told, attempt, measured.into_iter().collect(), observed)
     }
 
     /// The scenario with where its services are met and watched, on a clock that is so many times as fast as the wall's.
@@ -156,7 +190,10 @@ impl<'a> Stage<'a> {
         for (at, event, begins) in moments {
             tokio::time::sleep_until(zero + *pace::wall(at)).await;
             match (&event.action, begins) {
-                (Action::Rollout { service, app }, true) => self.roll_out(service, app).await?,
+                (Action::Rollout { service, app }, true) => {
+                    let role = Role::of(scenario, service, self.redis.as_ref());
+                    self.roll_out(service, &role.args(app)).await?;
+                }
                 (Action::Undo { service }, true) => {
                     let deployment = format!("deployment/{service}");
                     self.kubectl(&["rollout", "undo", &deployment]).await?;
@@ -168,17 +205,26 @@ impl<'a> Stage<'a> {
                         false => redis.start_again().await?,
                     }
                 }
-                (Action::Change { .. } | Action::StopMetrics, _) => {
-                    bail!("{} is not played here", event.name)
+                (Action::Change { service, slowdown }, begins) => {
+                    let slowdown = if begins { *slowdown } else { 1.0 };
+                    let order = format!("slowdown {slowdown}\n");
+                    orders::give(
+                        self.cluster,
+                        &self.namespace,
+                        service,
+                        orders::SLOWDOWN,
+                        &order,
+                    )
+                    .await?;
                 }
+                (Action::StopMetrics, _) => bail!("{} is not played here", event.name),
                 (Action::Rollout { .. } | Action::Undo { .. }, false) | (Action::Mark, _) => {}
             }
         }
         Ok(())
     }
 
-    async fn roll_out(&self, service: &str, app: &App) -> anyhow::Result<()> {
-        let args = cast::args(app, self.redis.as_ref());
+    async fn roll_out(&self, service: &str, args: &[String]) -> anyhow::Result<()> {
         let path = "/spec/template/spec/containers/0/args";
         let patch = json!([{"op": "replace", "path": path, "value": args}]).to_string();
         let deployment = format!("deployment/{service}");
