@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::config::{Config, Secret};
+pub use self::config::{Config, Secret, flags};
 use self::downstream::{Downstream, Ended};
 pub use self::metrics::BOUNDS_S as LATENCY_BOUNDS_S;
 use self::metrics::{Format, Metrics};

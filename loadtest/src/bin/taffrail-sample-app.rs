@@ -1,6 +1,7 @@
 //! `taffrail-sample-app`: the sample app as a process of its own, stopped by SIGTERM or ctrl-c.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -34,6 +35,10 @@ struct Args {
     #[arg(long)]
     orders: bool,
 
+    /// Take the same orders from this file, and again whenever it changes, as a mounted ConfigMap does; may be repeated
+    #[arg(long, value_name = "FILE")]
+    orders_file: Vec<PathBuf>,
+
     #[command(flatten)]
     config: sample_app::Config,
 }
@@ -62,6 +67,10 @@ fn main() -> anyhow::Result<()> {
         if args.orders {
             let dials = Arc::clone(&dials);
             tokio::spawn(async move { dials.follow(BufReader::new(tokio::io::stdin())).await });
+        }
+        for file in args.orders_file {
+            let dials = Arc::clone(&dials);
+            tokio::spawn(async move { dials.follow_file(&file).await });
         }
         sample_app::run_with(listener, args.config, dials, stopped)
             .await

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::scenario::App;
+
 /// How the sample app behaves.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Config {
@@ -150,6 +152,34 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<secret>")
     }
+}
+
+/// The flags that make a process behave as a scenario says of a pod, where time runs `speed` times as fast: it is ready
+/// so much earlier, and serves as fast as ever. Its token, its Redis and its address are for whoever starts it.
+#[must_use]
+pub fn flags(app: &App, speed: f64) -> Vec<String> {
+    let micros = |span: Duration| format!("{}us", span.as_micros());
+    let mut flags = vec![
+        format!("--workers={}", app.workers),
+        format!("--queue={}", app.queue),
+        format!("--service-time={}", micros(*app.service_time)),
+        format!("--service-cv={}", app.service_cv),
+        format!("--cpu-share={}", app.cpu_share),
+        format!("--drain-timeout={}", micros(*app.drain)),
+        format!("--app-version={}", app.version),
+    ];
+    flags.push(match app.startup {
+        Some(startup) => format!("--startup-delay={}", micros(startup.div_f64(speed))),
+        None => "--never-ready".to_owned(),
+    });
+    if let Some(calls) = &app.calls {
+        flags.extend([
+            format!("--downstream={}", calls.service),
+            format!("--downstream-connections={}", calls.connections),
+            format!("--downstream-timeout={}", micros(*calls.timeout)),
+        ]);
+    }
+    flags
 }
 
 #[cfg(test)]

@@ -1,14 +1,20 @@
 //! What a running app can be told, as lines of text: to get slower, and where the service that it calls is. Whoever
-//! started the process gives the orders on its standard input; nothing of this can be reached over the network.
+//! started the process gives the orders on its standard input, or in a file; nothing of this can be reached over the
+//! network.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 /// The slowest that an app may be told to be, and the fastest: what is beyond is a slip of the pen.
 const SLOWDOWN_MAX: f64 = 1_000.0;
 const SLOWDOWN_MIN: f64 = 0.001;
+
+/// Between two looks at a file of orders: soon enough for a person, and next to nothing for a machine.
+const LOOK_PERIOD: Duration = Duration::from_millis(500);
 
 /// What can change while an app runs.
 #[derive(Debug)]
@@ -77,6 +83,20 @@ impl Dials {
         }
     }
 
+    /// Follows the orders of a file now, and all of them again whenever it has changed, as a mounted ConfigMap does. A
+    /// file that cannot be read orders nothing.
+    pub async fn follow_file(&self, file: &Path) {
+        let mut followed = Vec::new();
+        loop {
+            let orders = tokio::fs::read(file).await.unwrap_or_default();
+            if orders != followed {
+                self.follow(&*orders).await;
+                followed = orders;
+            }
+            tokio::time::sleep(LOOK_PERIOD).await;
+        }
+    }
+
     /// Times as slow as configured.
     pub(super) fn slowdown(&self) -> f64 {
         self.state().slowdown
@@ -121,6 +141,29 @@ mod tests {
         ] {
             let wrong = dials.obey(order).unwrap_err();
             assert!(wrong.contains(part), "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_of_orders_is_followed_whenever_it_has_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("orders");
+        let dials = Dials::default();
+        let obeyed = async |slowdown: f64| {
+            while dials.slowdown() != slowdown {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let told = async {
+            for slowdown in [3.0, 1.0] {
+                std::fs::write(&file, format!("slowdown {slowdown}\n")).unwrap();
+                obeyed(slowdown).await;
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(30), told);
+        tokio::select! {
+            told = told => told.expect("orders are followed"),
+            () = dials.follow_file(&file) => unreachable!("it is followed for ever"),
         }
     }
 

@@ -18,8 +18,8 @@ use self::fields::Fields;
 pub(crate) use self::load::{IN_FLIGHT_MAX, shorthand};
 use self::names::Names;
 use self::node::{Node, Value};
-pub use self::service::{default_connections, default_http};
 pub(crate) use self::service::{TIMEOUTS, default_request, discovery_of, read_url};
+pub use self::service::{default_connections, default_http};
 use super::assertion::{ErrorRate, FailureClass};
 use super::{
     Assertion, Check, Outputs, Preconditions, Repeat, Safety, Scenario, Scope, Service, Share, Slo,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
+use taffrail_loadtest::sample_app;
 use taffrail_loadtest::scenario::{App, Scenario, Service};
 
 use crate::config;
@@ -142,27 +143,7 @@ fn app(service: &Service) -> anyhow::Result<&App> {
 
 /// The pods of an app.
 fn template(app: &App, pace: Pace, redis: Option<SocketAddr>) -> Template {
-    let mut args: Vec<String> = Vec::new();
-    let mut flag = |name: &str, value: String| args.push(format!("--{name}={value}"));
-    let micros = |span: Duration| format!("{}us", span.as_micros());
-    flag("workers", app.workers.to_string());
-    flag("queue", app.queue.to_string());
-    flag("service-time", micros(*app.service_time));
-    flag("service-cv", app.service_cv.to_string());
-    flag("cpu-share", app.cpu_share.to_string());
-    flag("drain-timeout", micros(*app.drain));
-    flag("app-version", app.version.clone());
-    if let Some(startup) = app.startup {
-        flag("startup-delay", micros(pace.wall(*startup)));
-    }
-    if let Some(calls) = &app.calls {
-        flag("downstream", calls.service.clone());
-        flag("downstream-connections", calls.connections.to_string());
-        flag("downstream-timeout", micros(*calls.timeout));
-    }
-    if app.startup.is_none() {
-        args.push("--never-ready".to_owned());
-    }
+    let mut args = sample_app::flags(app, pace.speed);
     if app.redis {
         args.extend(redis.into_iter().flat_map(visits::flags));
     }
