@@ -16,7 +16,6 @@ mod objects;
 mod pods;
 mod rollouts;
 mod scaling;
-mod seeds;
 mod service;
 mod status;
 mod tenancy;
@@ -27,7 +26,6 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     harness::main(vec![
         // The longest first, so that the others run meanwhile.
-        seeds::tests(),
         rollouts::tests(),
         adapter::tests(),
         authentication::tests(),

@@ -98,9 +98,9 @@ fn a_version_that_is_never_ready_moves_nothing_and_goes_with_its_undo() {
 #[test]
 fn a_pod_that_drains_too_slowly_breaks_what_it_has() {
     let slow = App {
-        service_time: Span::from_secs(8),
+        service_time: Span::from_secs(4),
         service_cv: 0.0,
-        drain: Span::from_secs(2),
+        drain: Span::from_secs(1),
         ..app()
     };
     let mut scenario = scenario(slow.clone(), &[("only", 0.25, 120)]);

@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use super::cluster::Cluster;
 use super::{process, sandbox};
 
-/// No test takes longer; one that does hangs. A scenario that is played twice takes most of it.
-const TEST_TIME_MAX: Duration = Duration::from_secs(420);
+/// No test takes longer; one that does hangs.
+const TEST_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// Lines of each log that a failed test shows.
 const TAIL_LINES: usize = 15;
