@@ -1,5 +1,5 @@
-//! The verdict over a [`Recording`](crate::recording::Recording): each check with its value, its limit, how exactly it
-//! could be told, and a sentence. Pure: the same recording gives the same verdict, today and in a year.
+//! The verdict over a [`Recording`]: each check with its value, its limit, how exactly it could be told, and a sentence.
+//! Pure: the same recording gives the same verdict, today and in a year.
 //!
 //! A check *fails* only on what was seen. Where the experiment itself was not valid, because the load was not delivered
 //! or nobody looked, the verdict is *inconclusive*, which is neither.

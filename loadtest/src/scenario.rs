@@ -1,7 +1,7 @@
 //! A scenario: which load goes to which services, how the services behave where they are played rather than met, what
 //! happens meanwhile, and what must hold. One file drives all three tiers: virtual time, processes on one machine, and a
 //! cluster with its own HPA controller. This is the resolved form, in which every default is filled in;
-//! [`file`] reads the form that people write.
+//! [`mod@file`] reads the form that people write.
 
 pub mod anchor;
 pub mod assertion;
