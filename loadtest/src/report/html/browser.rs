@@ -29,8 +29,14 @@ impl Colours {
 }
 
 /// What is wrong with a page at these widths: it is wider than its window, a box overflows, a label leaves its chart or
-/// covers another. Panics when a label is missing that must be there, or when the browser's console is not clean.
-pub(crate) fn problems(page: &str, widths_px: &[u32], colours: Colours) -> Vec<String> {
+/// covers another. Panics when there are not more than `labels` of them at every width, or when the browser's console is
+/// not clean.
+pub(crate) fn problems(
+    page: &str,
+    widths_px: &[u32],
+    colours: Colours,
+    labels: u32,
+) -> Vec<String> {
     let seen = run(
         &harness(page, widths_px),
         &["--dump-dom".to_owned()],
@@ -43,7 +49,7 @@ pub(crate) fn problems(page: &str, widths_px: &[u32], colours: Colours) -> Vec<S
     assert_eq!(looked.len(), widths_px.len(), "{seen}");
     let texts = |line: &&str| line.split(' ').nth(2).and_then(|n| n.parse::<u32>().ok());
     assert!(
-        looked.iter().filter_map(texts).all(|texts| 4 < texts),
+        looked.iter().filter_map(texts).all(|texts| labels < texts),
         "{result}"
     );
     problems.into_iter().map(str::to_owned).collect()
