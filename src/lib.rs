@@ -38,8 +38,8 @@
 //! | [`simulate`] | `taffrail simulate`: a scenario in virtual time, judged and reported | command |
 //! | [`demo`] | `taffrail demo`: pods, load, the API and an HPA on one machine | command |
 //!
-//! The load generator and the sample app live in `loadtest/`, which knows nothing of this crate; the demo uses its
-//! library.
+//! The load generator and the sample app live in `loadtest/`, which knows nothing of this crate. The demo, the simulator
+//! and [`hpa::told`] use its library: its scenarios, recordings and checks.
 //!
 //! # What never happens here
 //!
