@@ -73,18 +73,17 @@ fn places(outputs: &Outputs) -> impl Iterator<Item = (Form, &str)> {
 }
 
 fn try_out(path: &Path) -> anyhow::Result<()> {
-    let before = std::fs::metadata(path);
-    if before
-        .as_ref()
-        .is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
-    {
+    let is_special = |meta: &std::fs::Metadata| !meta.is_file() && !meta.is_dir();
+    if std::fs::metadata(path).is_ok_and(|meta| is_special(&meta)) {
         // A pipe would wait for its reader, and a device takes what it takes.
         return Ok(());
     }
     make_parent(path)?;
+    // A link that leads nowhere yet was there, too.
+    let was_there = path.symlink_metadata().is_ok();
     let opened = OpenOptions::new().create(true).append(true).open(path);
     opened.with_context(|| format!("opening {}", path.display()))?;
-    if before.is_err() {
+    if !was_there {
         std::fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
     }
     Ok(())

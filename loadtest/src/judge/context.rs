@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::Group;
-use super::draft::{Draft, Untold};
+use super::draft::{Draft, Untold, at};
 use super::window::{Objective, Windows};
 use crate::recording::{self, Autoscaler, EventKind, Recording};
 use crate::scenario::{self, Anchor, Scope};
@@ -139,12 +139,16 @@ impl<'a> Context<'a> {
             Scope::Between(from, to) => self.anchor(from)?..self.anchor(to)?,
         };
         let range = range.start..range.end.min(self.end_s());
-        match range.start < range.end {
-            true => Ok(range),
-            false => Err(Untold::unknown(format!(
-                "there is nothing of `{scope}` in the run"
-            ))),
+        if range.start < range.end {
+            return Ok(range);
         }
+        let end_s = self.end_s();
+        Err(Untold::unknown(
+            match self.recording.about.interrupted && end_s <= range.start {
+                true => format!("the run was told to stop {}, before {scope}", at(end_s)),
+                false => format!("there is nothing of `{scope}` in the run"),
+            },
+        ))
     }
 
     /// The quantiles of this objective over the whole run; computed once.

@@ -12,15 +12,19 @@ pub(super) fn taken_back(context: &Context<'_>, check: &Check, mut finding: Find
     let scope = decided_by(check, &finding).filter(|scope| context.is_cut_short(scope));
     if let (Outcome::Fail, Some(scope)) = (finding.outcome, scope) {
         finding.outcome = Outcome::Inconclusive;
-        finding.sentence += &before_the_end_of(context.recording, &scope.to_string());
+        finding.sentence += &before_the_end_of(context.recording, scope);
     }
     finding
 }
 
-/// The end of a sentence about what was seen of `stretch` only.
-pub(super) fn before_the_end_of(recording: &Recording, stretch: &str) -> String {
+/// The end of a sentence about a part of `scope`.
+pub(super) fn before_the_end_of(recording: &Recording, scope: &Scope) -> String {
     let stopped = at(ended_s(recording));
-    format!(". It does not count: the run was told to stop {stopped}, before the end of {stretch}")
+    let before = match scope {
+        Scope::Run => "its end".to_owned(),
+        scope => format!("the end of {scope}"),
+    };
+    format!(". It does not count: the run was told to stop {stopped}, before {before}")
 }
 
 /// What is found of a run that did not come to its end: otherwise nothing in a report for CI might say so.

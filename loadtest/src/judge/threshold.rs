@@ -16,7 +16,7 @@ use super::context::ended_s;
 use super::{Finding, Group, Outcome, cut_short};
 use crate::measured::{Counts, Latencies};
 use crate::recording::{Recording, Service};
-use crate::scenario::{Scenario, Threshold};
+use crate::scenario::{Scenario, Scope, Threshold};
 
 /// How exactly a latency is known, as a share of it: the three digits of its histogram.
 const RESOLUTION: f64 = 0.001;
@@ -170,39 +170,37 @@ fn finding(recording: &Recording, key: &str, threshold: &Threshold, end_s: f64) 
         limit: condition.to_owned(),
         ..Finding::blank(name, "", Group::Threshold)
     };
-    match Rule::read(key, condition) {
-        Ok(rule) => match cut(recording, &rule, end_s) {
-            Ok(cut) => {
-                weigh(&mut finding, key, &rule, &cut);
-                // One that may end a run is judged by what was seen when it does.
-                if finding.outcome == Outcome::Fail
-                    && !threshold.abort_on_fail
-                    && is_cut_short(recording, &rule)
-                {
-                    finding.outcome = Outcome::Inconclusive;
-                    finding.sentence += &cut_short::before_the_end_of(recording, key);
-                }
+    let rule = Rule::read(key, condition).map_err(|error| error.to_string());
+    match rule.and_then(|rule| Ok((cut(recording, &rule, end_s)?, rule))) {
+        Ok((cut, rule)) => {
+            weigh(&mut finding, key, &rule, &cut);
+            // One that may end a run is judged by what was seen when it does.
+            if finding.outcome == Outcome::Fail && !threshold.abort_on_fail {
+                take_back(&mut finding, recording, &rule);
             }
-            Err(sentence) => finding.sentence = sentence,
-        },
-        Err(error) => finding.sentence = error.to_string(),
+        }
+        Err(sentence) => finding.sentence = sentence,
     }
     finding
 }
 
-/// Whether a failure might be none, because the run was told to stop before the end of what the rule looks at. A count
-/// that is too high stays too high.
-fn is_cut_short(recording: &Recording, rule: &Rule) -> bool {
+/// Takes back a failure that might be none, because the run was told to stop before the end of what the rule looks at. A
+/// count that is too high stays too high.
+fn take_back(finding: &mut Finding, recording: &Recording, rule: &Rule) {
     let is_upper = matches!(rule.operator, Operator::Below | Operator::AtMost);
     let stays = rule.aggregation == Aggregation::Count && is_upper;
-    let mut services = recording.services.keys();
-    let whole_s = recording.about.duration_s;
     let ended = second(ended_s(recording));
-    let reaches_past = |name: &String| {
-        let looked_at = seconds_of(recording, rule, name, whole_s);
+    let is_cut_short = |name: &String| {
+        let looked_at = seconds_of(recording, rule, name, recording.about.duration_s);
         looked_at.iter().any(|range| ended < range.end)
     };
-    recording.about.interrupted && !stays && services.any(reaches_past)
+    let services = services(recording, rule).unwrap_or_default();
+    if recording.about.interrupted && !stays && services.iter().any(|(name, _)| is_cut_short(name))
+    {
+        let scope = rule.stage.clone().map_or(Scope::Run, Scope::Stage);
+        finding.outcome = Outcome::Inconclusive;
+        finding.sentence += &cut_short::before_the_end_of(recording, &scope);
+    }
 }
 
 fn weigh(finding: &mut Finding, key: &str, rule: &Rule, cut: &Cut) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use self::ended::openmetrics;
 use self::written::Page;
-use crate::measured::{Counts, ErrorClass, Latencies, RequestMeasured};
+use crate::measured::{Counts, ErrorClass, Latencies};
 use crate::recording::{Recording, Service};
 
 /// The content type of the page.
@@ -126,42 +126,38 @@ fn latency(page: &mut Page, recording: &Recording) {
     }
 }
 
-/// The same for each kind of request, where there are several and it is known.
+/// The same for each kind of request, where there are several and they are told apart.
 fn kinds(page: &mut Page, recording: &Recording) {
-    let each = |tell: &mut dyn FnMut([(&'static str, &str); 2], &RequestMeasured)| {
-        for (name, service) in &recording.services {
-            for (kind, measured) in &service.load.requests {
-                tell([("service", name), ("request", kind)], measured);
-            }
+    let mut kinds = Vec::new();
+    for (name, service) in &recording.services {
+        for (kind, measured) in &service.load.requests {
+            let labels = [("service", name.as_str()), ("request", kind.as_str())];
+            kinds.push((labels, measured));
         }
-    };
-    let services = &mut recording.services.values();
-    if services.all(|service| service.load.requests.is_empty()) {
+    }
+    if kinds.is_empty() {
         return;
     }
-    page.family(
-        "kind_requests_total",
-        "counter",
-        "Requests of a kind that have ended, by how.",
-    );
-    each(&mut |[service, kind], measured| {
+    let help = "Requests of a kind that have ended, by how.";
+    page.family("kind_requests_total", "counter", help);
+    for ([service, kind], measured) in &kinds {
         for (outcome, count) in ends(&measured.counts) {
-            let labels = [service, kind, ("outcome", outcome)];
+            let labels = [*service, *kind, ("outcome", outcome)];
             page.sample("kind_requests_total", &labels, count);
         }
-    });
+    }
     let help = "Latency of the requests of a kind, as of all.";
     page.family("kind_latency_seconds", "histogram", help);
-    each(&mut |labels, measured| {
-        let latencies = &measured.latency;
+    let bounds = bounds(recording);
+    for (labels, measured) in &kinds {
         histogram(
             page,
             "kind_latency_seconds",
-            &labels,
-            latencies,
-            bounds(recording),
+            labels,
+            &measured.latency,
+            bounds,
         );
-    });
+    }
 }
 
 /// The bounds of the histograms, in seconds.

@@ -53,6 +53,16 @@ fn what_the_rest_of_a_run_could_have_turned_does_not_fail() {
         let finding = stopped().finding(assertion);
         assert_eq!(finding.outcome, Outcome::Inconclusive, "{finding:?}");
     }
+    let late = stopped().stage("late", 200.0, 300.0);
+    let finding =
+        late.finding(json!({"peak_replicas": {"scope": "stage(late)", "between": [5, 9]}}));
+    assert_eq!(
+        (finding.outcome, finding.sentence.as_str()),
+        (
+            Outcome::Inconclusive,
+            "the run was told to stop at 120 s, before stage(late)"
+        )
+    );
     let finding = stopped().finding(high("peak_replicas", json!({"between": [5, 9]})));
     assert_eq!(
         finding.sentence,

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::measured::RequestMeasured;
 use crate::report::{Report, fixture};
 
 /// What promtool says when it is given this text; panics when it is not content.

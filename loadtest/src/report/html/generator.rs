@@ -63,11 +63,8 @@ fn cpu(out: &mut String, recording: &Recording, canvas: &Canvas<'_>) -> fmt::Res
         text::number,
     )?;
     if 0.0 < cores {
-        let name = format!(
-            "{} of {} cores at most",
-            text::percent(CPU_MAX),
-            text::number(cores)
-        );
+        let (most, all) = (text::number(CPU_MAX * cores), text::number(cores));
+        let name = format!("at most {most} of {all}");
         chart.level("target", CPU_MAX * cores, &name)?;
     }
     line(&mut chart, canvas, "done", &used)?;

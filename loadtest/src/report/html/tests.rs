@@ -114,7 +114,7 @@ fn the_generators_limits_are_those_that_checks_hold_it_to() {
     let users = recording.services.get_mut("users").unwrap();
     users.load.slots[5].late = 3;
     let page = html(&of(&recording, &verdict));
-    assert!(page.contains("80 % of 2 cores at most"));
+    assert!(page.contains("at most 1.6 of 2<"));
     assert!(
         page.contains("late 30/s, dropped 0/s"),
         "three in a tenth of a second"
