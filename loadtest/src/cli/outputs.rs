@@ -144,7 +144,10 @@ pub fn files(outputs: &Outputs, attempts: &[(Recording, Verdict)]) -> anyhow::Re
             Form::Junit => (1, junit::junit(&reports)),
         };
         if let Err(error) = put(file, attempt, &text) {
-            unwritten.push(format!("{error:#}"));
+            unwritten.push(format!(
+                "the report `{}` was not written: {error:#}",
+                form.word()
+            ));
         }
     }
     ensure!(unwritten.is_empty(), unwritten.join("; "));
@@ -247,7 +250,10 @@ mod tests {
         let attempt = (fixture::recording(), fixture::verdict());
         let error = files(&outputs, &[attempt]).unwrap_err().to_string();
         assert!(
-            error.starts_with(&format!("writing {}: ", bad.display())),
+            error.starts_with(&format!(
+                "the report `html` was not written: writing {}: ",
+                bad.display()
+            )),
             "{error}"
         );
         assert!(good.exists());

@@ -123,8 +123,9 @@ fn service(
             sparkline(seconds.iter().map(p95_ms)),
             quantiles(last)
         ),
-        format!("  {}", scaling(recording, name).join("  ")),
     ];
+    let scaling = scaling(recording, name).join("  ");
+    lines.extend((!scaling.is_empty()).then(|| format!("  {scaling}")));
     lines.extend(kinds(recording, name));
     lines
 }
@@ -264,7 +265,11 @@ mod tests {
         }
         let frame = live.frame(&recording, 40);
         assert!(frame.iter().all(|line| line.chars().count() <= 40));
-        assert_eq!(frame.len(), 1 + 3 * SERVICES_MAX + 1);
+        assert_eq!(
+            frame.len(),
+            1 + 2 * SERVICES_MAX + 1,
+            "nobody looked at a cluster"
+        );
         assert_eq!(live.seconds["service-1"].len(), HISTORY);
     }
 }
