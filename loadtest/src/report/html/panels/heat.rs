@@ -185,10 +185,11 @@ mod tests {
             })
             .collect();
         let runs = runs(&slots, 2, &Scale::log(1.0, 1000.0));
-        let of: Vec<(usize, Vec<Run>)> = runs
+        let ends = |(_, run): (usize, Run)| (run.start, run.end);
+        let of: Vec<(usize, Vec<(usize, usize)>)> = runs
             .into_iter()
-            .map(|(shade, runs)| (shade, runs.into_iter().map(|(_, run)| run).collect()))
+            .map(|(shade, runs)| (shade, runs.into_iter().map(ends).collect()))
             .collect();
-        assert_eq!(of, [(2, vec![3..5]), (4, vec![0..2, 3..5])]);
+        assert_eq!(of, [(2, vec![(3, 5)]), (4, vec![(0, 2), (3, 5)])]);
     }
 }
