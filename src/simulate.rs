@@ -117,7 +117,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         json: args.json,
         html: args.html,
         junit: args.junit,
-        prometheus: None,
+        ..Outputs::default()
     };
     outputs::files(&outputs, &[(recording, verdict)])?;
     Ok(status.into())

@@ -13,7 +13,7 @@ mod run;
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub use self::exit::{ExitMap, ExitStatus};
 use self::flags::{Cli, SchemaOf};
-pub use self::flags::{Command, LintArgs, OneLoad, OutputArgs, ReportArgs, RunArgs};
+pub use self::flags::{Command, ExitArgs, LintArgs, OneLoad, OutputArgs, ReportArgs, RunArgs};
 use crate::report::json;
 use crate::scenario::Scenario;
 
@@ -65,8 +65,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCo
 /// Does what was asked for, and returns the exit code.
 pub async fn run(command: Command) -> ExitCode {
     let map = match &command {
-        Command::Run(args) => args.exit_map.clone(),
-        Command::Report(args) => args.exit_map.clone(),
+        Command::Run(args) => args.exit.exit_map.clone(),
+        Command::Report(args) => args.exit.exit_map.clone(),
         _ => ExitMap::default(),
     };
     let done = match command {
@@ -77,7 +77,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "taffrail-loadtest", &mut script);
-            print(&script)
+            print(&String::from_utf8_lossy(&script))
         }
     };
     let status = done.unwrap_or_else(|stop| {
@@ -107,13 +107,12 @@ fn schema(of: SchemaOf) -> Result<ExitStatus, Stop> {
         SchemaOf::Scenario => schemars::schema_for!(Scenario),
         SchemaOf::Report => json::schema(),
     };
-    let mut text = serde_json::to_vec_pretty(&schema).map_err(Stop::invalid)?;
-    text.push(b'\n');
-    print(&text)
+    let text = serde_json::to_string_pretty(&schema).map_err(Stop::invalid)?;
+    print(&(text + "\n"))
 }
 
-fn print(text: &[u8]) -> Result<ExitStatus, Stop> {
-    io::stdout().lock().write_all(text).map_err(Stop::invalid)?;
+fn print(text: &str) -> Result<ExitStatus, Stop> {
+    outputs::say(text).map_err(Stop::invalid)?;
     Ok(ExitStatus::Passed)
 }
 

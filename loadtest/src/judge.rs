@@ -7,6 +7,7 @@
 mod bounds;
 mod context;
 mod cost;
+mod cut_short;
 mod demand;
 mod draft;
 pub(crate) mod drawn;
@@ -167,8 +168,15 @@ fn always(context: &Context<'_>, first: &str) -> Vec<Finding> {
     wanted.flat_map(|wanted| check(context, wanted)).collect()
 }
 
-/// One check. Most have one finding; those with several limits have one for each.
+/// One check, as far as the run went.
 fn check(context: &Context<'_>, check: &Check) -> Vec<Finding> {
+    let seen = seen(context, check).into_iter();
+    seen.map(|finding| cut_short::taken_back(context, check, finding))
+        .collect()
+}
+
+/// What was seen of one check. Most have one finding; those with several limits have one for each.
+fn seen(context: &Context<'_>, check: &Check) -> Vec<Finding> {
     let draft = || context.draft(check.title(), group_of(check));
     let judged: Result<Finding, Untold> = match check {
         Check::TimeToMetricBreach(check) => {

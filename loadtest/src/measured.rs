@@ -243,6 +243,8 @@ pub struct SoFar {
     pub late: u64,
     /// How long they took, as in [`Measured::latency`].
     pub latency: Latencies,
+    /// What came of each kind of request, as in [`Measured::requests`].
+    pub requests: BTreeMap<String, RequestMeasured>,
     /// Each second that is published, as in [`Measured::slots`], also while requests of it are under way. Empty unless
     /// [`Config::tell_seconds`](crate::engine::Config::tell_seconds) asks for it.
     pub slots: Vec<Slot>,

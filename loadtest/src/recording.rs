@@ -83,7 +83,7 @@ pub enum Tier {
 /// A stage of a load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stage {
-    /// Its name; stages without one are named by their number from 1.
+    /// Its name; stages without one are named by what they send, as `50/s` and `ramp to 600/s`.
     pub name: String,
     /// The load it belongs to, by its name in the scenario.
     pub load: String,

@@ -15,6 +15,8 @@ pub mod text;
 #[cfg(test)]
 pub(crate) mod fixture;
 
+use std::borrow::Cow;
+
 use crate::judge::verdict::Verdict;
 use crate::judge::{Finding, Outcome};
 use crate::recording::Recording;
@@ -35,6 +37,16 @@ impl<'a> Report<'a> {
         let mut findings: Vec<&Finding> = self.verdict.findings.iter().collect();
         findings.sort_by_key(|finding| (rank(finding.outcome), finding.group));
         findings
+    }
+
+    /// What a check is called: its name, after that of its service where there are several. No two of a run are called
+    /// alike.
+    #[must_use]
+    pub fn name_of<'f>(&self, finding: &'f Finding) -> Cow<'f, str> {
+        if finding.service.is_empty() || self.recording.services.len() < 2 {
+            return Cow::Borrowed(&finding.name);
+        }
+        Cow::Owned(format!("{}: {}", finding.service, finding.name))
     }
 
     /// How many ended so.

@@ -502,6 +502,8 @@ pub struct Outputs {
     pub junit: Option<String>,
     /// A file for people.
     pub html: Option<String>,
+    /// A file for Prometheus, of the whole run.
+    pub openmetrics: Option<String>,
     /// An address at which Prometheus finds the run while it goes on.
     pub prometheus: Option<String>,
 }

@@ -67,8 +67,13 @@ pub(super) async fn run(file: &Path, speed: f64, flags: Outputs) -> anyhow::Resu
                 .or(given.html)
                 .unwrap_or_else(|| REPORT.to_owned()),
         ),
+        openmetrics: given.openmetrics,
         prometheus: None,
     };
+    if let Err(error) = outputs::check(&outputs) {
+        eprintln!("error: {error:#}");
+        return Ok(ExitStatus::Invalid.into());
+    }
     let (mut attempts, mut verdicts) = (Vec::new(), Vec::new());
     for attempt in 1..=scenario.run.repeat {
         let recording = play(&script, speed, attempt, &mut interrupt).await?;

@@ -2,11 +2,12 @@
 //! a scenario are on one clock, so a load with a `startTime` sends nothing before. It reads no files: a trace comes as
 //! text.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::trace::{Trace, TraceError};
 use super::{Arrivals, Spacing};
-use crate::profile::{DURATION_MAX, Profile, ProfileError, Stage as ProfileStage};
+use crate::profile::{DURATION_MAX, Profile, ProfileError, Shape, Stage as ProfileStage};
 use crate::recording::Stage;
 use crate::scenario::{self, Executor, Load, Placing, Scenario};
 
@@ -15,6 +16,9 @@ const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// Its prime.
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// The name of the only stage of a load that replays a trace.
+pub(crate) const REPLAYED: &str = "replay";
 
 /// What a load sends and when.
 #[derive(Debug, Clone, PartialEq)]
@@ -232,43 +236,94 @@ fn impossible(load: &str, source: ProfileError) -> PlanError {
     }
 }
 
-/// The stages that last, and those that have a name. One without is named by its number from 1.
+/// A stage whose place is not known yet: the name that it was given, what it is, and its length in seconds.
+type Stretch = (Option<String>, String, f64);
+
+/// The stages that last, and those that have a name. One without is named by what it sends, as `50/s` and
+/// `ramp to 600/s`, and the second one so named is `50/s#2`: names stay the same from run to run.
 fn stages(name: &str, load: &Load, schedule: &Schedule) -> Vec<Stage> {
-    let begin = load.start_time.seconds();
-    let lengths: Vec<(Option<String>, f64)> = match (&load.executor, schedule) {
-        (Executor::RampingArrivalRate { stages, .. }, _) => stages
-            .iter()
-            .map(|stage| (stage.name.clone(), stage.duration.seconds()))
-            .collect(),
+    let stretches = stretches(load, schedule);
+    let given: BTreeSet<String> = stretches
+        .iter()
+        .filter_map(|(name, ..)| name.clone())
+        .collect();
+    let mut times: BTreeMap<String, u32> = BTreeMap::new();
+    let mut name_of = |told: &str| loop {
+        let times = times.entry(told.to_owned()).or_default();
+        *times += 1;
+        let name = match *times {
+            1 => told.to_owned(),
+            times => format!("{told}#{times}"),
+        };
+        if !given.contains(&name) {
+            return name;
+        }
+    };
+    let mut end_s = load.start_time.seconds();
+    let stages = stretches.into_iter().filter_map(|(stage, told, length_s)| {
+        let start_s = end_s;
+        end_s += length_s;
+        if stage.is_none() && length_s <= 0.0 {
+            return None;
+        }
+        Some(Stage {
+            name: stage.unwrap_or_else(|| name_of(&told)),
+            load: name.to_owned(),
+            service: load.service.clone(),
+            start_s,
+            end_s,
+        })
+    });
+    stages.collect()
+}
+
+fn stretches(load: &Load, schedule: &Schedule) -> Vec<Stretch> {
+    let begin_s = load.start_time.seconds();
+    match (&load.executor, schedule) {
+        (Executor::RampingArrivalRate { start_rate, stages }, _) => {
+            let mut rate = *start_rate;
+            let stretch = |stage: &scenario::Stage| {
+                let from = std::mem::replace(&mut rate, stage.target);
+                let told = line(from, stage.target);
+                (stage.name.clone(), told, stage.duration.seconds())
+            };
+            stages.iter().map(stretch).collect()
+        }
         (Executor::Bursts { .. }, Schedule::Open { profile, .. }) => profile
             .segments()
-            .filter(|segment| begin <= segment.start.as_secs_f64())
-            .map(|segment| (None, segment.duration_s()))
+            .filter(|segment| begin_s <= segment.start.as_secs_f64())
+            .map(|segment| (None, shaped(&segment.shape), segment.duration_s()))
             .collect(),
-        (_, Schedule::Open { profile, .. }) => {
-            vec![(None, profile.duration().as_secs_f64() - begin)]
+        (executor, Schedule::Open { profile, .. }) => {
+            let told = match executor {
+                Executor::Sine { mean, .. } => format!("around {mean}/s"),
+                _ => REPLAYED.to_owned(),
+            };
+            vec![(None, told, profile.duration().as_secs_f64() - begin_s)]
         }
-        (_, Schedule::Closed { start, end, .. }) => vec![(None, (*end - *start).as_secs_f64())],
-    };
-    let mut end_s = begin;
-    let stages = lengths
-        .into_iter()
-        .enumerate()
-        .filter_map(|(index, (stage, length))| {
-            let start_s = end_s;
-            end_s += length;
-            if stage.is_none() && length <= 0.0 {
-                return None;
-            }
-            Some(Stage {
-                name: stage.unwrap_or_else(|| (index + 1).to_string()),
-                load: name.to_owned(),
-                service: load.service.clone(),
-                start_s,
-                end_s,
-            })
-        });
-    stages.collect()
+        (_, Schedule::Closed { users, start, end }) => {
+            vec![(
+                None,
+                format!("{users} users"),
+                (*end - *start).as_secs_f64(),
+            )]
+        }
+    }
+}
+
+fn shaped(shape: &Shape) -> String {
+    match shape {
+        Shape::Line { from, to } => line(*from, *to),
+        Shape::Wave { mean, .. } => format!("around {mean}/s"),
+    }
+}
+
+/// What a stage is called that goes from one rate to another.
+fn line(from: f64, to: f64) -> String {
+    match from == to {
+        true => format!("{to}/s"),
+        false => format!("ramp to {to}/s"),
+    }
 }
 
 #[cfg(test)]
@@ -306,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_begin_with_their_load_and_have_a_name_or_a_number() {
+    fn stages_begin_with_their_load_and_are_named_by_what_they_send() {
         let plan = Plan::new("main", &load(ramp()), 1, None).unwrap();
         let stages: Vec<_> = plan
             .stages
@@ -315,13 +370,57 @@ mod tests {
             .collect();
         assert_eq!(
             stages,
-            [("base", 5.0, 15.0), ("3", 15.0, 35.0), ("end", 35.0, 35.0)]
+            [
+                ("base", 5.0, 15.0),
+                ("600/s", 15.0, 35.0),
+                ("end", 35.0, 35.0)
+            ]
         );
         assert_eq!(plan.planned(), Some(12_500));
         assert_eq!(plan.rate_at(Duration::from_secs(4)), Some(0.0));
         assert_eq!(plan.rate_at(Duration::from_secs(15)), Some(600.0));
         assert_eq!(plan.end(), Duration::from_secs(35));
         assert!(plan.arrivals().unwrap().all(|at| 5_000_000_000 <= at));
+    }
+
+    #[test]
+    fn no_two_stages_of_a_load_have_the_same_name() {
+        let named = |executor| -> Vec<String> {
+            let trace = Some("0,10\n60,20\n");
+            let plan = Plan::new("main", &load(executor), 1, trace).unwrap();
+            plan.stages.into_iter().map(|stage| stage.name).collect()
+        };
+        let stage = |name: Option<&str>, target| scenario::Stage {
+            name: name.map(str::to_owned),
+            target,
+            duration: Span::from_secs(10),
+        };
+        let ramping = Executor::RampingArrivalRate {
+            start_rate: 0.5,
+            stages: vec![
+                stage(None, 0.5),
+                stage(None, 60.0),
+                stage(None, 60.0),
+                stage(Some("60/s#2"), 60.0),
+                stage(None, 60.0),
+            ],
+        };
+        let expected = ["0.5/s", "ramp to 60/s", "60/s", "60/s#2", "60/s#3"];
+        assert_eq!(named(ramping), expected);
+        let bursts = Executor::Bursts {
+            base: 5.0,
+            burst: 50.0,
+            every: Span::from_secs(10),
+            length: Span::from_secs(2),
+            duration: Span::from_secs(20),
+        };
+        assert_eq!(named(bursts), ["5/s", "50/s", "5/s#2", "50/s#2"]);
+        let replay = Executor::Replay {
+            file: "day.csv".to_owned(),
+            speed: 1.0,
+            scale: 1.0,
+        };
+        assert_eq!(named(replay), [REPLAYED]);
     }
 
     #[test]

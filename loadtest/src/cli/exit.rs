@@ -22,7 +22,8 @@ pub enum ExitStatus {
     Preconditions = 100,
     /// What the run had changed could not be put back.
     CleanUp = 101,
-    /// The scenario or the flags make no sense, or a check can never hold and `--strict` was given.
+    /// The scenario or the flags make no sense, a report cannot be written, or a check can never hold and `--strict` was
+    /// given.
     Invalid = 104,
     /// The run was interrupted; the report is of what was sent until then.
     Interrupted = 105,

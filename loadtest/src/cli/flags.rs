@@ -23,7 +23,7 @@ Exit codes:
     0  everything holds
    99  a check or a threshold does not hold
   100  the system was not as the scenario wants it before the first request
-  104  the scenario or the flags make no sense; or --strict, and a check can never hold
+  104  the scenario or the flags make no sense, or a report cannot be written; or --strict, and a check can never hold
   105  interrupted; the report is of what was sent until then
   109  a bug of this program
   112  cannot be told: the load was not delivered as planned
@@ -118,15 +118,9 @@ pub struct RunArgs {
     )]
     pub allow_namespaces: Vec<String>,
 
-    /// Other exit codes, such as `inconclusive=0`
-    #[arg(
-        long,
-        env = "TAFFRAIL_LOADTEST_EXIT_MAP",
-        value_name = "WORD=CODE,...",
-        default_value_t,
-        hide_default_value = true
-    )]
-    pub exit_map: ExitMap,
+    /// How it ends.
+    #[command(flatten)]
+    pub exit: ExitArgs,
 
     /// The kubeconfig of the cluster
     #[arg(long, env = "TAFFRAIL_LOADTEST_KUBECONFIG")]
@@ -135,6 +129,10 @@ pub struct RunArgs {
     /// The context in it
     #[arg(long, env = "TAFFRAIL_LOADTEST_CONTEXT")]
     pub context: Option<String>,
+
+    /// Serve the run to Prometheus here while it goes on, such as 127.0.0.1:9464
+    #[arg(long, env = "TAFFRAIL_LOADTEST_PROMETHEUS", value_name = "ADDRESS")]
+    pub prometheus: Option<String>,
 
     /// Where results go.
     #[command(flatten)]
@@ -210,7 +208,21 @@ pub struct OneLoad {
     pub max_errors: f64,
 }
 
-/// Where results go.
+/// How a command ends.
+#[derive(Debug, Clone, Args)]
+pub struct ExitArgs {
+    /// Other exit codes, such as `inconclusive=0`
+    #[arg(
+        long,
+        env = "TAFFRAIL_LOADTEST_EXIT_MAP",
+        value_name = "WORD=CODE,...",
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub exit_map: ExitMap,
+}
+
+/// Where results go; `-` is standard output.
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
     /// Write the recording here; without a file, print it in the place of the summary
@@ -225,9 +237,9 @@ pub struct OutputArgs {
     #[arg(long, env = "TAFFRAIL_LOADTEST_HTML", value_name = "FILE")]
     pub html: Option<String>,
 
-    /// Serve the run to Prometheus here while it goes on, such as 127.0.0.1:9464
-    #[arg(long, env = "TAFFRAIL_LOADTEST_PROMETHEUS", value_name = "ADDRESS")]
-    pub prometheus: Option<String>,
+    /// Write the figures of the whole run here, as OpenMetrics text
+    #[arg(long, env = "TAFFRAIL_LOADTEST_OPENMETRICS", value_name = "FILE")]
+    pub openmetrics: Option<String>,
 }
 
 /// Flags of `taffrail-loadtest lint`.
@@ -256,15 +268,9 @@ pub struct ReportArgs {
     #[arg(long, env = "TAFFRAIL_LOADTEST_BASELINE", value_name = "RUN.json")]
     pub baseline: Option<PathBuf>,
 
-    /// Other exit codes, such as `inconclusive=0`
-    #[arg(
-        long,
-        env = "TAFFRAIL_LOADTEST_EXIT_MAP",
-        value_name = "WORD=CODE,...",
-        default_value_t,
-        hide_default_value = true
-    )]
-    pub exit_map: ExitMap,
+    /// How it ends.
+    #[command(flatten)]
+    pub exit: ExitArgs,
 
     /// Where results go.
     #[command(flatten)]

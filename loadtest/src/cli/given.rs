@@ -11,8 +11,8 @@ use super::flags::{OneLoad, OutputArgs, RunArgs};
 use crate::profile::Profile;
 use crate::scenario::assertion::{ErrorBudget, ErrorRate, FailureClass};
 use crate::scenario::file::{
-    IN_FLIGHT_MAX, TIMEOUTS, default_connections, default_http, default_request, discovery_of,
-    read_url, shorthand,
+    CONNECTIONS_MAX, IN_FLIGHT_MAX, TIMEOUTS, default_connections, default_http, default_request,
+    discovery_of, read_url, shorthand,
 };
 use crate::scenario::{
     Assertion, Check, Load, Outputs, Pacing, Placing, Request, Scenario, Scope, Service, Share,
@@ -60,6 +60,9 @@ impl Given {
         let allowed = args.allow_namespaces.iter().cloned();
         scenario.safety.allow_namespaces.extend(allowed);
         replace_outputs(&mut scenario.report, &args.outputs);
+        if args.prometheus.is_some() {
+            scenario.report.prometheus.clone_from(&args.prometheus);
+        }
         Ok(given)
     }
 }
@@ -70,7 +73,7 @@ fn replace_outputs(outputs: &mut Outputs, flags: &OutputArgs) {
         (&mut outputs.json, &flags.json),
         (&mut outputs.junit, &flags.junit),
         (&mut outputs.html, &flags.html),
-        (&mut outputs.prometheus, &flags.prometheus),
+        (&mut outputs.openmetrics, &flags.openmetrics),
     ];
     for (output, flag) in pairs {
         if flag.is_some() {
@@ -97,7 +100,11 @@ fn one_load(url: &str, profile: &Profile, flags: &OneLoad) -> anyhow::Result<Sce
         "--max-in-flight {} is not between 1 and {IN_FLIGHT_MAX}",
         flags.max_in_flight
     );
-    ensure!(0 < flags.connections, "--connections must be at least 1");
+    ensure!(
+        (1..=CONNECTIONS_MAX).contains(&flags.connections),
+        "--connections {} is not between 1 and {CONNECTIONS_MAX}",
+        flags.connections
+    );
     if let Some(objective) = flags.objective {
         ensure!(
             !objective.is_zero() && objective < flags.timeout,
@@ -225,6 +232,7 @@ mod tests {
             ("--timeout", "1ms"),
             ("--timeout", "10m"),
             ("--max-in-flight", "100000"),
+            ("--connections", "10000"),
         ] {
             with(flag, value).unwrap();
         }
@@ -248,6 +256,16 @@ mod tests {
                 "--max-in-flight",
                 "100001",
                 "--max-in-flight 100001 is not between 1 and 100000",
+            ),
+            (
+                "--connections",
+                "0",
+                "--connections 0 is not between 1 and 10000",
+            ),
+            (
+                "--connections",
+                "10001",
+                "--connections 10001 is not between 1 and 10000",
             ),
         ];
         for (flag, value, expected) in cases {

@@ -20,6 +20,15 @@ const RECORDING_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Judges and draws the recording of the flags.
 pub(super) fn run(args: &ReportArgs) -> Result<ExitStatus, Stop> {
+    let flags = args.outputs.clone();
+    let outputs = Outputs {
+        json: flags.json,
+        junit: flags.junit,
+        html: flags.html,
+        openmetrics: flags.openmetrics,
+        prometheus: None,
+    };
+    outputs::check(&outputs).map_err(Stop::invalid)?;
     let mut recording = read(&args.recording)?;
     if let Some(path) = &args.scenario {
         let other = Scenario::load(path).map_err(Stop::invalid)?;
@@ -31,13 +40,6 @@ pub(super) fn run(args: &ReportArgs) -> Result<ExitStatus, Stop> {
     }
     let baseline = args.baseline.as_deref().map(read).transpose()?;
     let verdict = judge_all(&recording, baseline.as_ref());
-    let flags = args.outputs.clone();
-    let outputs = Outputs {
-        json: flags.json,
-        junit: flags.junit,
-        html: flags.html,
-        prometheus: None,
-    };
     let reason = verdict.reason;
     outputs::write(&outputs, &[(recording, verdict)]).map_err(Stop::invalid)?;
     Ok(ExitStatus::from(reason))

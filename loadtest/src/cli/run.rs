@@ -43,8 +43,9 @@ struct Prepared {
 pub(super) async fn run(args: &RunArgs) -> Result<ExitStatus, Stop> {
     let prepared = prepare(args)?;
     let scenario = &prepared.given.scenario;
-    let cluster = reach_cluster(args, &prepared.expanded).await?;
     let cancel = CancellationToken::new();
+    let page = serve_page(scenario, &cancel).await?;
+    let cluster = reach_cluster(args, &prepared.expanded).await?;
     let signalled = stopped()
         .context("listening for SIGTERM")
         .map_err(Stop::invalid)?;
@@ -53,8 +54,8 @@ pub(super) async fn run(args: &RunArgs) -> Result<ExitStatus, Stop> {
         signalled.await;
         stopping.cancel();
     });
-    let page = serve_page(scenario, &cancel).await?;
     let mut attempts: Vec<(Recording, Verdict)> = Vec::new();
+    let mut unwritten = None;
     for attempt in 1..=scenario.run.repeat {
         let play = Play {
             scenario,
@@ -69,14 +70,18 @@ pub(super) async fn run(args: &RunArgs) -> Result<ExitStatus, Stop> {
         let verdict = judge_all(&recording, prepared.baseline.as_ref());
         let reason = verdict.reason;
         attempts.push((recording, verdict));
-        outputs::write(&scenario.report, &attempts).map_err(Stop::invalid)?;
+        if let Err(error) = outputs::write(&scenario.report, &attempts) {
+            eprintln!("error: {error:#}");
+            unwritten = Some(ExitStatus::Invalid);
+        }
         if matches!(reason, Reason::Interrupted | Reason::SafetyStop) {
             break;
         }
     }
     let verdicts: Vec<Verdict> = attempts.into_iter().map(|(_, verdict)| verdict).collect();
     cancel.cancel();
-    Ok(together(&verdicts, scenario))
+    let judged = Some(together(&verdicts, scenario));
+    Ok(ExitStatus::heaviest(judged.into_iter().chain(unwritten)))
 }
 
 /// Serves the run to Prometheus where the scenario says so, and returns where its page goes.
@@ -119,6 +124,7 @@ fn prepare(args: &RunArgs) -> Result<Prepared, Stop> {
     let scenario = &given.scenario;
     threshold::check(scenario).map_err(Stop::invalid)?;
     safety::check(scenario, args.allow_external).map_err(Stop::invalid)?;
+    outputs::check(&scenario.report).map_err(Stop::invalid)?;
     let plans = plans(scenario, &given.beside)?;
     if plans.iter().all(|plan| plan.planned() == Some(0)) {
         return Err(Stop::invalid(anyhow!(

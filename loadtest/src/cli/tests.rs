@@ -137,6 +137,61 @@ async fn a_run_is_judged_again_by_another_scenario_without_traffic() {
 }
 
 #[tokio::test]
+async fn a_recording_that_is_judged_again_gives_the_bytes_of_its_run() {
+    let url = app(slow()).await;
+    let text = format!(
+        "name: a\ntarget: {url}\nscenarios: {{ m: {{ profile: '50@1s 50->90@1s' }} }}\n\
+         slo: {{ quantile: 95, target: 250ms }}\nassertions: [{{ latency: {{ stat: p(50), max: 1ms }} }}]"
+    );
+    let (directory, path) = file("a.yaml", &text);
+    let forms = ["json", "html", "junit", "openmetrics"];
+    let place = |run: &str, form: &str| directory.path().join(run).join(form);
+    let flags = |run: &str| forms.map(|form| format!("--{form}={}", place(run, form).display()));
+    let of = |run: &str, given: &[&str]| {
+        let flags = flags(run);
+        let all: Vec<String> = given.iter().map(ToString::to_string).chain(flags).collect();
+        all
+    };
+    for (run, given) in [
+        ("own", ["run", path.to_str().unwrap()]),
+        ("again", ["report", place("own", "json").to_str().unwrap()]),
+    ] {
+        let flags = of(run, &given);
+        code(&flags.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    }
+    for form in forms {
+        let [own, again] = ["own", "again"].map(|run| std::fs::read(place(run, form)).unwrap());
+        assert!(own == again, "{form} differs");
+        assert!(!own.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_cannot_be_written_ends_before_the_first_request() {
+    let url = closed_port().await;
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = format!("--prometheus={}", taken.local_addr().unwrap());
+    let (_directory, path) = file("file", "");
+    let below = format!("--html={}/run.html", path.display());
+    let same = ["--html=-", "--junit=-"];
+    for flags in [&[taken.as_str()][..], &[below.as_str()], &same] {
+        let run = ["run", "--url", &url, "--profile", "1@1h"];
+        let all = [&run, flags].concat();
+        let ended = tokio::time::timeout(Duration::from_secs(60), code(&all));
+        assert_eq!(
+            ended.await.expect("it goes on for an hour"),
+            104,
+            "{flags:?}"
+        );
+    }
+    assert_eq!(
+        code(&["report", "run.json", "--prometheus", ":9464"]).await,
+        104,
+        "nothing goes on that could be served"
+    );
+}
+
+#[tokio::test]
 async fn two_services_are_loaded_beside_each_other() {
     let [one, other] = [app(slow()).await, app(slow()).await];
     let text = format!(

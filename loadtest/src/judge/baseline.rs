@@ -48,6 +48,9 @@ pub enum BaselineError {
     /// Only a part of a run.
     #[error("the baseline was interrupted; give a run that came to its end")]
     Interrupted,
+    /// Only a part of this one.
+    #[error("this run was told to stop before its end, so it cannot be compared with a whole one")]
+    CutShort,
 }
 
 /// A number that is compared.
@@ -131,7 +134,7 @@ const MEASURES: [Measure; 8] = [
 /// Whether a run can be compared with an earlier one.
 ///
 /// # Errors
-/// When they are not of the same scenario, seed, loads and tier, or the earlier did not come to its end.
+/// When they are not of the same scenario, seed, loads and tier, or one of them did not come to its end.
 pub fn check(now: &Recording, earlier: &Recording) -> Result<(), BaselineError> {
     if now.scenario.name != earlier.scenario.name {
         return Err(BaselineError::Scenario {
@@ -154,9 +157,10 @@ pub fn check(now: &Recording, earlier: &Recording) -> Result<(), BaselineError> 
             now: now.about.tier,
         });
     }
-    match earlier.about.interrupted {
-        true => Err(BaselineError::Interrupted),
-        false => Ok(()),
+    match (earlier.about.interrupted, now.about.interrupted) {
+        (true, _) => Err(BaselineError::Interrupted),
+        (_, true) => Err(BaselineError::CutShort),
+        (false, false) => Ok(()),
     }
 }
 
@@ -355,6 +359,10 @@ mod tests {
             error(|run| run.about.interrupted = true),
             BaselineError::Interrupted
         );
+        let whole = Fixture::new(60).recording();
+        let mut cut_short = whole.clone();
+        cut_short.about.interrupted = true;
+        assert_eq!(check(&cut_short, &whole), Err(BaselineError::CutShort));
         let tier = error(|run| run.about.tier = Tier::Virtual);
         assert!(matches!(tier, BaselineError::Tier { .. }), "{tier}");
     }

@@ -16,14 +16,38 @@ use crate::steps::{Span, Steps};
 /// The last part of a stretch, whose most usual number of replicas is the settled one.
 const SETTLED_S: f64 = 60.0;
 
-/// The extreme of one of the numbers that have a bound.
-struct Extreme {
-    /// What it is of, as the subject of a sentence.
-    what: &'static str,
-    value: u32,
-    bound: u32,
-    /// When it was first so.
-    span: Span,
+/// One of the numbers that have a bound: what it is, as the subject of a sentence, and the bound.
+type Bounded<'a> = (&'static str, &'a Steps, u32);
+
+/// On which side of its bound a number must not be.
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Above,
+    Below,
+}
+
+impl Side {
+    /// How far a number is past its bound; at most 0 when it is not.
+    fn past(self, value: u32, bound: u32) -> i64 {
+        match self {
+            Self::Above => i64::from(value) - i64::from(bound),
+            Self::Below => i64::from(bound) - i64::from(value),
+        }
+    }
+
+    fn limit(self, bound: u32) -> Limit {
+        match self {
+            Self::Above => Limit::AtMost(f64::from(bound)),
+            Self::Below => Limit::AtLeast(f64::from(bound)),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Above => "at most",
+            Self::Below => "at least",
+        }
+    }
 }
 
 /// 17. Never more than the HPA's `maxReplicas`.
@@ -33,43 +57,19 @@ pub(super) fn never_above_max(
     check: &Whole,
 ) -> Result<Finding, Untold> {
     let autoscaler = context.autoscaler()?;
-    let scope = context.scope(&check.scope)?;
     let max = autoscaler.max_replicas;
     let replicas = &context.service.replicas;
-    // A rollout has some pods above what is wanted, and that is its right.
     let bounded = [
         ("the HPA wanted", &replicas.desired, max),
         ("the scale target was told", &replicas.spec, max),
+        // A rollout has some pods above what is wanted, and that is its right.
         (
             "there were ready",
             &replicas.ready,
             max.saturating_add(autoscaler.max_surge),
         ),
     ];
-    let extremes = bounded.into_iter().filter_map(|(what, steps, bound)| {
-        let span = extreme(steps, &scope, i64::from)?;
-        Some(Extreme {
-            what,
-            value: span.value?,
-            bound,
-            span,
-        })
-    });
-    let worst = extremes.reduce(|a, b| if over(&b) <= over(&a) { a } else { b });
-    let worst = worst.ok_or_else(nobody_looked)?;
-    let told = format!(
-        "{} {} pods at most, first {}",
-        worst.what,
-        worst.value,
-        at(worst.span.from_s.max(0.0))
-    );
-    let draft = draft.unit("pods").over(worst.span.from_s..worst.span.to_s);
-    let told = told + &unseen(&replicas.desired, &scope);
-    Ok(draft.judged(
-        f64::from(worst.value),
-        Limit::AtMost(f64::from(worst.bound)),
-        told,
-    ))
+    never(context, draft, check, Side::Above, &bounded)
 }
 
 /// 18. Never fewer than the HPA's `minReplicas`. Ready pods are not looked at: a pod that fails is not the HPA's doing.
@@ -78,37 +78,39 @@ pub(super) fn never_below_min(
     draft: Draft,
     check: &Whole,
 ) -> Result<Finding, Untold> {
-    let bound = context.autoscaler()?.min_replicas;
-    let scope = context.scope(&check.scope)?;
+    let min = context.autoscaler()?.min_replicas;
     let replicas = &context.service.replicas;
     let bounded = [
-        ("the HPA wanted", &replicas.desired),
-        ("the scale target was told", &replicas.spec),
+        ("the HPA wanted", &replicas.desired, min),
+        ("the scale target was told", &replicas.spec, min),
     ];
-    let extremes = bounded.into_iter().filter_map(|(what, steps)| {
-        let span = extreme(steps, &scope, |value| -i64::from(value))?;
-        Some(Extreme {
-            what,
-            value: span.value?,
-            bound,
-            span,
-        })
+    never(context, draft, check, Side::Below, &bounded)
+}
+
+/// That none of these is ever past its bound; tells of the one that is furthest.
+fn never(
+    context: &Context<'_>,
+    draft: Draft,
+    check: &Whole,
+    side: Side,
+    bounded: &[Bounded<'_>],
+) -> Result<Finding, Untold> {
+    let scope = context.scope(&check.scope)?;
+    let extremes = bounded.iter().filter_map(|(what, steps, bound)| {
+        let span = extreme(steps, &scope, |value| side.past(value, *bound))?;
+        let value = span.value?;
+        Some((side.past(value, *bound), what, value, *bound, span))
     });
-    let worst = extremes.reduce(|a, b| if over(&a) <= over(&b) { a } else { b });
-    let worst = worst.ok_or_else(nobody_looked)?;
+    let worst = extremes.reduce(|a, b| if b.0 <= a.0 { a } else { b });
+    let (_, what, value, bound, span) = worst.ok_or_else(nobody_looked)?;
     let told = format!(
-        "{} {} pods at least, first {}",
-        worst.what,
-        worst.value,
-        at(worst.span.from_s.max(0.0))
+        "{what} {value} pods {}, first {}{}",
+        side.word(),
+        at(span.from_s.max(0.0)),
+        unseen(&context.service.replicas.desired, &scope)
     );
-    let draft = draft.unit("pods").over(worst.span.from_s..worst.span.to_s);
-    let told = told + &unseen(&replicas.desired, &scope);
-    Ok(draft.judged(
-        f64::from(worst.value),
-        Limit::AtLeast(f64::from(bound)),
-        told,
-    ))
+    let draft = draft.unit("pods").over(span.from_s..span.to_s);
+    Ok(draft.judged(f64::from(value), side.limit(bound), told))
 }
 
 /// 19. The most that the HPA wanted.
@@ -299,11 +301,6 @@ fn settled(steps: &Steps, scope: &Range<f64>) -> Option<u32> {
         .into_iter()
         .max_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
     longest.map(|(value, _)| value)
-}
-
-/// How far an extreme is above its bound.
-fn over(extreme: &Extreme) -> i64 {
-    i64::from(extreme.value) - i64::from(extreme.bound)
 }
 
 fn between(bounds: [u32; 2]) -> Limit {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::Group;
-use super::draft::{Draft, Untold};
+use super::draft::{Draft, Untold, at};
 use super::window::{Objective, Windows};
 use crate::recording::{self, Autoscaler, EventKind, Recording};
 use crate::scenario::{self, Anchor, Scope};
@@ -65,19 +65,18 @@ impl<'a> Context<'a> {
         seen(&self.service.replicas.ready, "the ready replicas")
     }
 
-    /// When the run ended, in seconds: with its loads, or when it was told to stop.
+    /// When the run ended, as [`ended_s`].
     pub(super) fn end_s(&self) -> f64 {
-        let about = &self.recording.about;
-        let loads = self
-            .recording
-            .services
-            .values()
-            .map(|service| &service.load);
-        let stopped = loads
-            .filter(|load| load.interrupted)
-            .map(|load| load.slots.len() as f64);
-        let stopped = stopped.reduce(f64::max).filter(|_| about.interrupted);
-        stopped.map_or(about.duration_s, |stopped| stopped.min(about.duration_s))
+        ended_s(self.recording)
+    }
+
+    /// Whether the run was told to stop before the end of what `scope` names.
+    pub(super) fn is_cut_short(&self, scope: &Scope) -> bool {
+        let reaches_end = || {
+            self.scope(scope)
+                .is_ok_and(|range| self.end_s() <= range.end)
+        };
+        self.recording.about.interrupted && reaches_end()
     }
 
     /// Each change of `desired` within `range`.
@@ -140,12 +139,16 @@ impl<'a> Context<'a> {
             Scope::Between(from, to) => self.anchor(from)?..self.anchor(to)?,
         };
         let range = range.start..range.end.min(self.end_s());
-        match range.start < range.end {
-            true => Ok(range),
-            false => Err(Untold::unknown(format!(
-                "there is nothing of `{scope}` in the run"
-            ))),
+        if range.start < range.end {
+            return Ok(range);
         }
+        let end_s = self.end_s();
+        Err(Untold::unknown(
+            match self.recording.about.interrupted && end_s <= range.start {
+                true => format!("the run was told to stop {}, before {scope}", at(end_s)),
+                false => format!("there is nothing of `{scope}` in the run"),
+            },
+        ))
     }
 
     /// The quantiles of this objective over the whole run; computed once.
@@ -186,6 +189,17 @@ impl<'a> Context<'a> {
         let event = marks.find(|event| event.name == name);
         event.ok_or_else(|| Untold::unknown(format!("the run has no event `{name}`")))
     }
+}
+
+/// When a run ended, in seconds: with its loads, or when it was told to stop.
+pub(super) fn ended_s(recording: &Recording) -> f64 {
+    let about = &recording.about;
+    let loads = recording.services.values().map(|service| &service.load);
+    let stopped = loads
+        .filter(|load| load.interrupted)
+        .map(|load| load.slots.len() as f64);
+    let stopped = stopped.reduce(f64::max).filter(|_| about.interrupted);
+    stopped.map_or(about.duration_s, |stopped| stopped.min(about.duration_s))
 }
 
 fn seen<'a>(steps: &'a Steps, what: &str) -> Result<&'a Steps, Untold> {

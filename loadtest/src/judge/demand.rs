@@ -29,12 +29,10 @@ pub(super) fn needed(context: &Context<'_>) -> Result<Vec<u32>, Untold> {
     let loads = context.recording.scenario.scenarios.values();
     let loads: Vec<_> = loads.filter(|load| load.service == context.name).collect();
     let drawn = loads.iter().all(|load| rate(load, 0.0).is_some());
-    let offered: Vec<f64> = context
-        .service
-        .load
-        .slots
-        .iter()
-        .map(|slot| slot.counts.offered as f64)
+    let speed = context.recording.about.speed();
+    let slots = context.service.load.slots.iter();
+    let offered: Vec<f64> = slots
+        .map(|slot| slot.counts.offered as f64 * speed)
         .collect();
     let seconds = 0..(context.end_s().ceil() as usize);
     let rate = |second: usize| match drawn && !loads.is_empty() {
@@ -95,11 +93,8 @@ fn rate(load: &Load, t_s: f64) -> Option<f64> {
             duration,
         } => {
             let since_s = t_s.rem_euclid(every.seconds());
-            let rate = if since_s < length.seconds() {
-                burst
-            } else {
-                base
-            };
+            let quiet_s = every.seconds() - length.seconds();
+            let rate = if since_s < quiet_s { base } else { burst };
             within(duration.seconds(), *rate)
         }
         Executor::Replay { .. } | Executor::ConstantVus { .. } => None,
@@ -157,8 +152,11 @@ fn duration_s(executor: &Executor) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::fixture::{Fixture, SERVICE};
     use super::*;
+    use crate::arrivals::plan::Plan;
     use crate::recording::Recording;
     use crate::scenario::{Pacing, Placing, Span, Stage};
 
@@ -218,7 +216,7 @@ mod tests {
             length: Span::from_secs(2),
             duration: Span::from_secs(30),
         });
-        assert_eq!(at(&bursts, [10, 11, 12, 20]), [4, 4, 1, 4]);
+        assert_eq!(at(&bursts, [17, 18, 19, 20]), [1, 4, 4, 1]);
         assert_eq!(peak(&bursts.scenario, SERVICE, f64::INFINITY), Some(4));
 
         let sine = run(Executor::Sine {
@@ -229,6 +227,39 @@ mod tests {
         });
         assert_eq!(at(&sine, [15, 25, 9, 39]), [3, 2, 1, 3]);
         assert_eq!(peak(&sine.scenario, SERVICE, f64::INFINITY), Some(3));
+    }
+
+    #[test]
+    fn the_curve_is_the_one_that_is_sent() {
+        let stages = vec![stage(100.0, 10), stage(600.0, 0), stage(20.0, 10)];
+        let executors = [
+            Executor::RampingArrivalRate {
+                start_rate: 7.0,
+                stages,
+            },
+            Executor::Bursts {
+                base: 5.0,
+                burst: 80.0,
+                every: Span::from_secs(10),
+                length: Span::from_secs(4),
+                duration: Span::from_secs(27),
+            },
+            Executor::Sine {
+                mean: 100.0,
+                amplitude: 50.0,
+                period: Span::from_secs(20),
+                duration: Span::from_secs(30),
+            },
+        ];
+        for load in executors.map(load) {
+            let plan = Plan::new("main", &load, 1, None).unwrap();
+            for second in 0..50u32 {
+                let t_s = f64::from(second) + 0.5;
+                let sent = plan.rate_at(Duration::from_secs_f64(t_s)).unwrap();
+                let told = rate(&load, t_s).unwrap();
+                assert!((sent - told).abs() < 1e-6, "{told}, not {sent}, at {t_s} s");
+            }
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::Finding;
 use super::context::Context;
 use super::draft::{Draft, Limit, Untold, at, number, seconds};
-use super::window::Objective;
+use super::window::{Objective, Said};
 use crate::recording::{Condition, Metric, Read};
 use crate::scenario::Span;
 use crate::scenario::assertion::{Failures, HpaConditions, MetricAccuracy, MetricHealth};
@@ -134,9 +134,14 @@ pub(super) fn metric_accuracy(
     let scope = context.scope(&check.scope)?;
     let metric = context.service.metric().ok_or_else(no_metric)?;
     let unit_s = unit_s(metric)?;
-    let any = Some(Span::default()); // a target is no part of this
-    let (quantile, window) = (check.quantile, check.window);
-    let objective = Objective::new(context, quantile, any, window, None, Failures::Exclude)?;
+    let said = Said {
+        quantile: check.quantile,
+        target: Some(Span::default()), // which is no part of this
+        window: check.window,
+        max_window: None,
+        failures: Failures::Exclude,
+    };
+    let objective = Objective::new(context, said)?;
     let windows = context.windows(objective);
     let reads = metric.reads.iter().filter(|read| scope.contains(&read.t_s));
     let mut ratios: Vec<f64> = reads

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use self::growth::{grow_s, shrink_s};
 use super::demand;
 use super::draft::seconds;
-use crate::recording::{Autoscaler, Select};
-use crate::scenario::{Anchor, Assertion, Check, Executor, Scenario, Scope, Span};
+use crate::arrivals::plan::Plan;
+use crate::recording::{Autoscaler, Select, Stage};
+use crate::scenario::{Anchor, Assertion, Check, Scenario, Scope, Span};
 
 /// How long before a jump of the load its rate is still the former, in seconds.
 const JUST_S: f64 = 1e-3;
@@ -370,20 +371,9 @@ impl View<'_> {
 
 /// When the stage of this name begins on a service, in seconds.
 fn stage_start_s(scenario: &Scenario, service: &str, name: &str) -> Option<f64> {
-    let loads = scenario
-        .scenarios
-        .values()
-        .filter(|load| load.service == service);
-    loads.into_iter().find_map(|load| {
-        let Executor::RampingArrivalRate { stages, .. } = &load.executor else {
-            return None;
-        };
-        let at = stages
-            .iter()
-            .position(|stage| stage.name.as_deref() == Some(name))?;
-        let before = stages[..at].iter().map(|stage| stage.duration.seconds());
-        Some(load.start_time.seconds() + before.sum::<f64>())
-    })
+    let mut stages = stages(scenario).filter(|stage| stage.service == service);
+    let stage = stages.find(|stage| stage.name == name)?;
+    Some(stage.start_s)
 }
 
 /// How long the stage of a scope is; `None` for another scope.
@@ -391,18 +381,15 @@ fn stage_s(scenario: &Scenario, scope: &Scope) -> Option<f64> {
     let Scope::Stage(name) = scope else {
         return None;
     };
-    scenario
-        .scenarios
-        .values()
-        .find_map(|load| match &load.executor {
-            Executor::RampingArrivalRate { stages, .. } => {
-                let stage = stages
-                    .iter()
-                    .find(|stage| stage.name.as_ref() == Some(name));
-                stage.map(|stage| stage.duration.seconds())
-            }
-            _ => None,
-        })
+    let stage = stages(scenario).find(|stage| stage.name == *name)?;
+    Some(stage.end_s - stage.start_s)
+}
+
+/// The stages of all loads, but for those whose trace is not read here.
+fn stages(scenario: &Scenario) -> impl Iterator<Item = Stage> {
+    let plans = scenario.scenarios.iter();
+    let plans = plans.filter_map(|(name, load)| Plan::new(name, load, scenario.seed, None).ok());
+    plans.flat_map(|plan| plan.stages)
 }
 
 #[cfg(test)]

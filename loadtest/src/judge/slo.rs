@@ -28,14 +28,7 @@ pub(super) fn recovery_time(
     check: &SloRecoveryTime,
 ) -> Result<Finding, Untold> {
     let from_s = context.anchor(&check.from)?;
-    let objective = Objective::new(
-        context,
-        check.quantile,
-        check.target,
-        check.window,
-        check.max_window,
-        check.failures,
-    )?;
+    let objective = Objective::new(context, check)?;
     let windows = context.windows(objective);
     let run = from_s..context.end_s();
     let draft = draft.unit("s").resolution(SLOT_S);

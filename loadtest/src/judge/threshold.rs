@@ -11,11 +11,12 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
-use self::grammar::{Aggregation, Rule, Subject, ThresholdError};
-use super::{Finding, Group, Outcome};
+use self::grammar::{Aggregation, Operator, Rule, Subject, ThresholdError};
+use super::context::ended_s;
+use super::{Finding, Group, Outcome, cut_short};
 use crate::measured::{Counts, Latencies};
 use crate::recording::{Recording, Service};
-use crate::scenario::{Scenario, Threshold};
+use crate::scenario::{Scenario, Scope, Threshold};
 
 /// How exactly a latency is known, as a share of it: the three digits of its histogram.
 const RESOLUTION: f64 = 0.001;
@@ -25,6 +26,7 @@ const RESOLUTION: f64 = 0.001;
 struct Cut {
     counts: Counts,
     latency: Latencies,
+    /// Of the wall's clock, on which rates are.
     seconds: f64,
 }
 
@@ -168,14 +170,37 @@ fn finding(recording: &Recording, key: &str, threshold: &Threshold, end_s: f64) 
         limit: condition.to_owned(),
         ..Finding::blank(name, "", Group::Threshold)
     };
-    match Rule::read(key, condition) {
-        Ok(rule) => match cut(recording, &rule, end_s) {
-            Ok(cut) => weigh(&mut finding, key, &rule, &cut),
-            Err(sentence) => finding.sentence = sentence,
-        },
-        Err(error) => finding.sentence = error.to_string(),
+    let rule = Rule::read(key, condition).map_err(|error| error.to_string());
+    match rule.and_then(|rule| Ok((cut(recording, &rule, end_s)?, rule))) {
+        Ok((cut, rule)) => {
+            weigh(&mut finding, key, &rule, &cut);
+            // One that may end a run is judged by what was seen when it does.
+            if finding.outcome == Outcome::Fail && !threshold.abort_on_fail {
+                take_back(&mut finding, recording, &rule);
+            }
+        }
+        Err(sentence) => finding.sentence = sentence,
     }
     finding
+}
+
+/// Takes back a failure that might be none, because the run was told to stop before the end of what the rule looks at. A
+/// count that is too high stays too high.
+fn take_back(finding: &mut Finding, recording: &Recording, rule: &Rule) {
+    let is_upper = matches!(rule.operator, Operator::Below | Operator::AtMost);
+    let stays = rule.aggregation == Aggregation::Count && is_upper;
+    let ended = second(ended_s(recording));
+    let is_cut_short = |name: &String| {
+        let looked_at = seconds_of(recording, rule, name, recording.about.duration_s);
+        looked_at.iter().any(|range| ended < range.end)
+    };
+    let services = services(recording, rule).unwrap_or_default();
+    if recording.about.interrupted && !stays && services.iter().any(|(name, _)| is_cut_short(name))
+    {
+        let scope = rule.stage.clone().map_or(Scope::Run, Scope::Stage);
+        finding.outcome = Outcome::Inconclusive;
+        finding.sentence += &cut_short::before_the_end_of(recording, &scope);
+    }
 }
 
 fn weigh(finding: &mut Finding, key: &str, rule: &Rule, cut: &Cut) {
@@ -209,7 +234,7 @@ fn weigh(finding: &mut Finding, key: &str, rule: &Rule, cut: &Cut) {
 
 /// What a rule looks at, before `end_s`.
 fn cut(recording: &Recording, rule: &Rule, end_s: f64) -> Result<Cut, String> {
-    let end_s = end_s.min(recording.about.duration_s);
+    let end_s = end_s.min(ended_s(recording));
     let mut cut = Cut::default();
     let mut all = Vec::new();
     for (name, service) in services(recording, rule)? {
@@ -220,10 +245,10 @@ fn cut(recording: &Recording, rule: &Rule, end_s: f64) -> Result<Cut, String> {
             cut.add(&kind.counts, &kind.latency);
             continue;
         }
-        // While a run goes on, nobody knows yet what came of each kind.
+        // Before its first second is told, or where nobody told kinds apart.
         let declared = recording.scenario.services.get(name);
         if rule.request.is_some() && declared.is_some_and(|service| 1 < service.requests.len()) {
-            return Err("what came of each kind of request is known at the end".to_owned());
+            return Err("nobody told the kinds of requests apart".to_owned());
         }
         merge(&mut ranges);
         for range in ranges {
@@ -235,7 +260,8 @@ fn cut(recording: &Recording, rule: &Rule, end_s: f64) -> Result<Cut, String> {
         }
     }
     merge(&mut all);
-    cut.seconds = all.iter().map(ExactSizeIterator::len).sum::<usize>() as f64;
+    let seconds = all.iter().map(ExactSizeIterator::len).sum::<usize>() as f64;
+    cut.seconds = seconds / recording.about.speed();
     Ok(cut)
 }
 

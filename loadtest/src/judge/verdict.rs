@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::validity::{self, Premise};
-use super::{Finding, Group, Outcome, baseline, threshold};
+use super::{Finding, Group, Outcome, baseline, cut_short, threshold};
 use crate::recording::{Ended, Recording};
 use crate::scenario::Repeat;
 
@@ -119,6 +119,8 @@ pub fn judge_all(recording: &Recording, earlier: Option<&Recording>) -> Verdict 
     let mut validity = validity::judge(recording);
     cast_doubt(&mut findings, &mut validity);
     findings.extend(validity);
+    findings.extend(cut_short::completion(recording));
+    super::distinguish(&mut findings);
     findings.sort_by_key(|finding| finding.group);
     conclude(recording, findings)
 }
@@ -183,11 +185,16 @@ fn conclude(recording: &Recording, findings: Vec<Finding>) -> Verdict {
     let decisive = findings
         .iter()
         .find(|finding| Reason::of(finding) == reason);
+    let several = 1 < recording.services.len();
+    let told = |finding: &Finding| match several && !finding.service.is_empty() {
+        true => format!("{}: {}", finding.service, finding.sentence),
+        false => finding.sentence.clone(),
+    };
     let why = match (reason, ended, decisive) {
         (Reason::SafetyStop, Some(Ended::Safety(why)), _)
-        | (Reason::Failed, Some(Ended::Threshold(why)), _) => Some(why.as_str()),
+        | (Reason::Failed, Some(Ended::Threshold(why)), _) => Some(why.clone()),
         (Reason::Passed | Reason::Interrupted, ..) => None,
-        (.., decisive) => decisive.map(|finding| finding.sentence.as_str()),
+        (.., decisive) => decisive.map(told),
     };
     let sentence = match why {
         Some(why) => format!("{}: {why}", reason.as_str()),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::context::Context;
 use super::draft::Untold;
 use crate::measured::Slot;
-use crate::scenario::assertion::Failures;
-use crate::scenario::{Quantile, Slo, Span};
+use crate::scenario::assertion::{Failures, SloRecoveryTime, SloViolation};
+use crate::scenario::{Quantile, Span};
 
 /// So many requests must lie above a quantile for a window to tell it: 200 requests for the 0.95-quantile, 1,000 for the
 /// 0.99-quantile.
@@ -63,39 +63,62 @@ pub(super) struct Window {
     pub(super) failed_share: f64,
 }
 
+/// What a check says of its objective; the scenario's objective says the rest.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Said {
+    pub(super) quantile: Option<Quantile>,
+    pub(super) target: Option<Span>,
+    pub(super) window: Option<Span>,
+    pub(super) max_window: Option<Span>,
+    pub(super) failures: Failures,
+}
+
+impl From<&SloRecoveryTime> for Said {
+    fn from(check: &SloRecoveryTime) -> Self {
+        Self {
+            quantile: check.quantile,
+            target: check.target,
+            window: check.window,
+            max_window: check.max_window,
+            failures: check.failures,
+        }
+    }
+}
+
+impl From<&SloViolation> for Said {
+    fn from(check: &SloViolation) -> Self {
+        Self {
+            quantile: check.quantile,
+            target: check.target,
+            window: check.window,
+            max_window: check.max_window,
+            failures: check.failures,
+        }
+    }
+}
+
 impl Objective {
     /// That of the scenario.
     pub(super) fn of_scenario(context: &Context<'_>) -> Result<Self, Untold> {
-        Self::new(context, None, None, None, None, Failures::default())
+        Self::new(context, Said::default())
     }
 
     /// What a check says, and that of the scenario for the rest.
-    pub(super) fn new(
-        context: &Context<'_>,
-        quantile: Option<Quantile>,
-        target: Option<Span>,
-        window: Option<Span>,
-        max_window: Option<Span>,
-        failures: Failures,
-    ) -> Result<Self, Untold> {
-        let slo = context.recording.scenario.slo;
+    pub(super) fn new(context: &Context<'_>, said: impl Into<Said>) -> Result<Self, Untold> {
+        let (said, slo) = (said.into(), context.recording.scenario.slo);
         let missing = |what| Untold::unknown(format!("neither the check nor `slo` says {what}"));
-        let quantile = quantile
-            .map(Quantile::fraction)
-            .or(slo.map(|slo| slo.quantile));
-        let target = target.or(slo.map(|slo| slo.target));
-        let window = window
-            .or(slo.map(|slo| slo.window))
-            .ok_or_else(|| missing("a window"))?;
-        let max_window = max_window
-            .or(slo.map(|slo: Slo| slo.max_window))
-            .unwrap_or(window);
+        let quantile = said.quantile.map(Quantile::fraction);
+        let quantile = quantile.or(slo.map(|slo| slo.quantile));
+        let target = said.target.or(slo.map(|slo| slo.target));
+        let window = said.window.or(slo.map(|slo| slo.window));
+        let window = window.ok_or_else(|| missing("a window"))?;
+        let max_window = said.max_window.or(slo.map(|slo| slo.max_window));
         Ok(Self {
             quantile: quantile.ok_or_else(|| missing("a quantile"))?,
             target: target.ok_or_else(|| missing("a target"))?,
             window,
-            max_window: max_window.max(window),
-            failures,
+            max_window: max_window.unwrap_or(window).max(window),
+            failures: said.failures,
         })
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct Part {
     open: BTreeMap<u64, OpenSlot>,
     /// Every endpoint that it numbers, in the order of its numbers, and when it gave its first good answer.
     endpoints: Vec<(SocketAddr, Option<f64>)>,
+    /// What came of each kind of request since it was last asked, in the order of their names.
+    kinds: Vec<RequestMeasured>,
     pub(crate) upcoming: u64,
     pub(crate) in_flight: u64,
 }
@@ -227,6 +229,11 @@ impl Recorder {
         Part {
             open: std::mem::take(&mut self.open),
             endpoints: self.endpoints.numbered(),
+            kinds: self
+                .kinds
+                .iter_mut()
+                .map(|(_, kind)| std::mem::take(kind))
+                .collect(),
             upcoming: self.upcoming,
             in_flight: self.in_flight,
         }
@@ -243,6 +250,10 @@ impl Recorder {
             self.endpoints.add(&slot, &indices);
             self.open.entry(second).or_default().add(&slot, &indices);
         }
+        for ((_, own), part) in self.kinds.iter_mut().zip(&part.kinds) {
+            own.counts.add(&part.counts);
+            own.latency.add(&part.latency);
+        }
     }
 
     /// Adds the totals of another recorder, which has given away its seconds.
@@ -250,10 +261,6 @@ impl Recorder {
         self.measured.lag.add(&other.measured.lag);
         self.measured.raw.add(&other.measured.raw);
         self.measured.retried += other.measured.retried;
-        for ((_, own), (_, other)) in self.kinds.iter_mut().zip(&other.kinds) {
-            own.counts.add(&other.counts);
-            own.latency.add(&other.latency);
-        }
     }
 
     /// Tells how far all recorders together are.
@@ -268,6 +275,7 @@ impl Recorder {
             counts: self.measured.counts,
             late: self.measured.late,
             latency: self.measured.latency.clone(),
+            requests: self.kinds.iter().cloned().collect(),
             slots: Vec::new(),
         };
         for slot in self.open.values() {

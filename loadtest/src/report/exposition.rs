@@ -1,10 +1,17 @@
-//! The report for Prometheus while a run goes on: counters of what came of the requests, a histogram around the objective,
-//! and everything that is observed as gauges. What was never seen has no sample, and what is unknown now has none either.
+//! The report for Prometheus, while a run goes on and of the whole of it: counters of what came of the requests, a
+//! histogram around the objective, and everything that is observed as gauges. What was never seen has no sample, and what
+//! is unknown now has none either.
 
-use std::fmt::{self, Display, Write};
+mod ended;
+#[cfg(test)]
+mod tests;
+mod written;
+
 use std::time::Duration;
 
-use crate::measured::{ErrorClass, Latencies};
+pub use self::ended::openmetrics;
+use self::written::Page;
+use crate::measured::{Counts, ErrorClass, Latencies};
 use crate::recording::{Recording, Service};
 
 /// The content type of the page.
@@ -23,14 +30,20 @@ const BACKENDS_MAX: usize = 500;
 /// are read, and must only ever grow.
 #[must_use]
 pub fn page(recording: &Recording) -> String {
-    let mut page = Page(String::new());
-    requests(&mut page, recording);
-    latency(&mut page, recording);
-    backends(&mut page, recording);
-    replicas(&mut page, recording);
-    metrics(&mut page, recording);
-    generator(&mut page, recording);
-    page.0
+    let mut page = Page::default();
+    families(&mut page, recording);
+    page.end()
+}
+
+/// What both pages have.
+fn families(page: &mut Page, recording: &Recording) {
+    requests(page, recording);
+    latency(page, recording);
+    kinds(page, recording);
+    backends(page, recording);
+    replicas(page, recording);
+    metrics(page, recording);
+    generator(page, recording);
 }
 
 fn requests(page: &mut Page, recording: &Recording) {
@@ -58,14 +71,7 @@ fn requests(page: &mut Page, recording: &Recording) {
         "Requests that have ended, by how.",
     );
     for (name, load) in loads() {
-        let counts = &load.counts;
-        let ends = [
-            ("ok", counts.ok),
-            ("dropped", counts.dropped),
-            ("unfinished", counts.unfinished),
-        ];
-        let errors = ErrorClass::ALL.map(|class| (class.as_str(), counts.errors_of(class)));
-        for (outcome, count) in ends.into_iter().chain(errors) {
+        for (outcome, count) in ends(&load.counts) {
             page.sample(
                 "requests_total",
                 &[("service", name), ("outcome", outcome)],
@@ -83,6 +89,17 @@ fn requests(page: &mut Page, recording: &Recording) {
     }
 }
 
+/// How many requests ended in each way.
+fn ends(counts: &Counts) -> impl Iterator<Item = (&'static str, u64)> {
+    let ends = [
+        ("ok", counts.ok),
+        ("dropped", counts.dropped),
+        ("unfinished", counts.unfinished),
+    ];
+    let errors = ErrorClass::ALL.map(|class| (class.as_str(), counts.errors_of(class)));
+    ends.into_iter().chain(errors)
+}
+
 fn latency(page: &mut Page, recording: &Recording) {
     let objective_s = recording.scenario.slo.map(|slo| slo.target.seconds());
     if let Some(objective_s) = objective_s {
@@ -93,37 +110,83 @@ fn latency(page: &mut Page, recording: &Recording) {
         );
         page.sample("objective_seconds", &[], objective_s);
     }
-    let bounds = BOUNDS.map(|factor| factor * objective_s.unwrap_or(OBJECTIVE_DEFAULT_S));
     let help =
         "Latency of good answers and timeouts, from the moment a request should have started.";
     page.family("latency_seconds", "histogram", help);
     for (name, service) in &recording.services {
-        histogram(page, name, &service.load.latency, bounds);
+        let labels = [("service", name.as_str())];
+        let latencies = &service.load.latency;
+        histogram(
+            page,
+            "latency_seconds",
+            &labels,
+            latencies,
+            bounds(recording),
+        );
     }
 }
 
-fn histogram(page: &mut Page, service: &str, latencies: &Latencies, bounds: [f64; BOUNDS.len()]) {
-    for bound in bounds {
-        let within = latencies.count_within(Duration::from_secs_f64(bound));
-        page.sample(
-            "latency_seconds_bucket",
-            &[("service", service), ("le", &bound.to_string())],
-            within,
+/// The same for each kind of request, where there are several and they are told apart.
+fn kinds(page: &mut Page, recording: &Recording) {
+    let mut kinds = Vec::new();
+    for (name, service) in &recording.services {
+        for (kind, measured) in &service.load.requests {
+            let labels = [("service", name.as_str()), ("request", kind.as_str())];
+            kinds.push((labels, measured));
+        }
+    }
+    if kinds.is_empty() {
+        return;
+    }
+    let help = "Requests of a kind that have ended, by how.";
+    page.family("kind_requests_total", "counter", help);
+    for ([service, kind], measured) in &kinds {
+        for (outcome, count) in ends(&measured.counts) {
+            let labels = [*service, *kind, ("outcome", outcome)];
+            page.sample("kind_requests_total", &labels, count);
+        }
+    }
+    let help = "Latency of the requests of a kind, as of all.";
+    page.family("kind_latency_seconds", "histogram", help);
+    let bounds = bounds(recording);
+    for (labels, measured) in &kinds {
+        histogram(
+            page,
+            "kind_latency_seconds",
+            labels,
+            &measured.latency,
+            bounds,
         );
     }
+}
+
+/// The bounds of the histograms, in seconds.
+fn bounds(recording: &Recording) -> [f64; BOUNDS.len()] {
+    let slo = recording.scenario.slo;
+    let objective_s = slo.map_or(OBJECTIVE_DEFAULT_S, |slo| slo.target.seconds());
+    BOUNDS.map(|factor| factor * objective_s)
+}
+
+fn histogram(
+    page: &mut Page,
+    name: &str,
+    labels: &[(&str, &str)],
+    latencies: &Latencies,
+    bounds: [f64; BOUNDS.len()],
+) {
     let count = latencies.count();
-    page.sample(
-        "latency_seconds_bucket",
-        &[("service", service), ("le", "+Inf")],
-        count,
-    );
+    let within = bounds.map(|bound| {
+        // As OpenMetrics writes a number: `1.0` and not `1`.
+        let within = latencies.count_within(Duration::from_secs_f64(bound));
+        (format!("{bound:?}"), within)
+    });
+    for (bound, within) in within.into_iter().chain([("+Inf".to_owned(), count)]) {
+        let labels = [labels, &[("le", bound.as_str())]].concat();
+        page.sample(&format!("{name}_bucket"), &labels, within);
+    }
     let mean_s = latencies.mean().unwrap_or_default().as_secs_f64();
-    page.sample(
-        "latency_seconds_sum",
-        &[("service", service)],
-        mean_s * count as f64,
-    );
-    page.sample("latency_seconds_count", &[("service", service)], count);
+    page.sample(&format!("{name}_sum"), labels, mean_s * count as f64);
+    page.sample(&format!("{name}_count"), labels, count);
 }
 
 fn backends(page: &mut Page, recording: &Recording) {
@@ -258,132 +321,4 @@ fn generator(page: &mut Page, recording: &Recording) {
         "Time since the first request was due.",
     );
     page.sample("run_elapsed_seconds", &[], last.t_s);
-}
-
-/// A page that is being written.
-struct Page(String);
-
-impl Page {
-    /// Begins a family; its samples must follow.
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = write!(
-            self.0,
-            "# HELP loadtest_{name} {help}\n# TYPE loadtest_{name} {kind}\n"
-        );
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        let _ = write!(self.0, "loadtest_{name}");
-        for (i, (name, value)) in labels.iter().enumerate() {
-            let before = if i == 0 { '{' } else { ',' };
-            let _ = write!(self.0, "{before}{name}=\"{}\"", Label(value));
-        }
-        let after = if labels.is_empty() { "" } else { "}" };
-        let _ = writeln!(self.0, "{after} {value}");
-    }
-}
-
-/// A label's value.
-struct Label<'a>(&'a str);
-
-impl Display for Label<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c {
-            '\\' => f.write_str("\\\\"),
-            '"' => f.write_str("\\\""),
-            '\n' => f.write_str("\\n"),
-            c => f.write_char(c),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::process::{Command, Stdio};
-
-    use super::*;
-    use crate::report::fixture;
-
-    #[test]
-    fn prometheus_finds_nothing_to_complain_of() {
-        let mut recording = fixture::recording();
-        recording.services.get_mut("users").unwrap().metrics[0].selector =
-            "a=\"b\\c\"\nd".to_owned();
-        let promtool = Command::new("promtool")
-            .args(["check", "metrics"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut promtool = promtool
-            .unwrap_or_else(|error| panic!("promtool cannot be started ({error}): run tests/run"));
-        promtool
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(page(&recording).as_bytes())
-            .unwrap();
-        let output = promtool.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned()
-            + &String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && said.is_empty(), "{said}");
-    }
-
-    #[test]
-    fn the_share_within_the_objective_is_exact_and_the_buckets_are_around_it() {
-        let recording = fixture::recording();
-        let page = page(&recording);
-        let load = &recording.services["users"].load;
-        let line = |start: &str| {
-            page.lines()
-                .find(|line| line.starts_with(start))
-                .unwrap_or_else(|| panic!("{start}: {page}"))
-        };
-        let value = |start: &str| {
-            line(start)
-                .rsplit(' ')
-                .next()
-                .unwrap()
-                .parse::<f64>()
-                .unwrap()
-        };
-        let within = load.latency.count_within(Duration::from_millis(300)) as f64;
-        assert_eq!(
-            value("loadtest_latency_seconds_bucket{service=\"users\",le=\"0.3\"}"),
-            within
-        );
-        assert_eq!(
-            value("loadtest_latency_seconds_count{service=\"users\"}"),
-            load.latency.count() as f64
-        );
-        assert_eq!(
-            page.matches("_bucket{service=\"users\"").count(),
-            BOUNDS.len() + 1
-        );
-        assert_eq!(
-            value("loadtest_requests_total{service=\"users\",outcome=\"status_5xx\"}"),
-            load.counts.errors_of(ErrorClass::ServerStatus) as f64
-        );
-        assert_eq!(
-            value("loadtest_replicas{service=\"users\",place=\"desired\"}"),
-            2.0
-        );
-        assert_eq!(
-            value("loadtest_metric_target{service=\"users\",metric=\"request_latency_ms\""),
-            250.0
-        );
-    }
-
-    #[test]
-    fn what_is_unknown_has_no_sample() {
-        let mut recording = fixture::recording();
-        let service = recording.services.get_mut("users").unwrap();
-        service.replicas.ready.push(900.0, None);
-        service.metrics[0].reads.last_mut().unwrap().value = None;
-        let page = page(&recording);
-        assert!(!page.contains("loadtest_replicas{service=\"users\",place=\"ready\"}"));
-        assert!(!page.contains("loadtest_metric_value{service=\"users\""));
-        assert!(page.contains("loadtest_metric_value{service=\"orders\""));
-    }
 }

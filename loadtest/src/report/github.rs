@@ -47,17 +47,12 @@ pub fn summary(report: &Report<'_>) -> String {
     out.push_str("| | Check | Found | Wanted | In words |\n|---|---|---|---|---|\n");
     for finding in ranked.iter().take(ROWS_MAX) {
         let marginal = if finding.marginal { " (marginal)" } else { "" };
-        let service = if finding.service.is_empty() {
-            String::new()
-        } else {
-            format!("{} ", cell(&finding.service))
-        };
         let _ = writeln!(
             out,
-            "| {} {}{marginal} | {service}{} | {} {} | {} | {} |",
+            "| {} {}{marginal} | {} | {} {} | {} | {} |",
             icon(finding.outcome),
             text::outcome(finding.outcome),
-            cell(&finding.name),
+            cell(&report.name_of(finding)),
             cell(&text::value(finding)),
             cell(&text::resolution(finding)),
             cell(&finding.limit),
@@ -88,7 +83,7 @@ pub fn annotations(report: &Report<'_>) -> String {
             let _ = writeln!(
                 out,
                 "::{command} title={}::{}",
-                property(&finding.name),
+                property(&report.name_of(finding)),
                 data(&finding.sentence)
             );
         }
@@ -159,7 +154,7 @@ mod tests {
         assert_eq!(rows.len(), verdict.findings.len());
         assert!(
             rows[0].starts_with(
-                r"| ❌ failed | users slo\_recovery\_time\[high\] | 40 s ± 1 s | &lt;= 30 s |"
+                r"| ❌ failed | users: slo\_recovery\_time\[high\] | 40 s ± 1 s | &lt;= 30 s |"
             ),
             "{}",
             rows[0]
@@ -178,9 +173,9 @@ mod tests {
         let lines: Vec<&str> = lines.lines().collect();
         assert_eq!(
             lines[0],
-            "::error title=slo_recovery_time[high]::100 %25 bad ::error::injected"
+            "::error title=users%3A slo_recovery_time[high]::100 %25 bad ::error::injected"
         );
-        assert!(lines[1].starts_with("::warning title=metric_accuracy::"));
+        assert!(lines[1].starts_with("::warning title=users%3A metric_accuracy::"));
         assert_eq!(lines.len(), 2);
     }
 

@@ -98,13 +98,7 @@ fn properties(xml: &mut Xml, report: &Report<'_>) -> io::Result<()> {
 }
 
 fn case(xml: &mut Xml, report: &Report<'_>, finding: &Finding) -> io::Result<()> {
-    // A name must be one of a kind within its suite, and several services may have the same check.
-    let name = match finding.service.as_str() {
-        service if service.is_empty() || report.recording.services.len() < 2 => {
-            clean(&finding.name)
-        }
-        service => clean(&format!("{service}: {}", finding.name)),
-    };
+    let name = clean(&report.name_of(finding));
     let seconds = finding
         .from_s
         .zip(finding.to_s)

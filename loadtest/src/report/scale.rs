@@ -87,17 +87,17 @@ impl Scale {
         if max_ms <= LOG_PAST_OBJECTIVES * objective_ms {
             return Self::linear(max_ms.max(1.2 * objective_ms), wanted);
         }
-        let scale = Self::log(min_ms.min(objective_ms), max_ms);
-        if scale.ticks.len() as u32 <= 2 * wanted {
-            return scale;
+        Self::log_with(min_ms.min(objective_ms), max_ms, wanted)
+    }
+
+    /// As [`Scale::log`], with about `wanted` named values.
+    #[must_use]
+    pub fn log_with(min: f64, max: f64, wanted: u32) -> Self {
+        let mut scale = Self::log(min, max);
+        if 2 * wanted < scale.ticks.len() as u32 {
+            scale.ticks.retain(|tick| is_power_of_ten(*tick));
         }
-        let ticks = scale
-            .ticks
-            .iter()
-            .copied()
-            .filter(|tick| is_power_of_ten(*tick))
-            .collect();
-        Self { ticks, ..scale }
+        scale
     }
 
     /// Where `value` lies, in 0..=1; what is outside sits on the edge.

@@ -1,17 +1,21 @@
 //! A run as a few lines of characters, for where nothing can be drawn: rate, quantile and replicas over time, with the
 //! stretch that a finding is about marked below.
 
-use std::fmt::Write;
+use std::ops::Range;
 
 use super::text;
 use crate::judge::Finding;
 use crate::recording::{Recording, Service};
+use crate::steps::Steps;
 
 /// Characters of a line, which with its label fits into 80.
 const COLUMNS: usize = 60;
 
 /// From nothing to the most.
 const LEVELS: [char; 8] = ['.', ':', '-', '=', '+', '*', '#', '@'];
+
+/// A line of the strip: its name, a value for each column, and their unit.
+type Row = (String, Vec<Option<f64>>, &'static str);
 
 /// The strip of the service that a finding is about, in ASCII but for its labels; empty when nothing was recorded.
 #[must_use]
@@ -24,76 +28,60 @@ pub(super) fn strip(recording: &Recording, finding: &Finding) -> String {
     if end_s < 1.0 {
         return String::new();
     }
-    let q = recording.scenario.slo.map_or(0.95, |slo| slo.quantile);
-    let ms = |range: std::ops::Range<usize>| quantile_ms(service, range, q);
-    let replicas = |steps: &crate::steps::Steps| {
-        columns(end_s, |range| {
-            steps
-                .max(range.start as f64..range.end as f64)
-                .map(f64::from)
-        })
-    };
-    let rows = [
-        (
-            "rate".to_owned(),
-            columns(end_s, |range| rate(service, range)),
-            "/s",
-        ),
-        (text::quantile(q), columns(end_s, ms), " ms"),
-        (
-            "desired".to_owned(),
-            replicas(&service.replicas.desired),
-            "",
-        ),
-        ("ready".to_owned(), replicas(&service.replicas.ready), ""),
-    ];
-    let mut strip = String::new();
-    for (name, values, unit) in &rows {
-        let known = || values.iter().flatten().copied();
-        let (least, most) = (
-            known().fold(f64::INFINITY, f64::min),
-            known().fold(0.0, f64::max),
-        );
-        if least.is_infinite() {
-            continue;
-        }
-        let row: String = values
-            .iter()
-            .map(|value| value.map_or(' ', |value| level(value, most)))
-            .collect();
-        let (least, most) = (least.round(), most.round());
-        let _ = writeln!(strip, "{name:>8} |{row}| {least} to {most}{unit}");
-    }
-    if let Some(from_s) = finding.from_s {
-        let to_s = finding.to_s.unwrap_or(from_s);
-        let at = |t_s: f64| ((t_s / end_s * COLUMNS as f64) as usize).min(COLUMNS - 1);
-        let row: String = (0..COLUMNS)
-            .map(|i| {
-                if at(from_s) <= i && i <= at(to_s) {
-                    '^'
-                } else {
-                    ' '
-                }
-            })
-            .collect();
-        let _ = writeln!(
-            strip,
-            "{:>8} |{row}| {} to {}",
-            "checked",
-            text::moment(from_s),
-            text::moment(to_s)
-        );
-    }
-    strip
+    let rows = rows(recording, service, end_s);
+    let drawn = rows.iter().filter_map(drawn);
+    drawn.chain(checked(finding, end_s)).collect()
 }
 
-fn columns(end_s: f64, value: impl Fn(std::ops::Range<usize>) -> Option<f64>) -> Vec<Option<f64>> {
+fn rows(recording: &Recording, service: &Service, end_s: f64) -> [Row; 4] {
+    let q = recording.scenario.slo.map_or(0.95, |slo| slo.quantile);
+    let speed = recording.about.speed();
+    let replicas = |steps: &Steps| {
+        let most = |range: Range<usize>| steps.max(range.start as f64..range.end as f64);
+        columns(end_s, |range| most(range).map(f64::from))
+    };
+    let rates = columns(end_s, |range| Some(speed * rate(service, range)?));
+    let latencies = columns(end_s, |range| quantile_ms(service, range, q));
+    let seen = &service.replicas;
+    [
+        ("rate".to_owned(), rates, "/s"),
+        (text::quantile(q), latencies, " ms"),
+        ("desired".to_owned(), replicas(&seen.desired), ""),
+        ("ready".to_owned(), replicas(&seen.ready), ""),
+    ]
+}
+
+/// A row as text; `None` where nothing of it is known.
+fn drawn((name, values, unit): &Row) -> Option<String> {
+    let known = || values.iter().flatten().copied();
+    let (least, most) = (known().reduce(f64::min)?, known().fold(0.0, f64::max));
+    let levels = values
+        .iter()
+        .map(|value| value.map_or(' ', |value| level(value, most)));
+    let levels: String = levels.collect();
+    let (least, most) = (least.round(), most.round());
+    Some(format!("{name:>8} |{levels}| {least} to {most}{unit}\n"))
+}
+
+/// The mark under what a finding is about.
+fn checked(finding: &Finding, end_s: f64) -> Option<String> {
+    let from_s = finding.from_s?;
+    let to_s = finding.to_s.unwrap_or(from_s);
+    let at = |t_s: f64| ((t_s / end_s * COLUMNS as f64) as usize).min(COLUMNS - 1);
+    let marked = at(from_s)..=at(to_s);
+    let mark = |column| if marked.contains(&column) { '^' } else { ' ' };
+    let marks: String = (0..COLUMNS).map(mark).collect();
+    let (from, to) = (text::moment(from_s), text::moment(to_s));
+    Some(format!("{:>8} |{marks}| {from} to {to}\n", "checked"))
+}
+
+fn columns(end_s: f64, value: impl Fn(Range<usize>) -> Option<f64>) -> Vec<Option<f64>> {
     let at = |column: usize| (end_s * column as f64 / COLUMNS as f64) as usize;
     let range = |column: usize| at(column)..at(column + 1).max(at(column) + 1);
     (0..COLUMNS).map(|column| value(range(column))).collect()
 }
 
-fn rate(service: &Service, range: std::ops::Range<usize>) -> Option<f64> {
+fn rate(service: &Service, range: Range<usize>) -> Option<f64> {
     let slots = service
         .load
         .slots
@@ -102,7 +90,7 @@ fn rate(service: &Service, range: std::ops::Range<usize>) -> Option<f64> {
     (!slots.is_empty()).then(|| offered as f64 / slots.len() as f64)
 }
 
-fn quantile_ms(service: &Service, range: std::ops::Range<usize>, q: f64) -> Option<f64> {
+fn quantile_ms(service: &Service, range: Range<usize>, q: f64) -> Option<f64> {
     let latency = service.load.latencies_of(range).quantile(q)?;
     Some(latency.as_secs_f64() * 1e3)
 }

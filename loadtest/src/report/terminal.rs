@@ -130,15 +130,10 @@ fn scaling(recording: &Recording, service: &str) -> Vec<String> {
 }
 
 fn checks(out: &mut String, report: &Report<'_>) {
-    let several = 1 < report.recording.services.len();
     let rows: Vec<[String; 4]> = report
         .ranked()
         .into_iter()
         .map(|finding| {
-            let service = match several && !finding.service.is_empty() {
-                true => format!("{}: ", text::plain(&finding.service)),
-                false => String::new(),
-            };
             let value = [text::value(finding), text::resolution(finding)].join(" ");
             [
                 format!(
@@ -146,7 +141,7 @@ fn checks(out: &mut String, report: &Report<'_>) {
                     text::sign(finding.outcome),
                     text::outcome(finding.outcome)
                 ),
-                format!("{service}{}", text::plain(&finding.name)),
+                text::plain(&report.name_of(finding)).into_owned(),
                 text::plain(value.trim_end()).into_owned(),
                 text::plain(&finding.limit).into_owned(),
             ]
@@ -158,7 +153,8 @@ fn checks(out: &mut String, report: &Report<'_>) {
     });
     for finding in told {
         let marginal = if finding.marginal { "(marginal) " } else { "" };
-        let words = format!("{}: {marginal}{}", finding.name, finding.sentence);
+        let name = report.name_of(finding);
+        let words = format!("{name}: {marginal}{}", finding.sentence);
         let _ = writeln!(out, "  {}", wrapped(&words, 2));
     }
 }

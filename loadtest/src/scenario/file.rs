@@ -18,7 +18,9 @@ use self::fields::Fields;
 pub(crate) use self::load::{IN_FLIGHT_MAX, shorthand};
 use self::names::Names;
 use self::node::{Node, Value};
-pub(crate) use self::service::{TIMEOUTS, default_request, discovery_of, read_url};
+pub(crate) use self::service::{
+    CONNECTIONS_MAX, TIMEOUTS, default_request, discovery_of, read_url,
+};
 pub use self::service::{default_connections, default_http};
 use super::assertion::{ErrorRate, FailureClass};
 use super::{
@@ -407,6 +409,7 @@ fn outputs(fields: &mut Fields<'_, '_>) -> Outputs {
         json: fields.get("json"),
         junit: fields.get("junit"),
         html: fields.get("html"),
+        openmetrics: fields.get("openmetrics"),
         prometheus: fields.get("prometheus"),
     }
 }

@@ -85,6 +85,7 @@ impl Live {
             service.load.counts = so_far.counts;
             service.load.late = so_far.late;
             service.load.latency = so_far.latency.clone();
+            service.load.requests = so_far.requests.clone();
             service.load.slots = so_far.slots.clone();
         }
         for (name, live) in self.observer.iter().flat_map(|observer| observer.live()) {

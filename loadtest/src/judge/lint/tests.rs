@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::recording::{Policy, PolicyKind, Rules};
-use crate::scenario::{Demand, Load, Pacing, Placing, Service, Stage};
+use crate::scenario::{Demand, Executor, Load, Pacing, Placing, Service, Stage};
 
 /// From 2 to 10 pods, at most two more a minute, and fewer after five minutes.
 fn hpa() -> Autoscaler {

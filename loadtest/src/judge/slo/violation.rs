@@ -147,13 +147,6 @@ fn violation_terms(
     context: &Context<'_>,
     check: &SloViolation,
 ) -> Result<(Range<f64>, Objective), Untold> {
-    let objective = Objective::new(
-        context,
-        check.quantile,
-        check.target,
-        check.window,
-        check.max_window,
-        check.failures,
-    )?;
+    let objective = Objective::new(context, check)?;
     Ok((context.scope(&check.scope)?, objective))
 }

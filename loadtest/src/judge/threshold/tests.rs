@@ -242,3 +242,43 @@ fn the_safety_rule_needs_its_whole_span() {
     idle.scenario.safety.for_ = Span::from_secs(2);
     assert_eq!(safety_stop(&idle, 2.0), None, "no request failed");
 }
+
+#[test]
+fn a_rate_is_that_at_which_requests_came_however_fast_time_ran() {
+    let mut recording = recording(&[("users", vec![slot(10, 0); 4])], "http_reqs", "rate>50");
+    assert_eq!(judge(&recording)[0].value, Some(10.0));
+    let facts = &mut recording.about.facts;
+    facts.insert(About::SPEED.to_owned(), "10".to_owned());
+    let finding = &judge(&recording)[0];
+    assert_eq!(
+        (finding.outcome, finding.value),
+        (Outcome::Pass, Some(100.0))
+    );
+}
+
+#[test]
+fn what_the_rest_of_a_run_could_have_turned_is_no_failure_of_a_run_that_was_told_to_stop() {
+    for (key, condition, expected) in [
+        ("http_reqs", "count>100", Outcome::Inconclusive),
+        ("http_reqs", "count<10", Outcome::Fail),
+        ("http_reqs", "rate>9", Outcome::Pass),
+        ("http_req_failed", "rate<0.1", Outcome::Inconclusive),
+        ("http_req_failed{stage:high}", "rate<0.1", Outcome::Fail),
+    ] {
+        let mut recording = recording(&[("users", vec![slot(5, 5); 6])], key, condition);
+        recording.about.duration_s = 60.0;
+        recording.about.interrupted = true;
+        let load = &mut recording.services.get_mut("users").unwrap().load;
+        load.interrupted = true;
+        let of_a_run = |recording: &Recording| judge(recording).remove(0);
+        assert_eq!(
+            of_a_run(&recording).outcome == Outcome::Fail,
+            expected != Outcome::Pass,
+            "one that ends a run is judged by what was seen"
+        );
+        let mut thresholds = recording.scenario.thresholds.values_mut().flatten();
+        thresholds.next().unwrap().abort_on_fail = false;
+        let finding = of_a_run(&recording);
+        assert_eq!(finding.outcome, expected, "{}", finding.sentence);
+    }
+}

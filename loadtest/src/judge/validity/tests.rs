@@ -50,6 +50,19 @@ fn a_stage_whose_requests_were_late_was_not_offered() {
 }
 
 #[test]
+fn one_late_request_of_a_few_does_not_spoil_a_stage() {
+    let of_each_second = |rate: u64, late: u64| {
+        let run = high().load(0, 60, 0, 0).load(0, 1, rate, 100).with(|run| {
+            run.services.get_mut(SERVICE).unwrap().load.slots[0].late = late;
+        });
+        found(run, "offered_load[high]").outcome
+    };
+    assert_eq!(of_each_second(60, 1), Pass);
+    assert_eq!(of_each_second(60, 2), Inconclusive);
+    assert_eq!(of_each_second(1, 1), Inconclusive, "nothing was left of it");
+}
+
+#[test]
 fn a_drop_is_the_systems_when_answers_were_late() {
     let at = |speed: &str, max_in_flight: usize, late: u64| {
         let run = high().with(|run| {

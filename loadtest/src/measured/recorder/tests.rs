@@ -146,6 +146,9 @@ fn recorders_of_two_threads_together_are_as_one() {
             sum.expect(n / 100, parts.iter().map(|part| part.in_flight).sum());
             parts.into_iter().for_each(|part| sum.absorb(part));
             sum.advance(n / 100);
+            let kinds = sum.so_far().requests;
+            let offered: u64 = kinds.values().map(|kind| kind.counts.offered).sum();
+            assert_eq!(offered, n + 1, "while the run goes on");
         }
     }
     threads.iter().for_each(|thread| sum.absorb_totals(thread));

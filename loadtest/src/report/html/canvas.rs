@@ -6,14 +6,14 @@ use std::ops::Range;
 
 use super::svg::Chart;
 use crate::judge::Finding;
-use crate::recording::Stage;
+use crate::recording::{Event, Stage};
 use crate::report::scale::Scale;
 use crate::report::text;
 
 /// Columns that say their values: as narrow as a finger or a pointer can tell apart.
 const HOVER_COLUMNS: usize = 200;
 
-/// The longest name of a stage that stands in a chart; the table has it whole.
+/// The longest name of a stage or an event that stands in a chart; the tables have it whole.
 const NAME_MAX: usize = 18;
 
 /// How wide the mark of a mere moment is, as a share of the run.
@@ -30,6 +30,8 @@ pub(super) struct Canvas<'a> {
     pub(super) stages: Vec<&'a Stage>,
     /// When it was scaled.
     pub(super) scaled_s: Vec<f64>,
+    /// What the scenario did, or its user marked.
+    pub(super) events: Vec<&'a Event>,
     /// The findings that mark a stretch, each with its number on the page.
     pub(super) findings: Vec<(usize, &'a Finding)>,
 }
@@ -47,28 +49,43 @@ impl Canvas<'_> {
         for stage in self.stages.iter().skip(1).step_by(2) {
             chart.band("stage", stage.start_s, stage.end_s, &stage.name)?;
         }
+        for (event, until_s) in self.lasting() {
+            chart.band("event", event.t_s, until_s, &event.name)?;
+        }
         Ok(chart)
     }
 
     /// Names the stages at their beginnings, where there is room.
     pub(super) fn stage_names(&self, chart: &mut Chart) -> fmt::Result {
-        self.stages.iter().try_for_each(|stage| {
-            let name = &stage.name;
-            let short = match name.char_indices().nth(NAME_MAX) {
-                Some((at, _)) => format!("{}…", &name[..at]),
-                None => name.clone(),
-            };
-            chart.mark_label(stage.start_s.max(0.0), &short)
-        })
+        self.stages
+            .iter()
+            .try_for_each(|stage| chart.mark_label(stage.start_s.max(0.0), &short(&stage.name)))
     }
 
-    /// What lies over the lines: scale events, marks of findings, and the words that `words` has for a stretch of seconds.
+    /// Names the events at their beginnings, where there is room.
+    pub(super) fn event_names(&self, chart: &mut Chart) -> fmt::Result {
+        self.events
+            .iter()
+            .try_for_each(|event| chart.mark_label(event.t_s.max(0.0), &short(&event.name)))
+    }
+
+    /// The events that last, with their ends.
+    fn lasting(&self) -> impl Iterator<Item = (&Event, f64)> {
+        let events = self.events.iter();
+        events.filter_map(|event| Some((*event, event.until_s?)))
+    }
+
+    /// What lies over the lines: scale events, events of the scenario, marks of findings, and the words that `words` has
+    /// for a stretch of seconds.
     pub(super) fn over(
         &self,
         chart: &mut Chart,
         words: impl Fn(Range<usize>) -> String,
     ) -> fmt::Result {
         self.scaled_s.iter().try_for_each(|t_s| chart.mark(*t_s))?;
+        for event in &self.events {
+            chart.mark_as("event", event.t_s)?;
+        }
         for (number, finding) in &self.findings {
             if let Some((from_s, to_s)) = self.marked(finding) {
                 chart.band(&format!("found found{number}"), from_s, to_s, &finding.name)?;
@@ -82,9 +99,18 @@ impl Canvas<'_> {
             chart.hover(
                 from as f64,
                 to as f64,
-                &format!("{moment}: {}", words(from..to)),
+                &format!("{moment}: {}{}", words(from..to), self.meanwhile(from..to)),
             )
         })
+    }
+
+    /// The events of a stretch of seconds, as the end of what is said of it.
+    fn meanwhile(&self, seconds: Range<usize>) -> String {
+        let (from_s, to_s) = (seconds.start as f64, seconds.end as f64);
+        let is_then =
+            |event: &&&Event| event.t_s < to_s && from_s <= event.until_s.unwrap_or(event.t_s);
+        let names = self.events.iter().filter(is_then);
+        names.map(|event| format!("; {}", event.name)).collect()
     }
 
     /// The stretch that a finding marks; a moment is widened until it can be seen.
@@ -94,5 +120,13 @@ impl Canvas<'_> {
         let least_s = self.end_s * MOMENT_SHARE;
         let from_s = from_s.min(self.end_s - least_s);
         Some((from_s, to_s.max(from_s + least_s)))
+    }
+}
+
+/// A name that is not too long for a chart.
+fn short(name: &str) -> String {
+    match name.char_indices().nth(NAME_MAX) {
+        Some((at, _)) => format!("{}…", &name[..at]),
+        None => name.to_owned(),
     }
 }

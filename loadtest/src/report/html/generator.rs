@@ -6,6 +6,7 @@ use super::Escaped;
 use super::canvas::Canvas;
 use super::svg::{Chart, Point, panel, time_axis};
 use super::thin::{COLUMNS, thinned};
+use crate::judge::validity::CPU_MAX;
 use crate::recording::{GeneratorSecond, Recording};
 use crate::report::scale::Scale;
 use crate::report::text;
@@ -22,21 +23,19 @@ pub(super) fn write(out: &mut String, recording: &Recording, canvas: &Canvas<'_>
 /// Requests that were not sent at their moment, of all services.
 fn delivery(out: &mut String, recording: &Recording, canvas: &Canvas<'_>) -> fmt::Result {
     let (late, dropped) = (
-        sums(recording, |slot| slot.late),
-        sums(recording, |slot| slot.counts.dropped),
+        rates(recording, |slot| slot.late),
+        rates(recording, |slot| slot.counts.dropped),
     );
-    let most = most(&late).max(most(&dropped));
-    let mut chart = canvas.chart(90, Scale::linear(most.max(1.0), 2), |v| {
+    let highest = most(&late).max(most(&dropped));
+    let mut chart = canvas.chart(90, Scale::linear(highest.max(1.0), 2), |v| {
         format!("{}/s", text::number(v))
     })?;
     line(&mut chart, canvas, "errors", &dropped)?;
     line(&mut chart, canvas, "offered", &late)?;
     canvas.over(&mut chart, |range| {
-        let sum = |points: &[Point]| -> f64 {
-            let seconds = points.get(range.clone()).unwrap_or_default();
-            seconds.iter().filter_map(|(_, n)| *n).sum()
-        };
-        format!("late {:.0}, dropped {:.0}", sum(&late), sum(&dropped))
+        let [late, dropped] = [&late, &dropped].map(|rates| rates.get(range.clone()));
+        let [late, dropped] = [late, dropped].map(|rates| most(rates.unwrap_or_default()));
+        format!("late {late:.0}/s, dropped {dropped:.0}/s")
     })?;
     let keys = [
         ("offered", "sent more than 100 ms late".to_owned()),
@@ -49,7 +48,7 @@ fn delivery(out: &mut String, recording: &Recording, canvas: &Canvas<'_>) -> fmt
         "generator-delivery",
         title,
         &keys,
-        &format!("Up to {most:.0} per second."),
+        &format!("Up to {highest:.0} per second."),
     )
 }
 
@@ -64,7 +63,9 @@ fn cpu(out: &mut String, recording: &Recording, canvas: &Canvas<'_>) -> fmt::Res
         text::number,
     )?;
     if 0.0 < cores {
-        chart.level("target", cores, &format!("{} at most", text::number(cores)))?;
+        let (most, all) = (text::number(CPU_MAX * cores), text::number(cores));
+        let name = format!("at most {most} of {all}");
+        chart.level("target", CPU_MAX * cores, &name)?;
     }
     line(&mut chart, canvas, "done", &used)?;
     canvas.over(&mut chart, |range| {
@@ -152,7 +153,8 @@ fn seconds(recording: &Recording, value: impl Fn(&GeneratorSecond) -> f64) -> Ve
         .collect()
 }
 
-fn sums(recording: &Recording, value: impl Fn(&crate::measured::Slot) -> u64) -> Vec<Point> {
+/// How many there were of all services, per second of the wall's clock.
+fn rates(recording: &Recording, value: impl Fn(&crate::measured::Slot) -> u64) -> Vec<Point> {
     let services = || recording.services.values();
     let length = services()
         .map(|service| service.load.slots.len())
@@ -164,8 +166,9 @@ fn sums(recording: &Recording, value: impl Fn(&crate::measured::Slot) -> u64) ->
             .map(&value)
             .sum::<u64>()
     };
+    let speed = recording.about.speed();
     (0..length)
-        .map(|second| (second as f64 + 0.5, Some(sum(second) as f64)))
+        .map(|second| (second as f64 + 0.5, Some(sum(second) as f64 * speed)))
         .collect()
 }
 

@@ -9,7 +9,7 @@ use super::panels::Timelines;
 use super::series::Series;
 use super::{Escaped, begin, end};
 use crate::judge::{Finding, Outcome};
-use crate::recording::{EventKind, Service};
+use crate::recording::{Event, EventKind, Service};
 use crate::report::reaction::{Reaction, reactions};
 use crate::report::{Report, text};
 
@@ -192,8 +192,9 @@ fn timelines(out: &mut String, report: &Report<'_>, findings: &[Numbered<'_>]) -
     out.write_str(
         "<section>\n<h2>What happened, second by second</h2>\n\
          <p class=\"note\">All charts share one time axis, in minutes and seconds since the first request was due. Stages \
-         are shaded in turn, a vertical line is a change of the replicas that the HPA desires, and a red band is where the \
-         objective did not hold. Point at a chart to read its values.</p>\n</section>\n",
+         are shaded in turn, a dotted vertical line is a change of the replicas that the HPA desires, a solid one an event \
+         of the scenario, shaded while it lasts, and a red band is where the objective did not hold. Point at a chart to \
+         read its values.</p>\n</section>\n",
     )?;
     let several = 1 < recording.services.len();
     for (index, (name, service)) in recording.services.iter().enumerate() {
@@ -209,11 +210,16 @@ fn timelines(out: &mut String, report: &Report<'_>, findings: &[Numbered<'_>]) -
             .filter(|stage| stage.service == *name)
             .collect();
         let changes = service.replicas.desired.changes(0.0..report.end_s());
+        let concerns = |event: &&Event| {
+            let of_others = event.service.as_ref().is_some_and(|other| other != name);
+            event.kind == EventKind::Mark && !of_others
+        };
         let canvas = Canvas {
             id: format!("s{index}"),
             end_s: report.end_s(),
             stages,
             scaled_s: changes.map(|change| change.t_s).collect(),
+            events: recording.events.iter().filter(concerns).collect(),
             findings: about,
         };
         let timelines = Timelines {
@@ -231,6 +237,7 @@ fn timelines(out: &mut String, report: &Report<'_>, findings: &[Numbered<'_>]) -
         end_s: report.end_s(),
         stages: Vec::new(),
         scaled_s: Vec::new(),
+        events: Vec::new(),
         findings: findings.iter().copied().filter(of_the_run).collect(),
     };
     block(out, "The generator itself", &canvas, |out| {

@@ -36,6 +36,19 @@ const LABEL_GAP_PX: f64 = 10.0;
 /// A point of a line; without a value it is a gap.
 pub type Point = (f64, Option<f64>);
 
+/// A rectangle between two moments and two values.
+#[derive(Debug, Clone, Copy)]
+pub struct Cell {
+    /// From, in seconds.
+    pub from_s: f64,
+    /// To, in seconds.
+    pub to_s: f64,
+    /// The lower value.
+    pub low: f64,
+    /// The higher value.
+    pub high: f64,
+}
+
 /// A chart that is being drawn, back to front.
 #[derive(Debug)]
 pub struct Chart {
@@ -135,6 +148,17 @@ impl Chart {
         self.draw(class, &d)
     }
 
+    /// Rectangles of one class, as one shape.
+    pub fn cells(&mut self, class: &str, cells: impl Iterator<Item = Cell>) -> fmt::Result {
+        let mut d = String::new();
+        for cell in cells {
+            let [left, right] = [cell.from_s, cell.to_s].map(|t_s| self.x(t_s));
+            let [bottom, top] = [cell.low, cell.high].map(|value| self.y(value));
+            write!(d, "M{left:.1} {bottom:.1}H{right:.1}V{top:.1}H{left:.1}Z")?;
+        }
+        self.draw(class, &d)
+    }
+
     /// A horizontal line at `value`, named at its right end.
     pub fn level(&mut self, class: &str, value: f64, name: &str) -> fmt::Result {
         /// Below this the name would leave the chart at the top, so it goes under its line.
@@ -154,10 +178,15 @@ impl Chart {
 
     /// A vertical line at `t_s`.
     pub fn mark(&mut self, t_s: f64) -> fmt::Result {
+        self.mark_as("mark", t_s)
+    }
+
+    /// A vertical line of this class at `t_s`.
+    pub fn mark_as(&mut self, class: &str, t_s: f64) -> fmt::Result {
         let x = self.x(t_s);
         write!(
             self.plot,
-            r#"<path class="mark" d="M{x:.1} 0V{}"/>"#,
+            r#"<path class="{class}" d="M{x:.1} 0V{}"/>"#,
             self.height_px
         )
     }

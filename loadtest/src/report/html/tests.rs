@@ -95,6 +95,33 @@ fn a_check_links_to_a_mark_in_the_charts_that_the_style_then_shows() {
 }
 
 #[test]
+fn what_the_scenario_did_is_drawn_in_every_chart_of_a_service_and_named() {
+    let (recording, verdict) = (fixture::recording(), fixture::verdict());
+    let page = html(&of(&recording, &verdict));
+    // Load, latency, heat, replicas, the metric and the pods; it is an event of one of the two services.
+    let charts = page.matches("<path class=\"event\"").count();
+    assert_eq!(charts, 6);
+    assert_eq!(page.matches("<rect class=\"event\"").count(), charts);
+    assert_eq!(page.matches(">adapter_down</text>").count(), 1);
+    assert!(page.contains("desired 6, current 6, ready 6, endpoints 6; adapter_down</title>"));
+}
+
+#[test]
+fn the_generators_limits_are_those_that_checks_hold_it_to() {
+    let (mut recording, verdict) = (fixture::recording(), fixture::verdict());
+    let facts = &mut recording.about.facts;
+    facts.insert(About::SPEED.to_owned(), "10".to_owned());
+    let users = recording.services.get_mut("users").unwrap();
+    users.load.slots[5].late = 3;
+    let page = html(&of(&recording, &verdict));
+    assert!(page.contains("at most 1.6 of 2<"));
+    assert!(
+        page.contains("late 30/s, dropped 0/s"),
+        "three in a tenth of a second"
+    );
+}
+
+#[test]
 fn the_page_asks_for_nothing_from_elsewhere_and_holds_no_script() {
     let (recording, verdict) = hostile();
     let page = html(&of(&recording, &verdict));

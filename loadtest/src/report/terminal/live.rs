@@ -97,7 +97,7 @@ fn service(
     name: &str,
     seconds: &VecDeque<Progress>,
     last: &Progress,
-) -> [String; 3] {
+) -> Vec<String> {
     let counts = &last.counts;
     let stage = stage(recording, name, last.second as f64).unwrap_or("-");
     let limit_ms = recording.scenario.slo.map(|slo| slo.target.seconds() * 1e3);
@@ -108,7 +108,7 @@ fn service(
         (_, Some(limit)) => format!("  ● within {}", text::latency(limit)),
         _ => String::new(),
     };
-    [
+    let mut lines = vec![
         format!(
             "{} [{}]  {}/s  ok {}  failed {}  dropped {}",
             text::plain(name),
@@ -123,8 +123,29 @@ fn service(
             sparkline(seconds.iter().map(p95_ms)),
             quantiles(last)
         ),
-        format!("  {}", scaling(recording, name).join("  ")),
-    ]
+    ];
+    let scaling = scaling(recording, name).join("  ");
+    lines.extend((!scaling.is_empty()).then(|| format!("  {scaling}")));
+    lines.extend(kinds(recording, name));
+    lines
+}
+
+/// The kinds of requests, where there are several, with what came of each since the run began.
+fn kinds(recording: &Recording, name: &str) -> Option<String> {
+    let kinds = &recording.services.get(name)?.load.requests;
+    let told = kinds.iter().map(|(kind, measured)| {
+        let p95 = measured.latency.quantile(0.95);
+        let p95 = p95.map_or("–".to_owned(), |p95| {
+            text::latency(p95.as_secs_f64() * 1e3)
+        });
+        let failed = match measured.counts.failed() {
+            0 => String::new(),
+            failed => format!(" failed {}", text::count(failed)),
+        };
+        format!("{} p95 {p95}{failed}", text::plain(kind))
+    });
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| format!("  so far: {}", told.join("  ")))
 }
 
 /// Values against their highest; what is not known is a space.
@@ -145,8 +166,11 @@ fn bar(share: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::tests::progress;
     use super::*;
+    use crate::measured::{ErrorClass, RequestMeasured};
     use crate::report::fixture;
 
     /// What stands on a terminal with endless lines that knows the sequences of the picture.
@@ -213,6 +237,26 @@ mod tests {
     }
 
     #[test]
+    fn kinds_of_requests_are_told_apart() {
+        let mut recording = fixture::recording();
+        let load = &mut recording.services.get_mut("users").unwrap().load;
+        for (kind, ms) in [("list", 20), ("buy", 900)] {
+            let mut measured = RequestMeasured::default();
+            measured.latency.record(Duration::from_millis(ms));
+            load.requests.insert(kind.to_owned(), measured);
+        }
+        let buy = load.requests.get_mut("buy").unwrap();
+        buy.counts.count_error(ErrorClass::Timeout);
+        let mut live = Live::default();
+        live.tell("users", progress(125));
+        let frame = live.frame(&recording, 80);
+        assert_eq!(
+            frame.last().unwrap(),
+            "  so far: buy p95 900 ms failed 1  list p95 20 ms"
+        );
+    }
+
+    #[test]
     fn no_line_is_wider_than_the_terminal_and_no_past_is_endless() {
         let recording = fixture::recording();
         let mut live = Live::default();
@@ -221,7 +265,11 @@ mod tests {
         }
         let frame = live.frame(&recording, 40);
         assert!(frame.iter().all(|line| line.chars().count() <= 40));
-        assert_eq!(frame.len(), 1 + 3 * SERVICES_MAX + 1);
+        assert_eq!(
+            frame.len(),
+            1 + 2 * SERVICES_MAX + 1,
+            "nobody looked at a cluster"
+        );
         assert_eq!(live.seconds["service-1"].len(), HISTORY);
     }
 }

@@ -177,7 +177,7 @@ fn ramp(fields: &mut Fields<'_, '_>, per_second: f64) -> Option<Executor> {
     Some(Executor::RampingArrivalRate { start_rate, stages })
 }
 
-/// The executor of a shorthand. Its stages are named by the number of their words, jumps between them have no name.
+/// The executor of a shorthand. Its stages have no names of their own.
 pub(crate) fn shorthand(profile: &Profile) -> Result<Executor, String> {
     let segments: Vec<_> = profile.segments().collect();
     if let [only] = segments.as_slice()
@@ -198,7 +198,7 @@ pub(crate) fn shorthand(profile: &Profile) -> Result<Executor, String> {
     }
     let mut stages: Vec<Stage> = Vec::new();
     let mut start_rate = None;
-    for (index, segment) in segments.iter().enumerate() {
+    for segment in &segments {
         let Shape::Line { from, to } = segment.shape else {
             return Err(
                 "a swing stands alone: write two loads, the later one with a startTime".to_owned(),
@@ -214,7 +214,7 @@ pub(crate) fn shorthand(profile: &Profile) -> Result<Executor, String> {
             }),
         }
         stages.push(Stage {
-            name: Some((index + 1).to_string()),
+            name: None,
             target: to,
             duration: segment.duration.into(),
         });

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::fields::Fields;
-use crate::arrivals::plan::Plan;
+use crate::arrivals::plan::{Plan, REPLAYED};
 use crate::scenario::{Executor, Scenario};
 
 /// Names that an error lists, of those there are.
@@ -83,7 +83,7 @@ impl Names {
         let mut all_stages = true;
         for (name, load) in &scenario.scenarios {
             if matches!(load.executor, Executor::Replay { .. }) {
-                stages.insert("1".to_owned());
+                stages.insert(REPLAYED.to_owned());
             } else if let Ok(plan) = Plan::new(name, load, 0, None) {
                 stages.extend(plan.stages.into_iter().map(|stage| stage.name));
             } else {

@@ -30,7 +30,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 const ADDRESSES_MAX: usize = 1_000;
 
 /// Connections to one backend: a process may often have 1,024 open files.
-const CONNECTIONS_MAX: usize = 10_000;
+pub(crate) const CONNECTIONS_MAX: usize = 10_000;
 
 /// Connections to one backend unless the scenario says otherwise; see [`crate::engine::Config::new`].
 const CONNECTIONS_DEFAULT: usize = 128;

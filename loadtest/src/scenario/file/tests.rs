@@ -325,12 +325,12 @@ scenarios: { m: { profile: 1@1s } }
 assertions:
   - flap_count: { max: 0 }
   - flap_cuont: { max: 0 }
-  - time_to_first_scale_out: { from: stage(2).start, max: 60s }
+  - time_to_first_scale_out: { from: stage(high).start, max: 60s }
 ";
     let errors = errors(text);
     for expected in [
         "s.yaml:5: assertions[1]: ",
-        "s.yaml:6: assertions[2]: there is no stage `2`; there are 1",
+        "s.yaml:6: assertions[2]: there is no stage `high`; there are 1/s",
     ] {
         assert!(errors.contains(expected), "no `{expected}` in\n{errors}");
     }
