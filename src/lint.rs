@@ -84,7 +84,8 @@ pub struct Args {
     #[arg(long, env = "TAFFRAIL_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 
-    /// A saved page of metrics of a RequestMetrics' pods, to check its histogram: curl http://POD:PORT/metrics > FILE
+    /// A saved page of metrics of a RequestMetrics' pods, to check its histogram: curl POD:PORT/metrics > FILE; `-`
+    /// is standard input
     #[arg(long = "page", value_name = "NAME=FILE", value_parser = page_flag)]
     pages: Vec<(String, PathBuf)>,
 
@@ -97,11 +98,11 @@ pub struct Args {
     strict: bool,
 
     /// Print all about one rule, with an example of the mistake and one without it
-    #[arg(long, value_name = "RULE", exclusive = true)]
+    #[arg(long, value_name = "RULE")]
     explain: Option<String>,
 
     /// Print every rule, with how bad it is
-    #[arg(long, exclusive = true)]
+    #[arg(long)]
     list: bool,
 
     /// No colours on a terminal

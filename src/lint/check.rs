@@ -54,7 +54,7 @@ pub(crate) fn check(read: &Read, beside: &Beside) -> Verdict {
     add_unused(read, &used, &mut found);
     let mut findings: Vec<Finding> = found.into_iter().map(|found| found.finding).collect();
     // Stable, so that findings of one place keep the order of the rules.
-    findings.sort_by_key(|finding| (finding.source, finding.at));
+    findings.sort_by(|a, b| (a.source, a.at, &a.object).cmp(&(b.source, b.at, &b.object)));
     Verdict {
         findings,
         checked: world.checked(),
@@ -89,7 +89,8 @@ fn add_unused(read: &Read, used: &BTreeSet<(usize, &str)>, found: &mut Vec<Found
                 Some(_) => format!("{IGNORE} names {id}, which finds nothing here"),
                 None => format!("{IGNORE} names {id}, and there is no such rule"),
             };
-            let why = "whoever reads it believes that there is a reason for it; the next mistake of that kind is not told";
+            let why = "whoever reads it believes that there is a reason for it; the next mistake of that kind is not \
+                told";
             let mut out = Out {
                 rule,
                 findings: found,

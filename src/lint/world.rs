@@ -1,7 +1,7 @@
 //! All objects of a run, sorted by what they are, and who belongs to whom. Rules ask here and look at nothing else, so
 //! that a rule is a function of the documents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::tree::Node;
 
@@ -55,6 +55,8 @@ pub(crate) struct World<'w> {
     pub(crate) routes: Vec<Known<'w>>,
     /// Services of Kubernetes.
     pub(crate) addresses: Vec<Known<'w>>,
+    /// The names of all Services and workloads.
+    pub(crate) names: BTreeSet<&'w str>,
     pub(crate) beside: &'w Beside,
 }
 
@@ -68,11 +70,15 @@ impl<'w> World<'w> {
             apiservices: Vec::new(),
             routes: Vec::new(),
             addresses: Vec::new(),
+            names: BTreeSet::new(),
             beside,
         };
         for (index, object) in read.objects.iter().enumerate() {
             world.sort(Known { index, object });
         }
+        let workloads = world.workloads.iter().map(|workload| workload.known);
+        let named = workloads.chain(world.addresses.iter().copied());
+        world.names = named.map(|known| known.object.name.as_str()).collect();
         world
     }
 

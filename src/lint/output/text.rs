@@ -127,7 +127,8 @@ fn summary(verdict: &Verdict) -> String {
     } = verdict;
     if *checked == 0 {
         return format!(
-            "nothing to check: no HorizontalPodAutoscaler, RequestMetrics or what belongs to them among {passed_over} objects\n"
+            "nothing to check: no HorizontalPodAutoscaler, RequestMetrics or what belongs to them among {passed_over} \
+             objects\n"
         );
     }
     let counted: Vec<String> = counts(findings)

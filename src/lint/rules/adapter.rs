@@ -15,20 +15,26 @@ pub(super) const RULES: &[Rule] = &[
         id: "two-adapters",
         severity: Severity::Error,
         title: "Two adapters claim one API of metrics",
-        why: "An APIService has one name and leads to one Service. Of two, the one that was applied last wins, and every \
-              HPA on the other one's metrics gets 404 from then on.",
+        why: "An APIService has one name and leads to one Service. Of two, the one that was applied last wins, and \
+              every HPA on the other one's metrics gets 404 from then on.",
         fix: "one adapter owns it; Taffrail reads another one's metrics from it with --delegate",
         wrong: documents!(
-            "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: v1beta1.external.metrics.k8s.io}\nspec:\n  \
-             group: external.metrics.k8s.io\n  version: v1beta1\n  groupPriorityMinimum: 100\n  versionPriority: 100\n  \
-             service: {namespace: taffrail, name: taffrail}\n",
-            "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: v1beta1.external.metrics.k8s.io}\nspec:\n  \
-             group: external.metrics.k8s.io\n  version: v1beta1\n  groupPriorityMinimum: 100\n  versionPriority: 100\n  \
-             service: {namespace: keda, name: keda-operator-metrics-apiserver}\n",
+            apiservice!(
+                "v1beta1.external.metrics.k8s.io",
+                "namespace: taffrail, name: taffrail",
+                ""
+            ),
+            apiservice!(
+                "v1beta1.external.metrics.k8s.io",
+                "namespace: keda, name: keda-operator-metrics-apiserver",
+                ""
+            )
         ),
-        right: "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: v1beta1.external.metrics.k8s.io}\nspec:\n  \
-                group: external.metrics.k8s.io\n  version: v1beta1\n  groupPriorityMinimum: 100\n  versionPriority: 100\n  \
-                service: {namespace: taffrail, name: taffrail}\n",
+        right: apiservice!(
+            "v1beta1.external.metrics.k8s.io",
+            "namespace: taffrail, name: taffrail",
+            ""
+        ),
         page: None,
         check: two_adapters,
     },
@@ -36,20 +42,24 @@ pub(super) const RULES: &[Rule] = &[
         id: "adapter-foreign",
         severity: Severity::Warning,
         title: "External metrics are another adapter's, and an HPA reads Taffrail's",
-        why: "All external metrics of a cluster are read from the one Service that the APIService names. Another adapter \
-              does not know Taffrail's metrics: 404 at every sync.",
+        why: "All external metrics of a cluster are read from the one Service that the APIService names. Another \
+              adapter does not know Taffrail's metrics: 404 at every sync.",
         fix: "lead the APIService to Taffrail, and give it --delegate for the other adapter's metrics",
         wrong: documents!(
             right_hpa!(),
-            "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: v1beta1.external.metrics.k8s.io}\nspec:\n  \
-             group: external.metrics.k8s.io\n  version: v1beta1\n  groupPriorityMinimum: 100\n  versionPriority: 100\n  \
-             service: {namespace: keda, name: keda-operator-metrics-apiserver}\n",
+            apiservice!(
+                "v1beta1.external.metrics.k8s.io",
+                "namespace: keda, name: keda-operator-metrics-apiserver",
+                ""
+            )
         ),
         right: documents!(
             right_hpa!(),
-            "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: v1beta1.external.metrics.k8s.io}\nspec:\n  \
-             group: external.metrics.k8s.io\n  version: v1beta1\n  groupPriorityMinimum: 100\n  versionPriority: 100\n  \
-             service: {namespace: taffrail, name: taffrail}\n",
+            apiservice!(
+                "v1beta1.external.metrics.k8s.io",
+                "namespace: taffrail, name: taffrail",
+                ""
+            )
         ),
         page: None,
         check: adapter_foreign,
@@ -60,12 +70,16 @@ pub(super) const RULES: &[Rule] = &[
         title: "An APIService is not called after its version and group",
         why: "The API server refuses one whose name is not VERSION.GROUP.",
         fix: "name: v1beta1.external.metrics.k8s.io",
-        wrong: "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: external.metrics.k8s.io}\nspec:\n  \
-                group: external.metrics.k8s.io\n  version: v1beta1\n  groupPriorityMinimum: 100\n  versionPriority: 100\n  \
-                service: {namespace: taffrail, name: taffrail}\n",
-        right: "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: v1beta1.external.metrics.k8s.io}\nspec:\n  \
-                group: external.metrics.k8s.io\n  version: v1beta1\n  groupPriorityMinimum: 100\n  versionPriority: 100\n  \
-                service: {namespace: taffrail, name: taffrail}\n",
+        wrong: apiservice!(
+            "external.metrics.k8s.io",
+            "namespace: taffrail, name: taffrail",
+            ""
+        ),
+        right: apiservice!(
+            "v1beta1.external.metrics.k8s.io",
+            "namespace: taffrail, name: taffrail",
+            ""
+        ),
         page: None,
         check: apiservice_name,
     },
@@ -76,12 +90,16 @@ pub(super) const RULES: &[Rule] = &[
         why: "With insecureSkipTLSVerify a pod that gets the adapter's address sets the replicas of every HPA in the \
               cluster, and is sent the identity of whoever asks.",
         fix: "leave insecureSkipTLSVerify out; Taffrail puts its authority into caBundle itself",
-        wrong: "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: v1beta1.external.metrics.k8s.io}\nspec:\n  \
-                group: external.metrics.k8s.io\n  version: v1beta1\n  groupPriorityMinimum: 100\n  versionPriority: 100\n  \
-                insecureSkipTLSVerify: true\n  service: {namespace: taffrail, name: taffrail}\n",
-        right: "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: v1beta1.external.metrics.k8s.io}\nspec:\n  \
-                group: external.metrics.k8s.io\n  version: v1beta1\n  groupPriorityMinimum: 100\n  versionPriority: 100\n  \
-                service: {namespace: taffrail, name: taffrail}\n",
+        wrong: apiservice!(
+            "v1beta1.external.metrics.k8s.io",
+            "namespace: taffrail, name: taffrail",
+            "  insecureSkipTLSVerify: true\n"
+        ),
+        right: apiservice!(
+            "v1beta1.external.metrics.k8s.io",
+            "namespace: taffrail, name: taffrail",
+            ""
+        ),
         page: None,
         check: apiservice_unverified,
     },

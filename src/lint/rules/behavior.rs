@@ -105,8 +105,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "growth-slow",
         severity: Severity::Warning,
         title: "From the fewest to the most replicas takes longer than a peak",
-        why: "Policies are a budget for each period, whatever the metrics ask for. One of a pod a minute takes as many \
-              minutes as there are pods, and a service that is overloaded does not wait.",
+        why: "Policies are a budget for each period, whatever the metrics ask for. One of a pod a minute takes as \
+              many minutes as there are pods, and a service that is overloaded does not wait.",
         fix: "allow a share, such as 100 % in 60 s, beside a number; the larger counts",
         wrong: hpa!(
             "minReplicas: 2",
@@ -194,7 +194,8 @@ fn down_window_short(world: &World<'_>, out: &mut Out<'_>) {
             node,
             format!("scaling down stabilizes for {seconds} s, and {} is taken over {}", metric.name, secs(longest)),
             format!(
-                "{seconds} s after pods went, {} % of the window are requests from before, so the HPA removes more before it sees",
+                "{seconds} s after pods went, {} % of the window are requests from before, so the HPA removes more \
+                 before it sees",
                 num(share.round())
             ),
             "stabilizationWindowSeconds: 300",
@@ -308,7 +309,8 @@ fn up_before_effect(world: &World<'_>, out: &mut Out<'_>) {
                 secs(window),
                 num(looks.floor())
             ),
-            format!("one moment of overload may take it from {from} to {reached} replicas before the window shows the first new pod"),
+            format!("one moment of overload may take it from {from} to {reached} replicas before the window shows the \
+                first new pod"),
             format!(
                 "behavior: {{scaleUp: {{policies: [{{type: Percent, value: 100, periodSeconds: {}}}]}}}}",
                 num((window.as_secs_f64() * 2.0).max(60.0).min(1800.0))

@@ -22,8 +22,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "replicas-set",
         severity: Severity::Warning,
         title: "The manifest of what an HPA scales sets replicas",
-        why: "Each apply of the manifest sets the replicas to its number, in the middle of a peak as well, and the HPA \
-              needs syncs to bring them back; a GitOps tool does so for ever.",
+        why: "Each apply of the manifest sets the replicas to its number, in the middle of a peak as well, and the \
+              HPA needs syncs to bring them back; a GitOps tool does so for ever.",
         fix: "leave replicas out of the manifest",
         wrong: documents!(
             right_hpa!(),
@@ -37,14 +37,20 @@ pub(super) const RULES: &[Rule] = &[
         id: "two-hpas",
         severity: Severity::Error,
         title: "Two HPAs scale one target",
-        why: "Each counts the pods of the other, and the controller refuses to serve either: ScalingActive is False with \
-              AmbiguousSelector. Before Kubernetes knew that, both wrote replicas in turn.",
+        why: "Each counts the pods of the other, and the controller refuses to serve either: ScalingActive is False \
+              with AmbiguousSelector. Before Kubernetes knew that, both wrote replicas in turn.",
         fix: "one HPA with all metrics: the highest proposal counts",
         wrong: documents!(
             right_hpa!(),
-            "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: users-cpu}\nspec:\n  \
-             scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: users}\n  minReplicas: 2\n  maxReplicas: 6\n  \
-             metrics:\n  - type: Resource\n    resource: {name: cpu, target: {type: Utilization, averageUtilization: 70}}\n",
+            hpa_of!(
+                "autoscaling/v2",
+                "{name: users-cpu}",
+                "{apiVersion: apps/v1, kind: Deployment, name: users}",
+                "minReplicas: 2",
+                "maxReplicas: 6",
+                "metrics:",
+                cpu!(),
+            ),
         ),
         right: right_hpa!(),
         page: None,
@@ -60,14 +66,18 @@ pub(super) const RULES: &[Rule] = &[
         wrong: documents!(
             right_hpa!(),
             deployment!("", right_container!()),
-            "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: users}\nspec:\n  minAvailable: 2\n  \
-             selector: {matchLabels: {app: users}}\n",
+            concat!(
+                "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: users}\nspec:\n",
+                "  minAvailable: 2\n  selector: {matchLabels: {app: users}}\n"
+            ),
         ),
         right: documents!(
             right_hpa!(),
             deployment!("", right_container!()),
-            "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: users}\nspec:\n  maxUnavailable: 1\n  \
-             selector: {matchLabels: {app: users}}\n",
+            concat!(
+                "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: users}\nspec:\n",
+                "  maxUnavailable: 1\n  selector: {matchLabels: {app: users}}\n"
+            ),
         ),
         page: None,
         check: budget_blocks,

@@ -21,39 +21,67 @@ const RETRY_NAMES: [&str; 4] = [
     "_RETRY_ATTEMPTS",
 ];
 
+/// The environment of a container that calls another service, and tries three times again.
+macro_rules! retrying {
+    ($name:expr, $url:expr) => {
+        concat!(
+            "        env:\n        - {name: ",
+            $name,
+            "_URL, value: \"",
+            $url,
+            "\"}\n",
+            "        - {name: ",
+            $name,
+            "_RETRIES, value: \"3\"}\n"
+        )
+    };
+}
+
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "downstream-fixed",
         severity: Severity::Warning,
         title: "A latency includes that of a service that does not scale",
-        why: "A request that waits for another service is slow whatever pods its own has. Where the other one has a fixed \
-              number of pods, it is the limit under load: the HPA of the caller adds pods, their calls make the other \
-              one slower, and the caller goes to maxReplicas for ever.",
-        fix: "let the other service scale as well; limit and time out the calls; scale the caller on CPU and request_rate",
+        why: "A request that waits for another service is slow whatever pods its own has. Where the other one has a \
+              fixed number of pods, it is the limit under load: the HPA of the caller adds pods, their calls make the \
+              other one slower, and the caller goes to maxReplicas for ever.",
+        fix: "let the other service scale as well; limit and time out the calls; scale the caller on CPU and \
+              request_rate",
         wrong: documents!(
             right_hpa!(),
             deployment!(
                 "",
-                "        env: [{name: PAYMENTS_URL, value: \"http://payments:80/pay\"}]\n        \
-                 resources: {requests: {cpu: 100m}}\n        readinessProbe: {httpGet: {path: /readyz, port: http}}\n"
+                concat!(
+                    "        env: [{name: PAYMENTS_URL, value: \"http://payments:80/pay\"}]\n",
+                    right_container!()
+                )
             ),
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: payments}\nspec:\n  replicas: 2\n  \
-             selector: {matchLabels: {app: payments}}\n  template:\n    metadata: {labels: {app: payments}}\n    \
-             spec: {containers: [{name: payments}]}\n",
+            workload!("payments", "app: payments", "  replicas: 2\n", ""),
         ),
         right: documents!(
             right_hpa!(),
             deployment!(
                 "",
-                "        env: [{name: PAYMENTS_URL, value: \"http://payments:80/pay\"}]\n        \
-                 resources: {requests: {cpu: 100m}}\n        readinessProbe: {httpGet: {path: /readyz, port: http}}\n"
+                concat!(
+                    "        env: [{name: PAYMENTS_URL, value: \"http://payments:80/pay\"}]\n",
+                    right_container!()
+                )
             ),
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: payments}\nspec:\n  \
-             selector: {matchLabels: {app: payments}}\n  template:\n    metadata: {labels: {app: payments}}\n    \
-             spec: {containers: [{name: payments, resources: {requests: {cpu: 100m}}}]}\n",
-            "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: payments}\nspec:\n  \
-             scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: payments}\n  minReplicas: 2\n  maxReplicas: 8\n  \
-             metrics:\n  - type: Resource\n    resource: {name: cpu, target: {type: Utilization, averageUtilization: 70}}\n",
+            workload!(
+                "payments",
+                "app: payments",
+                "",
+                "        resources: {requests: {cpu: 100m}}\n"
+            ),
+            hpa_of!(
+                "autoscaling/v2",
+                "{name: payments}",
+                "{apiVersion: apps/v1, kind: Deployment, name: payments}",
+                "minReplicas: 2",
+                "maxReplicas: 8",
+                "metrics:",
+                cpu!(),
+            ),
         ),
         page: None,
         check: downstream_fixed,
@@ -63,30 +91,33 @@ pub(super) const RULES: &[Rule] = &[
         severity: Severity::Warning,
         title: "Retries of a chain of services multiply",
         why: "Each service that tries a failed call again multiplies the requests of the one behind it. When the last \
-              one is slow or answers 429 with Retry-After, it gets many times the load of its users, every rate in the \
-              chain jumps, and the HPAs answer retries with pods.",
+              one is slow or answers 429 with Retry-After, it gets many times the load of its users, every rate in \
+              the chain jumps, and the HPAs answer retries with pods.",
         fix: "retry at one place of the chain only, with a budget, and heed Retry-After",
         wrong: documents!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  selector: {matchLabels: {app: web}}\n  \
-             template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n      - name: web\n        \
-             env: [{name: ORDERS_URL, value: \"http://orders\"}, {name: ORDERS_RETRIES, value: \"3\"}]\n",
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: orders}\nspec:\n  selector: {matchLabels: {app: orders}}\n  \
-             template:\n    metadata: {labels: {app: orders}}\n    spec:\n      containers:\n      - name: orders\n        \
-             env: [{name: PAYMENTS_URL, value: \"http://payments\"}, {name: PAYMENTS_RETRIES, value: \"3\"}]\n",
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: payments}\nspec:\n  \
-             selector: {matchLabels: {app: payments}}\n  template:\n    metadata: {labels: {app: payments}}\n    \
-             spec: {containers: [{name: payments}]}\n",
+            workload!("web", "app: web", "", retrying!("ORDERS", "http://orders")),
+            workload!(
+                "orders",
+                "app: orders",
+                "",
+                retrying!("PAYMENTS", "http://payments")
+            ),
+            workload!("payments", "app: payments", "", ""),
         ),
         right: documents!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  selector: {matchLabels: {app: web}}\n  \
-             template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n      - name: web\n        \
-             env: [{name: ORDERS_URL, value: \"http://orders\"}]\n",
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: orders}\nspec:\n  selector: {matchLabels: {app: orders}}\n  \
-             template:\n    metadata: {labels: {app: orders}}\n    spec:\n      containers:\n      - name: orders\n        \
-             env: [{name: PAYMENTS_URL, value: \"http://payments\"}, {name: PAYMENTS_RETRIES, value: \"3\"}]\n",
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: payments}\nspec:\n  \
-             selector: {matchLabels: {app: payments}}\n  template:\n    metadata: {labels: {app: payments}}\n    \
-             spec: {containers: [{name: payments}]}\n",
+            workload!(
+                "web",
+                "app: web",
+                "",
+                "        env: [{name: ORDERS_URL, value: \"http://orders\"}]\n"
+            ),
+            workload!(
+                "orders",
+                "app: orders",
+                "",
+                retrying!("PAYMENTS", "http://payments")
+            ),
+            workload!("payments", "app: payments", "", ""),
         ),
         page: None,
         check: retries_multiply,
@@ -140,7 +171,8 @@ fn named(world: &World<'_>, caller: &Workload<'_>, value: &str) -> Option<usize>
         .next()?;
     let mut parts = host.split('.');
     let (name, namespace) = (parts.next()?, parts.next());
-    if name.is_empty() {
+    // Most variables are no addresses, and there may be many of them.
+    if !world.names.contains(name) {
         return None;
     }
     let object = caller.known.object;
@@ -268,7 +300,8 @@ fn retries_multiply(world: &World<'_>, out: &mut Out<'_>) {
             node.map_or(&workload.known.object.root, |call| call.node),
             format!("{}: each tries failed calls again", names.join(" -> ")),
             format!(
-                "when {last} fails, one request of a user becomes {tries} there: its HPA sees {tries} times the load, and a \
+                "when {last} fails, one request of a user becomes {tries} there: its HPA sees {tries} times the load, \
+                 and a \
                  Retry-After keeps all of them waiting"
             ),
             format!("retry in {} alone, with a budget of a tenth of its requests", names[0]),

@@ -4,10 +4,66 @@
 /// An HPA of users: the lines of its spec.
 macro_rules! hpa {
     ($($line:expr),+ $(,)?) => {
+        hpa_of!("autoscaling/v2", "{name: users}", "{apiVersion: apps/v1, kind: Deployment, name: users}", $($line),+)
+    };
+}
+
+/// Any HPA: its version, its metadata, what it scales, and the lines of its spec.
+macro_rules! hpa_of {
+    ($version:expr, $metadata:expr, $target:expr, $($line:expr),+ $(,)?) => {
         concat!(
-            "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: users}\nspec:\n",
-            "  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: users}\n",
+            "apiVersion: ", $version, "\nkind: HorizontalPodAutoscaler\nmetadata: ", $metadata, "\nspec:\n",
+            "  scaleTargetRef: ", $target, "\n",
             $("  ", $line, "\n",)+
+        )
+    };
+}
+
+/// A RequestMetrics of users with another source: what is said of its pods.
+macro_rules! service_of {
+    ($pods:expr $(, $line:expr)* $(,)?) => {
+        concat!(
+            "apiVersion: taffrail.dev/v1alpha1\nkind: RequestMetrics\nmetadata: {name: users}\nspec:\n",
+            "  source: {pods: {", $pods, "}}\n",
+            $("  ", $line, "\n",)*
+        )
+    };
+}
+
+/// Another Deployment: its name, further lines of its spec, and further lines of its container.
+macro_rules! workload {
+    ($name:expr, $labels:expr, $spec:expr, $container:expr) => {
+        concat!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: ",
+            $name,
+            "}\nspec:\n",
+            $spec,
+            "  selector: {matchLabels: {",
+            $labels,
+            "}}\n  template:\n    metadata: {labels: {",
+            $labels,
+            "}}\n",
+            "    spec:\n      containers:\n      - name: ",
+            $name,
+            "\n",
+            $container
+        )
+    };
+}
+
+/// The APIService of external metrics: its name, whom it leads to, and further lines.
+macro_rules! apiservice {
+    ($name:expr, $service:expr, $more:expr) => {
+        concat!(
+            "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: ",
+            $name,
+            "}\nspec:\n",
+            "  group: external.metrics.k8s.io\n  version: v1beta1\n",
+            "  groupPriorityMinimum: 100\n  versionPriority: 100\n",
+            "  service: {",
+            $service,
+            "}\n",
+            $more
         )
     };
 }
@@ -52,13 +108,23 @@ macro_rules! cpu {
     };
 }
 
+/// The CPU of one container.
+macro_rules! cpu_of {
+    ($container:expr) => {
+        concat!(
+            "- type: ContainerResource\n    containerResource:\n      name: cpu\n      container: ",
+            $container,
+            "\n      target: {type: Utilization, averageUtilization: 70}"
+        )
+    };
+}
+
 /// The RequestMetrics of users: the lines of its spec but the source.
 macro_rules! service {
     ($($line:expr),* $(,)?) => {
-        concat!(
-            "apiVersion: taffrail.dev/v1alpha1\nkind: RequestMetrics\nmetadata: {name: users}\nspec:\n",
-            "  source: {pods: {selector: {matchLabels: {app: users}}, port: http, inFlight: http_requests_in_flight}}\n",
-            $("  ", $line, "\n",)*
+        service_of!(
+            "selector: {matchLabels: {app: users}}, port: http, inFlight: http_requests_in_flight"
+            $(, $line)*
         )
     };
 }
@@ -114,9 +180,9 @@ macro_rules! hpa_with_status {
     ($condition:expr) => {
         concat!(
             hpa!("minReplicas: 2", "maxReplicas: 10", "metrics:", cpu!()),
-            "status: {conditions: [",
+            "status:\n  conditions:\n  - {type: ",
             $condition,
-            "]}\n"
+            "}\n"
         )
     };
 }

@@ -20,9 +20,15 @@ pub(super) const RULES: &[Rule] = &[
         why: "autoscaling/v2beta1 is gone since 1.25 and v2beta2 since 1.26; kubectl refuses the file. v2beta1 wrote \
               metricName, metricSelector and targetValue, which v2 does not read.",
         fix: "write autoscaling/v2, with metric: {name, selector} and target: {type, value}",
-        wrong: "apiVersion: autoscaling/v2beta1\nkind: HorizontalPodAutoscaler\nmetadata: {name: users}\nspec:\n  \
-                scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: users}\n  minReplicas: 2\n  maxReplicas: 10\n  \
-                metrics:\n  - type: External\n    external: {metricName: request_latency_ms, targetValue: \"250\"}\n",
+        wrong: hpa_of!(
+            "autoscaling/v2beta1",
+            "{name: users}",
+            "{apiVersion: apps/v1, kind: Deployment, name: users}",
+            "minReplicas: 2",
+            "maxReplicas: 10",
+            "metrics:",
+            "- {type: External, external: {metricName: request_latency_ms, targetValue: \"250\"}}",
+        ),
         right: right_hpa!(),
         page: None,
         check: hpa_old_version,
@@ -31,12 +37,17 @@ pub(super) const RULES: &[Rule] = &[
         id: "hpa-v1",
         severity: Severity::Note,
         title: "autoscaling/v1 knows CPU alone",
-        why: "v1 has no metrics but targetCPUUtilizationPercentage. Whoever edits it through v1 finds external metrics \
-              and behavior in an annotation, where a slip is refused by nobody.",
+        why: "v1 has no metrics but targetCPUUtilizationPercentage. Whoever edits it through v1 finds external \
+              metrics and behavior in an annotation, where a slip is refused by nobody.",
         fix: "write autoscaling/v2",
-        wrong: "apiVersion: autoscaling/v1\nkind: HorizontalPodAutoscaler\nmetadata: {name: users}\nspec:\n  \
-                scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: users}\n  minReplicas: 2\n  maxReplicas: 10\n  \
-                targetCPUUtilizationPercentage: 70\n",
+        wrong: hpa_of!(
+            "autoscaling/v1",
+            "{name: users}",
+            "{apiVersion: apps/v1, kind: Deployment, name: users}",
+            "minReplicas: 2",
+            "maxReplicas: 10",
+            "targetCPUUtilizationPercentage: 70",
+        ),
         right: right_hpa!(),
         page: None,
         check: hpa_v1,
@@ -101,8 +112,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "metric-reserved",
         severity: Severity::Error,
         title: "A metric name that means something else in a URL",
-        why: "namespaces/NAME/status and namespaces/NAME/finalize are parts of the namespace itself to the API server, so \
-              a metric of that name is never asked for. A slash, a percent sign, `.` and `..` are refused.",
+        why: "namespaces/NAME/status and namespaces/NAME/finalize are parts of the namespace itself to the API \
+              server, so a metric of that name is never asked for. A slash, a percent sign, `.` and `..` are refused.",
         fix: "give the metric another name: letters, digits, _, - and .",
         wrong: hpa!(
             "minReplicas: 2",
@@ -129,8 +140,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "metric-misspelt",
         severity: Severity::Warning,
         title: "A metric name that is nearly one of Taffrail's",
-        why: "An external metric that nobody serves is a 404 at every sync: the HPA cannot scale in, and with no other \
-              metric cannot scale at all.",
+        why: "An external metric that nobody serves is a 404 at every sync: the HPA cannot scale in, and with no \
+              other metric cannot scale at all.",
         fix: "write the name as it is served",
         wrong: hpa!(
             "minReplicas: 2",
@@ -150,8 +161,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "metric-twice",
         severity: Severity::Warning,
         title: "One metric stands twice in an HPA",
-        why: "The HPA takes the highest proposal, so of two targets for the same series the lower one decides, and the \
-              other is a number that somebody will tune in vain.",
+        why: "The HPA takes the highest proposal, so of two targets for the same series the lower one decides, and \
+              the other is a number that somebody will tune in vain.",
         fix: "keep one of them",
         wrong: hpa!(
             "minReplicas: 2",
@@ -214,7 +225,10 @@ fn hpa_invalid(world: &World<'_>, out: &mut Out<'_>) {
                 object.root.nearest(&error.path),
                 error.to_string(),
                 "the API server refuses it, and what was in force before stays",
-                format!("{} {}", error.path, error.problem),
+                format!(
+                    "{}: a value that it may have",
+                    error.path.rsplit('.').next().unwrap_or_default()
+                ),
             );
         }
         if hpa.target().is_none() {
@@ -236,7 +250,8 @@ fn min_zero(world: &World<'_>, out: &mut Out<'_>) {
             &hpa.known,
             node,
             "minReplicas is 0",
-            "it is refused without the gate HPAScaleToZero, and without pods there is no latency that could bring one back",
+            "it is refused without the gate HPAScaleToZero, and without pods there is no latency that could bring one \
+             back",
             "minReplicas: 1",
         );
     }
@@ -250,7 +265,8 @@ fn metric_upper_case(world: &World<'_>, out: &mut Out<'_>) {
         }
         let why = match metric.served() {
             Some(_) => {
-                "the HPA asks for it in lower case; Taffrail answers all the same, and a search for the name finds one of two spellings"
+                "the HPA asks for it in lower case; Taffrail answers all the same, and a search for the name finds \
+                 one of two spellings"
             }
             None => {
                 "the HPA asks for it in lower case, which its adapter does not know: a 404 at every sync"

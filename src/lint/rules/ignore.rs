@@ -7,17 +7,22 @@ pub(super) const RULES: &[Rule] = &[Rule {
     id: "ignore-unused",
     severity: Severity::Note,
     title: "An annotation silences a rule that finds nothing",
-    why: "The mistake was mended, or the rule's name is misspelt. What is left behind hides the next mistake of its kind.",
+    why: "The mistake was mended, or the rule's name is misspelt. What is left behind hides the next mistake of its \
+          kind.",
     fix: "leave the rule out of taffrail.dev/lint-ignore",
-    wrong: concat!(
-        "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\n",
-        "metadata: {name: users, annotations: {taffrail.dev/lint-ignore: min-equals-max}}\nspec:\n  ",
-        "scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: users}\n  minReplicas: 2\n  maxReplicas: 10\n"
+    wrong: hpa_of!(
+        "autoscaling/v2",
+        "{name: users, annotations: {taffrail.dev/lint-ignore: min-equals-max}}",
+        "{apiVersion: apps/v1, kind: Deployment, name: users}",
+        "minReplicas: 2",
+        "maxReplicas: 10",
     ),
-    right: concat!(
-        "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\n",
-        "metadata: {name: users, annotations: {taffrail.dev/lint-ignore: min-equals-max}}\nspec:\n  ",
-        "scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: users}\n  minReplicas: 4\n  maxReplicas: 4\n"
+    right: hpa_of!(
+        "autoscaling/v2",
+        "{name: users, annotations: {taffrail.dev/lint-ignore: min-equals-max}}",
+        "{apiVersion: apps/v1, kind: Deployment, name: users}",
+        "minReplicas: 4",
+        "maxReplicas: 4",
     ),
     page: None,
     check: |_, _| {},

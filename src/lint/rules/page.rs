@@ -34,7 +34,7 @@ const PATH_LABELS: [&str; 7] = [
 ];
 
 /// Paths that only machines ask for.
-const PROBES: &str = "/?(api/)?(health|healthz|healthcheck|ready|readyz|live|livez|liveness|readiness|metrics|ping|status)/?";
+const PROBES: &str = "/?(api/)?(health|healthz|healthcheck|ready|readyz|readiness|live|livez|liveness|metrics|ping|status)/?";
 
 /// A page with a histogram in seconds.
 macro_rules! page {
@@ -49,6 +49,11 @@ macro_rules! page {
     };
 }
 
+/// A page with bounds at 100, 250 and 1000 ms.
+const PAGE: &str = page!(
+    "http_request_duration_seconds", "route=\"/\"", "0.1": 900, "0.25": 950, "1": 990, "+Inf": 1000
+);
+
 pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "histogram-missing",
@@ -56,54 +61,51 @@ pub(super) const RULES: &[Rule] = &[
         title: "The page has no histogram of that name, or none that can be read",
         why: "Without its histogram a service has neither rate nor latency: its metrics are unknown, and HPAs hold.",
         fix: "write the name as it stands on the page, without _bucket",
-        wrong: "apiVersion: taffrail.dev/v1alpha1\nkind: RequestMetrics\nmetadata: {name: users}\nspec:\n  \
-                source: {pods: {selector: {matchLabels: {app: users}}, histogram: http_requests_duration_seconds}}\n",
-        right: "apiVersion: taffrail.dev/v1alpha1\nkind: RequestMetrics\nmetadata: {name: users}\nspec:\n  \
-                source: {pods: {selector: {matchLabels: {app: users}}, histogram: http_request_duration_seconds}}\n",
-        page: Some(
-            page!("http_request_duration_seconds", "route=\"/\"", "0.1": 900, "0.25": 950, "1": 990, "+Inf": 1000),
+        wrong: service_of!(
+            "selector: {matchLabels: {app: users}}, histogram: http_requests_duration_seconds"
         ),
+        right: service_of!(
+            "selector: {matchLabels: {app: users}}, histogram: http_request_duration_seconds"
+        ),
+        page: Some(PAGE),
         check: histogram_missing,
     },
     Rule {
         id: "bound-missing",
         severity: Severity::Warning,
         title: "No bucket bound lies at the objective",
-        why: "Between two bounds a histogram knows nothing: a quantile is drawn as a straight line between them, and is \
-              off by up to what lies between. The share of requests above a bound is exact.",
+        why: "Between two bounds a histogram knows nothing: a quantile is drawn as a straight line between them, and \
+              is off by up to what lies between. The share of requests above a bound is exact.",
         fix: "add a bound at the objective to the app's histogram, and some around it",
         wrong: service!("objective: {quantile: 0.95, latency: 300ms}"),
         right: service!("objective: {quantile: 0.95, latency: 250ms}"),
-        page: Some(
-            page!("http_request_duration_seconds", "route=\"/\"", "0.1": 900, "0.25": 950, "1": 990, "+Inf": 1000),
-        ),
+        page: Some(PAGE),
         check: bound_missing,
     },
     Rule {
         id: "bound-beyond",
         severity: Severity::Error,
         title: "No bucket bound lies above the objective",
-        why: "A quantile beyond the highest bound is reported as that bound, however slow requests are. The metric can \
-              never exceed its target, and the HPA never adds a pod.",
+        why: "A quantile beyond the highest bound is reported as that bound, however slow requests are. The metric \
+              can never exceed its target, and the HPA never adds a pod.",
         fix: "add bounds above the objective, up to several times of it",
         wrong: service!("objective: {quantile: 0.95, latency: 1s}"),
         right: service!("objective: {quantile: 0.95, latency: 250ms}"),
-        page: Some(
-            page!("http_request_duration_seconds", "route=\"/\"", "0.1": 900, "0.25": 950, "1": 990, "+Inf": 1000),
-        ),
+        page: Some(PAGE),
         check: bound_beyond,
     },
     Rule {
         id: "histogram-unit",
         severity: Severity::Error,
         title: "The histogram counts in another unit than it is read in",
-        why: "A histogram is read in seconds unless its name ends in _milliseconds or _ms. Bounds of 5 to 10000 that are \
-              milliseconds make every latency a thousand times too long, and the service sits at maxReplicas.",
+        why: "A histogram is read in seconds unless its name ends in _milliseconds or _ms. Bounds of 5 to 10000 that \
+              are milliseconds make every latency a thousand times too long, and the service sits at maxReplicas.",
         fix: "unit: milliseconds in the RequestMetrics, beside the histogram",
         wrong: service!("objective: {quantile: 0.95, latency: 250ms}"),
-        right: "apiVersion: taffrail.dev/v1alpha1\nkind: RequestMetrics\nmetadata: {name: users}\nspec:\n  \
-                source: {pods: {selector: {matchLabels: {app: users}}, unit: milliseconds}}\n  \
-                objective: {quantile: 0.95, latency: 250ms}\n",
+        right: service_of!(
+            "selector: {matchLabels: {app: users}}, unit: milliseconds",
+            "objective: {quantile: 0.95, latency: 250ms}",
+        ),
         page: Some(
             page!("http_request_duration", "route=\"/\"", "10": 900, "250": 950, "1000": 990, "+Inf": 1000),
         ),
@@ -113,28 +115,23 @@ pub(super) const RULES: &[Rule] = &[
         id: "where-matches-nothing",
         severity: Severity::Error,
         title: "No series of the histogram matches `where`",
-        why: "A matcher on a label that no series has leaves nothing in, and the service looks as if nobody asked it for \
-              anything: rate 0, latency 0, and the HPA scales in.",
+        why: "A matcher on a label that no series has leaves nothing in, and the service looks as if nobody asked it \
+              for anything: rate 0, latency 0, and the HPA scales in.",
         fix: "write a label of the histogram's series, with a value that it has",
-        wrong: "apiVersion: taffrail.dev/v1alpha1\nkind: RequestMetrics\nmetadata: {name: users}\nspec:\n  \
-                source: {pods: {selector: {matchLabels: {app: users}}, where: 'path=\"/\"'}}\n",
-        right: "apiVersion: taffrail.dev/v1alpha1\nkind: RequestMetrics\nmetadata: {name: users}\nspec:\n  \
-                source: {pods: {selector: {matchLabels: {app: users}}, where: 'route=\"/\"'}}\n",
-        page: Some(
-            page!("http_request_duration_seconds", "route=\"/\"", "0.1": 900, "0.25": 950, "1": 990, "+Inf": 1000),
-        ),
+        wrong: service_of!("selector: {matchLabels: {app: users}}, where: 'path=\"/\"'"),
+        right: service_of!("selector: {matchLabels: {app: users}}, where: 'route=\"/\"'"),
+        page: Some(PAGE),
         check: where_matches_nothing,
     },
     Rule {
         id: "probes-counted",
         severity: Severity::Warning,
         title: "Requests of probes are counted among those of users",
-        why: "A probe is answered in a millisecond. Where few users ask, most requests are probes, and a quantile over \
-              all of them is that of the probes.",
+        why: "A probe is answered in a millisecond. Where few users ask, most requests are probes, and a quantile \
+              over all of them is that of the probes.",
         fix: "leave them out by where: 'route!~\"/(healthz|readyz|metrics)\"'",
         wrong: service!("window: 30s"),
-        right: "apiVersion: taffrail.dev/v1alpha1\nkind: RequestMetrics\nmetadata: {name: users}\nspec:\n  \
-                source: {pods: {selector: {matchLabels: {app: users}}, where: 'route!=\"/healthz\"'}}\n",
+        right: service_of!("selector: {matchLabels: {app: users}}, where: 'route!=\"/healthz\"'"),
         page: Some(
             page!("http_request_duration_seconds", "route=\"/healthz\"", "0.1": 900, "0.25": 950, "1": 990, "+Inf": 1000),
         ),
@@ -144,14 +141,12 @@ pub(super) const RULES: &[Rule] = &[
         id: "page-lacks-metric",
         severity: Severity::Warning,
         title: "The page lacks a gauge or a counter that is asked for",
-        why: "What is not there is left out without a word: arrivals are then completions, which saturate under overload.",
+        why: "What is not there is left out without a word: arrivals are then completions, which saturate under \
+              overload.",
         fix: "write the name as it stands on the page",
-        wrong: "apiVersion: taffrail.dev/v1alpha1\nkind: RequestMetrics\nmetadata: {name: users}\nspec:\n  \
-                source: {pods: {selector: {matchLabels: {app: users}}, inFlight: requests_in_flight}}\n",
+        wrong: service_of!("selector: {matchLabels: {app: users}}, inFlight: requests_in_flight"),
         right: service!("window: 30s"),
-        page: Some(
-            page!("http_request_duration_seconds", "route=\"/\"", "0.1": 900, "0.25": 950, "1": 990, "+Inf": 1000),
-        ),
+        page: Some(PAGE),
         check: page_lacks_metric,
     },
 ];
@@ -225,7 +220,8 @@ fn bound_missing(world: &World<'_>, out: &mut Out<'_>) {
             node,
             format!("the objective of {} ms lies between the bounds {} and {} ms", ms(promised), ms(below), ms(above)),
             format!(
-                "a quantile there may be anything from {} to {} ms, whatever requests take, and the share of slow ones is a guess",
+                "a quantile there may be anything from {} to {} ms, whatever requests take, and the share of slow \
+                 ones is a guess",
                 ms(below),
                 ms(above)
             ),
@@ -368,7 +364,8 @@ fn probes_counted(world: &World<'_>, out: &mut Out<'_>) {
                 pods.get("where").unwrap_or(pods),
                 format!("{} of {} requests on the page are of probes, by their {label}", num(probes), num(total)),
                 format!(
-                    "{} % of what a quantile is taken of is answered in no time, so users may wait long before it shows",
+                    "{} % of what a quantile is taken of is answered in no time, so users may wait long before it \
+                     shows",
                     num((probes / total.max(1.0) * 100.0).round())
                 ),
                 format!("where: '{label}!~\"/(healthz|readyz|livez|metrics)\"'"),

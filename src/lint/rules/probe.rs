@@ -72,7 +72,8 @@ fn readiness_missing(world: &World<'_>, out: &mut Out<'_>) {
             &workload.containers[0],
             format!("no container of {} {} has a readinessProbe", object.kind, object.name),
             format!(
-                "of {} pods that HPA {} adds at once, each answers its first requests while it starts, and raises the latency it is added for",
+                "of {} pods that HPA {} adds at once, each answers its first requests while it starts, and raises the \
+                 latency it is added for",
                 hpa.typical(),
                 hpa.known.object.name
             ),
@@ -111,8 +112,10 @@ fn probe_gives_up_first(world: &World<'_>, out: &mut Out<'_>) {
                 out.at(
                     &workload.known,
                     node.unwrap_or(probe),
-                    format!("the {field} gives up after {} s, and HPA {} acts above {} ms", num(timeout), hpa.known.object.name, num(acts_at)),
-                    format!("pods {hurts} at a latency at which no pod is added yet, and the others get their requests"),
+                    format!("the {field} gives up after {} s, and HPA {} acts above {} \
+                        ms", num(timeout), hpa.known.object.name, num(acts_at)),
+                    format!("pods {hurts} at a latency at which no pod is added yet, and the others get their \
+                        requests"),
                     format!("timeoutSeconds: {}", num((acts_at * 3.0 / 1000.0).ceil())),
                 );
             }

@@ -19,10 +19,10 @@ pub(super) const RULES: &[Rule] = &[
         id: "selector-impossible",
         severity: Severity::Error,
         title: "A selector that nothing can match",
-        why: "A label's value has at most 63 letters, digits, -, _ and ., so a path such as /checkout is none, and the \
-              controller gives up before it asks. Taffrail's metrics have the labels service, quantile and key and no \
-              others; a quantile is a text from \"0\" to \"1\" or \"mean\". What matches nothing is a 404 at every sync: \
-              the HPA cannot scale in, and without another metric not at all.",
+        why: "A label's value has at most 63 letters, digits, -, _ and ., so a path such as /checkout is none, and \
+              the controller gives up before it asks. Taffrail's metrics have the labels service, quantile and key \
+              and no others; a quantile is a text from \"0\" to \"1\" or \"mean\". What matches nothing is a 404 at \
+              every sync: the HPA cannot scale in, and without another metric not at all.",
         fix: "select what is there; which requests count is chosen by `where` of the RequestMetrics",
         wrong: hpa!(
             "minReplicas: 2",
@@ -69,8 +69,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "series-summed",
         severity: Severity::Warning,
         title: "The HPA adds up what the selector takes in",
-        why: "An HPA adds the items of an external metric: two services, two keys, or, with other adapters, two pods. A \
-              sum of latencies is nobody's latency, and a sum of rates scales one service for another's load.",
+        why: "An HPA adds the items of an external metric: two services, two keys, or, with other adapters, two pods. \
+              A sum of latencies is nobody's latency, and a sum of rates scales one service for another's load.",
         fix: "select one series: service=NAME, and for a backlog key=NAME",
         wrong: documents!(
             hpa!(
@@ -138,8 +138,10 @@ fn selector_impossible(world: &World<'_>, out: &mut Out<'_>) {
     each_metric!(world, |hpa, metric| {
         if let Some(selector) = metric.selector {
             written(&hpa.known, selector, out);
-            if metric.kind == "External" {
-                meant(&hpa.known, metric, out);
+            match metric.kind {
+                "External" => meant(&hpa.known, metric, out),
+                "Pods" => of_pods(&hpa.known, metric, out),
+                _ => {}
             }
         }
     });
@@ -273,6 +275,21 @@ fn meant(hpa: &Known<'_>, metric: &Metric<'_>, out: &mut Out<'_>) {
             out.at(hpa, node, what, unknown, "leave one of them out");
         }
         allowed.push((key, values));
+    }
+}
+
+/// Of single pods there is a mean and no quantile: too few requests each.
+fn of_pods(hpa: &Known<'_>, metric: &Metric<'_>, out: &mut Out<'_>) {
+    let asked = metric.label_node("quantile");
+    let is_quantile = asked.text().is_some_and(|text| text != "mean");
+    if metric.served() == Some(Served::RequestLatencyMs) && is_quantile {
+        out.at(
+            hpa,
+            asked,
+            "asks for a quantile of single pods",
+            "Taffrail knows their mean only, and answers 404 at every sync",
+            "quantile: mean   # or the service's quantile, by an External metric",
+        );
     }
 }
 

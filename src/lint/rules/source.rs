@@ -30,9 +30,10 @@ pub(super) const RULES: &[Rule] = &[
         fix: "let the selector of the RequestMetrics match the labels of the target's pods",
         wrong: documents!(
             right_hpa!(),
-            "apiVersion: taffrail.dev/v1alpha1\nkind: RequestMetrics\nmetadata: {name: users}\nspec:\n  \
-             source: {pods: {selector: {matchLabels: {app: gateway}}, port: http}}\n  \
-             objective: {quantile: 0.95, latency: 250ms}\n",
+            service_of!(
+                "selector: {matchLabels: {app: gateway}}, port: http",
+                "objective: {quantile: 0.95, latency: 250ms}",
+            ),
             deployment!("", right_container!()),
         ),
         right: documents!(
@@ -47,13 +48,12 @@ pub(super) const RULES: &[Rule] = &[
         id: "port-unknown",
         severity: Severity::Error,
         title: "No container has a port of the name that is read",
-        why: "A port is looked up by its name in each pod. Where no container gives it, no pod is read, and the metric \
-              is unknown.",
+        why: "A port is looked up by its name in each pod. Where no container gives it, no pod is read, and the \
+              metric is unknown.",
         fix: "write the name that a container gives to its port, or the number",
         wrong: documents!(
-            "apiVersion: taffrail.dev/v1alpha1\nkind: RequestMetrics\nmetadata: {name: users}\nspec:\n  \
-             source: {pods: {selector: {matchLabels: {app: users}}}}\n",
-            deployment!("", right_container!()),
+            service_of!("selector: {matchLabels: {app: users}}"),
+            deployment!("", right_container!())
         ),
         right: documents!(service!("window: 30s"), deployment!("", right_container!())),
         page: None,
@@ -63,8 +63,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "in-flight-missing",
         severity: Severity::Note,
         title: "A rate without a gauge of requests in flight counts completions",
-        why: "Under overload a pod completes no more than it can, so the rate of completions stops growing just when it \
-              should tell of the load. With inFlight the adapter counts arrivals: completions and what piles up.",
+        why: "Under overload a pod completes no more than it can, so the rate of completions stops growing just when \
+              it should tell of the load. With inFlight the adapter counts arrivals: completions and what piles up.",
         fix: "inFlight: the name of a gauge of requests in flight",
         wrong: documents!(
             hpa!(
@@ -73,8 +73,7 @@ pub(super) const RULES: &[Rule] = &[
                 "metrics:",
                 rate!("type: AverageValue, averageValue: \"50\"")
             ),
-            "apiVersion: taffrail.dev/v1alpha1\nkind: RequestMetrics\nmetadata: {name: users}\nspec:\n  \
-             source: {pods: {selector: {matchLabels: {app: users}}, port: http}}\n",
+            service_of!("selector: {matchLabels: {app: users}}, port: http"),
         ),
         right: documents!(
             hpa!(
@@ -155,7 +154,8 @@ fn reads_other_pods(world: &World<'_>, out: &mut Out<'_>) {
         out.at(
             &service.known,
             service.pods().and_then(|pods| pods.get("selector")).unwrap_or(service.spec),
-            format!("{selector} are not the pods of {} {}, which HPA {} scales", target.kind, target.name, hpa.known.object.name),
+            format!("{selector} are not the pods of {} {}, which HPA {} \
+                scales", target.kind, target.name, hpa.known.object.name),
             format!(
                 "pods that are added do not change what is read, so the HPA goes to its {} replicas and stays",
                 hpa.max().unwrap_or(1)
@@ -251,8 +251,10 @@ fn in_flight_missing(world: &World<'_>, out: &mut Out<'_>) {
         out.at(
             &service.known,
             pods,
-            format!("HPA {} scales on {}, and no gauge of requests in flight is read", hpa.known.object.name, metric.name),
-            "under overload pods complete no more than they can, so the rate stays where it is however many requests arrive",
+            format!("HPA {} scales on {}, and no gauge of requests in flight is \
+                read", hpa.known.object.name, metric.name),
+            "under overload pods complete no more than they can, so the rate stays where it is however many requests \
+             arrive",
             "inFlight: http_requests_in_flight",
         );
     });

@@ -133,8 +133,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "memory-metric",
         severity: Severity::Warning,
         title: "Memory rarely falls when pods are added",
-        why: "The HPA expects that the metric falls in proportion as pods come. Heaps and caches keep what they \
-              have, so each new pod fills up as well, and what was added never goes.",
+        why: "The HPA expects that the metric falls in proportion as pods come. Heaps and caches keep what they have, \
+              so each new pod fills up as well, and what was added never goes.",
         fix: "scale on CPU, rate or latency, and give a pod the memory that it needs by requests and limits",
         wrong: hpa!(
             "minReplicas: 2",
@@ -227,7 +227,8 @@ fn total_as_value(world: &World<'_>, out: &mut Out<'_>) {
         );
         let each = target / hpa.min().max(1) as f64;
         let fix = format!(
-            "target: {{type: AverageValue, averageValue: \"{}\"}}   # what one pod handles; {} if {} was for minReplicas",
+            "target: {{type: AverageValue, averageValue: \"{}\"}}   # what one pod handles; {} if {} was for \
+             minReplicas",
             num(each),
             num(each),
             num(target)

@@ -38,8 +38,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "window-few-scrapes",
         severity: Severity::Warning,
         title: "The window holds fewer than four scrapes",
-        why: "A late or lost scrape then takes a third or more of what the window saw, a new pod has no value until it \
-              is nearly over, and each value jumps as reads come and go.",
+        why: "A late or lost scrape then takes a third or more of what the window saw, a new pod has no value until \
+              it is nearly over, and each value jumps as reads come and go.",
         fix: "a shorter interval, or a longer window",
         wrong: service!("window: 30s", "interval: 12s"),
         right: service!("window: 30s", "interval: 5s"),
@@ -50,8 +50,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "scrape-slower-than-sync",
         severity: Severity::Warning,
         title: "Pods are read less often than the HPA looks",
-        why: "The HPA looks every 15 s and does not know how old a value is. Between two reads it sees the same number \
-              again and answers it again.",
+        why: "The HPA looks every 15 s and does not know how old a value is. Between two reads it sees the same \
+              number again and answers it again.",
         fix: "interval: 5s, which is three reads between two looks",
         wrong: service!("window: 4m", "interval: 30s"),
         right: service!("window: 30s", "interval: 5s"),
@@ -183,7 +183,8 @@ fn window_long(world: &World<'_>, out: &mut Out<'_>) {
             service.spec.get("window").unwrap_or(service.spec),
             format!("a window of {}", secs(window)),
             format!(
-                "values tell of {} ago, {} syncs: an HPA is stable on them only while they grow by less than {} % for 1 % of load",
+                "values tell of {} ago, {} syncs: an HPA is stable on them only while they grow by less than {} % for \
+                 1 % of load",
                 secs(Duration::from_secs_f64((window.as_secs_f64() / 2.0).round())),
                 num(delay.round()),
                 num((bound * 100.0).round() / 100.0),

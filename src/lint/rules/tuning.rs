@@ -25,8 +25,8 @@ pub(super) const RULES: &[Rule] = &[
         severity: Severity::Warning,
         title: "A latency is the only metric",
         why: "The HPA expects a metric that falls in proportion as pods come. A latency is flat until pods are nearly \
-              busy, then explodes. Below the knee it says nothing of how many pods are needed, so the HPA lets most of \
-              them go; at the knee it asks for many times too many. The replicas saw between both.",
+              busy, then explodes. Below the knee it says nothing of how many pods are needed, so the HPA lets most \
+              of them go; at the knee it asks for many times too many. The replicas saw between both.",
         fix: "add a metric that grows with the load: CPU, or request_rate with what one pod answers in time; the HPA \
               takes the highest",
         wrong: hpa!(
@@ -122,7 +122,8 @@ pub(super) const RULES: &[Rule] = &[
         id: "tolerance-zero",
         severity: Severity::Warning,
         title: "A tolerance of nothing",
-        why: "The HPA then answers to the third digit of a metric. No signal is that steady, so the replicas never are.",
+        why: "The HPA then answers to the third digit of a metric. No signal is that steady, so the replicas never \
+              are.",
         fix: "leave tolerance out, which is 0.1, or write no less than 0.02",
         wrong: hpa!(
             "minReplicas: 2",
@@ -170,7 +171,8 @@ fn quantile_alone(world: &World<'_>, out: &mut Out<'_>) {
             metric.node,
             format!("{} is the HPA's only signal", metric.name),
             format!(
-                "while users do not wait it is some {} % of its target, whatever pods are needed, and the HPA goes {} until they do",
+                "while users do not wait it is some {} % of its target, whatever pods are needed, and the HPA goes {} \
+                 until they do",
                 num(IDLE_SHARE * 100.0),
                 way.join(" -> ")
             ),
@@ -235,14 +237,16 @@ fn quantile_noisy(world: &World<'_>, out: &mut Out<'_>) {
             &hpa.known,
             metric.label_node("quantile"),
             format!(
-                "a window of {} holds {} requests at {} a second ({from}), of which {} are beyond the quantile {quantile}",
+                "a window of {} holds {} requests at {} a second ({from}), of which {} are beyond the quantile \
+                 {quantile}",
                 secs(window),
                 num((rate * window.as_secs_f64()).round()),
                 num(rate),
                 num((rate * window.as_secs_f64() * (1.0 - quantile) * 10.0).round() / 10.0),
             ),
             format!(
-                "the value scatters by {} % of itself, and the HPA answers from {} % on: it takes {} requests a second to be sure",
+                "the value scatters by {} % of itself, and the HPA answers from {} % on: it takes {} requests a \
+                 second to be sure",
                 num((noise * 100.0).round()),
                 num(tolerance * 100.0),
                 num(wanted.ceil()),
@@ -369,15 +373,24 @@ fn tolerance_zero(world: &World<'_>, out: &mut Out<'_>) {
             if TOLERANCE_MIN <= rules.tolerance {
                 continue;
             }
-            let pods = hpa.max().unwrap_or(10);
+            let pods = hpa.max().unwrap_or(10).max(1);
+            let why = if direction == "scaleUp" {
+                format!(
+                    "the HPA rounds up: a metric {} % above its target adds a pod to however many there are",
+                    num(rules.tolerance * 100.0 + 0.1)
+                )
+            } else {
+                format!(
+                    "with {pods} replicas a metric {} % below its target takes one away, and the next jump brings it \
+                     back",
+                    num(rules.tolerance * 100.0 + 100.0 / pods as f64)
+                )
+            };
             out.at(
                 &hpa.known,
                 node,
                 format!("{direction}.tolerance is {}", num(rules.tolerance)),
-                format!(
-                    "with {pods} replicas a metric {} % off its target already moves one, at every sync",
-                    num((rules.tolerance + 1.0 / pods.max(1) as f64 * 0.01) * 100.0)
-                ),
+                why,
                 "tolerance: \"0.05\"",
             );
         }

@@ -67,7 +67,7 @@ pub(super) const RULES: &[Rule] = &[
                 "minReplicas: 2",
                 "maxReplicas: 10",
                 "metrics:",
-                "- {type: ContainerResource, containerResource: {name: cpu, container: app, target: {type: Utilization, averageUtilization: 70}}}",
+                cpu_of!("app"),
             ),
             deployment!("", right_container!()),
         ),
@@ -76,7 +76,7 @@ pub(super) const RULES: &[Rule] = &[
                 "minReplicas: 2",
                 "maxReplicas: 10",
                 "metrics:",
-                "- {type: ContainerResource, containerResource: {name: cpu, container: users, target: {type: Utilization, averageUtilization: 70}}}",
+                cpu_of!("users"),
             ),
             deployment!("", right_container!()),
         ),
@@ -87,13 +87,18 @@ pub(super) const RULES: &[Rule] = &[
         id: "target-missing",
         severity: Severity::Error,
         title: "What the HPA scales is not there",
-        why: "The controller cannot read the scale of what does not exist: AbleToScale is False with FailedGetScale, and \
-              nothing is ever scaled. Among files it is told where something of nearly that name or of another kind is \
-              there.",
+        why: "The controller cannot read the scale of what does not exist: AbleToScale is False with FailedGetScale, \
+              and nothing is ever scaled. Among files it is told where something of nearly that name or of another \
+              kind is there.",
         fix: "write kind and name of what is there",
         wrong: documents!(
-            "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: users}\nspec:\n  \
-             scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: user}\n  minReplicas: 2\n  maxReplicas: 10\n",
+            hpa_of!(
+                "autoscaling/v2",
+                "{name: users}",
+                "{apiVersion: apps/v1, kind: Deployment, name: user}",
+                "minReplicas: 2",
+                "maxReplicas: 10",
+            ),
             deployment!("", right_container!()),
         ),
         right: documents!(right_hpa!(), deployment!("", right_container!())),
@@ -107,8 +112,13 @@ pub(super) const RULES: &[Rule] = &[
         why: "Deployments and StatefulSets are in apps/v1; without an apiVersion, or with one that is gone, the \
               controller finds \"no matches for kind\": FailedGetScale. DaemonSets have no scale at all.",
         fix: "apiVersion: apps/v1",
-        wrong: "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: users}\nspec:\n  \
-                scaleTargetRef: {kind: Deployment, name: users}\n  minReplicas: 2\n  maxReplicas: 10\n",
+        wrong: hpa_of!(
+            "autoscaling/v2",
+            "{name: users}",
+            "{kind: Deployment, name: users}",
+            "minReplicas: 2",
+            "maxReplicas: 10",
+        ),
         right: right_hpa!(),
         page: None,
         check: target_api_version,
@@ -123,16 +133,12 @@ pub(super) const RULES: &[Rule] = &[
         wrong: documents!(
             right_hpa!(),
             deployment!("", right_container!()),
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: users-worker}\nspec:\n  \
-             selector: {matchLabels: {app: users, role: worker}}\n  template:\n    \
-             metadata: {labels: {app: users, role: worker}}\n    spec: {containers: [{name: worker}]}\n",
+            workload!("users-worker", "app: users, role: worker", "", ""),
         ),
         right: documents!(
             right_hpa!(),
             deployment!("", right_container!()),
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: users-worker}\nspec:\n  \
-             selector: {matchLabels: {app: users-worker}}\n  template:\n    \
-             metadata: {labels: {app: users-worker}}\n    spec: {containers: [{name: worker}]}\n",
+            workload!("users-worker", "app: users-worker", "", ""),
         ),
         page: None,
         check: pods_shared,
@@ -182,9 +188,11 @@ fn requests_missing(world: &World<'_>, out: &mut Out<'_>) {
             out.at(
                 &workload.known,
                 container.get("resources").unwrap_or(container),
-                format!("the container {name} requests no {}, and HPA {} scales on {percent} % of it", metric.name, hpa.known.object.name),
+                format!("the container {name} requests no {}, and HPA {} scales on {percent} % of \
+                    it", metric.name, hpa.known.object.name),
                 format!(
-                    "{percent} % of nothing is nothing: the HPA has no {} of any pod of {} {}, unless a LimitRange sets a request",
+                    "{percent} % of nothing is nothing: the HPA has no {} of any pod of {} {}, unless a LimitRange \
+                     sets a request",
                     metric.name, object.kind, object.name
                 ),
                 format!("resources: {{requests: {{{}: 100m}}}}", metric.name),
@@ -361,7 +369,8 @@ fn pods_shared(world: &World<'_>, out: &mut Out<'_>) {
             node,
             format!("{} also selects the pods of {} {}", spelled(&workload.match_labels), others.kind, others.name),
             format!(
-                "HPA {} counts them as its own: a ratio of 1.5 over {} pods, of which half are another's, adds twice as many as are needed",
+                "HPA {} counts them as its own: a ratio of 1.5 over {} pods, of which half are another's, adds twice \
+                 as many as are needed",
                 hpa.known.object.name,
                 hpa.typical() * 2
             ),
