@@ -34,7 +34,8 @@ const PATH_LABELS: [&str; 7] = [
 ];
 
 /// Paths that only machines ask for.
-const PROBES: &str = "/?(api/)?(health|healthz|healthcheck|ready|readyz|readiness|live|livez|liveness|metrics|ping|status)/?";
+const PROBES: &str =
+    "/?(api/)?(healthz?|healthcheck|readyz?|readiness|livez?|liveness|metrics|ping|status)/?";
 
 /// A page with a histogram in seconds.
 macro_rules! page {
