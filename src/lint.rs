@@ -61,8 +61,9 @@ const EXIT_UNREAD: u8 = 2;
   taffrail lint --cluster -n shop
   taffrail lint --explain quantile-averaged
 
-With --format json, one object: version (1), checked and passedOver (numbers of objects), findings, and unread. A finding
-has rule, severity (error, warning or note), file, line and column (null for a cluster), object, field, what, why, fix.")]
+With --format json, one object: version (1), checked, passedOver and silenced (how many), findings and unread (lists).
+A finding has rule, severity (error, warning or note), file, line and column (null for a cluster), object, field, what,
+why and fix; what is unread has file, line and message.")]
 pub struct Args {
     /// Files or directories (*.yaml, *.yml, *.json); `-` is standard input
     #[arg(value_name = "FILE")]

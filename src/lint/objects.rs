@@ -130,7 +130,12 @@ impl Read {
                 ("hpa", "autoscaling/v2", "HorizontalPodAutoscaler"),
                 ("metrics", crate::config::API_VERSION, "RequestMetrics"),
             ] {
-                if let Some(object) = service.get(field) {
+                let Some(object) = service.get(field) else {
+                    continue;
+                };
+                if object.get("items").is_some() {
+                    self.add(source, object.clone(), 0);
+                } else {
                     self.push(source, api_version.into(), kind.into(), object.clone());
                 }
             }

@@ -108,11 +108,12 @@ fn a_broken_hpa_is_found_line_by_line_and_nothing_else() {
 fn what_this_project_ships_is_clean() {
     for folder in ["deploy", "loadtest/scenarios"] {
         let (report, code) = json(&["--strict", folder], "");
-        assert_eq!(
-            (rules(&report), code),
-            (Vec::new(), 0),
-            "{folder}: {report:#}"
-        );
+        let findings = report["findings"].as_array().unwrap().iter();
+        let wrong: Vec<&Value> = findings
+            .filter(|finding| finding["severity"] != "note")
+            .collect();
+        assert_eq!((wrong, code), (Vec::new(), 0), "{folder}");
+        assert_eq!(report["unread"], serde_json::json!([]), "{folder}");
         assert!(
             5 < report["checked"].as_u64().unwrap(),
             "{folder}: {report:#}"

@@ -114,7 +114,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "A metric name that means something else in a URL",
         why: "namespaces/NAME/status and namespaces/NAME/finalize are parts of the namespace itself to the API \
               server, so a metric of that name is never asked for. A slash, a percent sign, `.` and `..` are refused.",
-        fix: "give the metric another name: letters, digits, _, - and .",
+        fix: "give the metric another name, of letters, digits, . and _",
         wrong: hpa!(
             "minReplicas: 2",
             "maxReplicas: 10",
@@ -300,7 +300,7 @@ fn metric_reserved(world: &World<'_>, out: &mut Out<'_>) {
             metric.name_node.unwrap_or(metric.node),
             format!("no external metric can be called {name:?}"),
             why,
-            "name: another name, of letters, digits, _, - and .",
+            "name: another name, of letters, digits, . and _",
         );
     });
 }

@@ -214,7 +214,7 @@ fn written(hpa: &Known<'_>, selector: &Node, out: &mut Out<'_>) {
                 "no label can have the value {:?}",
                 bad.scalar().unwrap_or_default()
             );
-            refuse(bad, what, "letters, digits, -, _ and .");
+            refuse(bad, what, "a value of letters, digits, ., - and _");
         }
     }
 }
@@ -390,7 +390,9 @@ fn selector_matches_nothing(world: &World<'_>, out: &mut Out<'_>) {
 
 /// The name that was probably meant.
 fn nearest<'n>(names: impl Iterator<Item = &'n str>, name: &str) -> Option<&'n str> {
-    names.min_by_key(|known| super::form::distance(known, name))
+    names
+        .filter(|known| !known.is_empty())
+        .min_by_key(|known| super::form::distance(known, name))
 }
 
 fn series_summed(world: &World<'_>, out: &mut Out<'_>) {

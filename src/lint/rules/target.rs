@@ -218,13 +218,18 @@ fn total_as_value(world: &World<'_>, out: &mut Out<'_>) {
             "{} does not fall when pods are added, and value multiplies them",
             metric.name
         );
-        let why = format!(
-            "at {} against {} the HPA doubles at each sync, from {} to {max} replicas within {} s, and stays there",
-            num(target * 2.0),
-            num(target),
-            hpa.min(),
-            syncs * 15,
-        );
+        let ratio = format!("at {} against {}", num(target * 2.0), num(target));
+        let why = if syncs == 0 {
+            format!(
+                "{ratio} the HPA asks for twice its pods at each sync; only maxReplicas holds it at {max}"
+            )
+        } else {
+            format!(
+                "{ratio} the HPA doubles at each sync, from {} to {max} replicas within {} s, and stays there",
+                hpa.min(),
+                syncs * 15,
+            )
+        };
         let each = target / hpa.min().max(1) as f64;
         let fix = format!(
             "target: {{type: AverageValue, averageValue: \"{}\"}}   # what one pod handles; {} if {} was for \
@@ -319,6 +324,13 @@ fn target_type_ignored(world: &World<'_>, out: &mut Out<'_>) {
         if metric.kind != "External" || says == meant {
             continue;
         }
+        // The type may be what was meant, and the field the slip.
+        let fix = match metric.average {
+            Some((_, target)) if metric.is_steep() => {
+                format!("target: {{type: Value, value: \"{}\"}}", num(target))
+            }
+            _ => format!("type: {meant}"),
+        };
         let divides = if meant == "Value" {
             "does not divide"
         } else {
@@ -332,7 +344,7 @@ fn target_type_ignored(world: &World<'_>, out: &mut Out<'_>) {
                 "the HPA goes by the field, so it {divides} {} by the number of pods",
                 metric.name
             ),
-            format!("type: {meant}"),
+            fix,
         );
     });
 }

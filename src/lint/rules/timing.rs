@@ -174,9 +174,9 @@ fn window_long(world: &World<'_>, out: &mut Out<'_>) {
         if window <= WINDOW_MAX || interval.saturating_mul(READS_MIN) > window {
             continue;
         }
-        let delay = (window.as_secs_f64() / 2.0 + interval.as_secs_f64() / 2.0)
-            / SYNC_PERIOD.as_secs_f64()
-            + 0.5;
+        let age_s = (window + interval).as_secs_f64() / 2.0;
+        // A value waits half a sync until it is read.
+        let delay = age_s / SYNC_PERIOD.as_secs_f64() + 0.5;
         let bound = 2.0 * (delay * std::f64::consts::PI / (2.0 * delay + 1.0)).cos();
         out.at(
             &service.known,
@@ -185,8 +185,8 @@ fn window_long(world: &World<'_>, out: &mut Out<'_>) {
             format!(
                 "values tell of {} ago, {} syncs: an HPA is stable on them only while they grow by less than {} % for \
                  1 % of load",
-                secs(Duration::from_secs_f64((window.as_secs_f64() / 2.0).round())),
-                num(delay.round()),
+                secs(Duration::from_secs_f64(age_s.round())),
+                num((age_s / SYNC_PERIOD.as_secs_f64()).round()),
                 num((bound * 100.0).round() / 100.0),
             ),
             "window: 30s",
