@@ -143,8 +143,8 @@ pub(super) const RULES: &[Rule] = &[
         wrong: service!("window: 30s"),
         right: service_of!("selector: {matchLabels: {app: users}}, where: 'route!=\"/healthz\"'"),
         page: Some(concat!(
-            series!("http_request_duration_seconds", "route=\"/healthz\"", "0.1": 1000, "+Inf": 1000),
-            page!("http_request_duration_seconds", "route=\"/\"", "0.1": 900, "1": 990, "+Inf": 1000)
+            page!("http_request_duration_seconds", "route=\"/\"", "0.1": 900, "1": 990, "+Inf": 1000),
+            series!("http_request_duration_seconds", "route=\"/healthz\"", "0.1": 1000, "+Inf": 1000)
         )),
         check: probes_counted,
     },
