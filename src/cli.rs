@@ -81,7 +81,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Replay(args) => replay::run(&args, &mut std::io::stdout().lock()),
         Command::Simulate(args) => threads()?.block_on(simulate::run(args)),
-        Command::Lint(args) => threads()?.block_on(lint::run(args, &mut std::io::stdout().lock())),
+        Command::Lint(args) => threads()?.block_on(lint::run(&args, &mut std::io::stdout().lock())),
         Command::Crd => {
             std::io::stdout()
                 .write_all(crd::yaml()?.as_bytes())

@@ -20,6 +20,7 @@ mod rules;
 mod view;
 mod world;
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -136,7 +137,7 @@ fn page_flag(text: &str) -> Result<(String, PathBuf), String> {
 ///
 /// # Errors
 /// When there is no way to the cluster, or nothing can be printed.
-pub async fn run(args: Args, out: &mut (impl Write + IsTerminal)) -> anyhow::Result<ExitCode> {
+pub async fn run(args: &Args, out: &mut (impl Write + IsTerminal)) -> anyhow::Result<ExitCode> {
     if args.list {
         write!(out, "{}", output::text::list())?;
         return Ok(ExitCode::SUCCESS);
@@ -154,11 +155,11 @@ pub async fn run(args: Args, out: &mut (impl Write + IsTerminal)) -> anyhow::Res
     let mut read = Read::default();
     let mut beside = Beside::default();
     if args.cluster {
-        from_cluster(&args, &mut read, &mut beside).await?;
+        from_cluster(args, &mut read, &mut beside).await?;
     } else {
         files::read_all(&args.files, &mut read);
     }
-    add_pages(&args, &mut read, &mut beside);
+    add_pages(args, &mut read, &mut beside);
     let verdict = check::check(&read, &beside);
     let text = match args.format {
         Format::Text => output::text::report(&read, &verdict, out.is_terminal() && !args.no_color),
@@ -166,7 +167,7 @@ pub async fn run(args: Args, out: &mut (impl Write + IsTerminal)) -> anyhow::Res
         Format::Json => output::json::report(&read, &verdict)?,
     };
     out.write_all(text.as_bytes())?;
-    Ok(exit(&args, &read, &verdict))
+    Ok(exit(args, &read, &verdict))
 }
 
 fn exit(args: &Args, read: &Read, verdict: &Verdict) -> ExitCode {
@@ -200,20 +201,29 @@ async fn from_cluster(args: &Args, read: &mut Read, beside: &mut Beside) -> anyh
             is_optional: refused.is_optional,
         }));
     let questions = questions(&World::new(read, beside));
+    let mut forbidden = BTreeSet::new();
     for (question, answered) in survey::ask(&cluster.client, questions).await {
-        let Question {
-            namespace,
-            metric,
-            selector,
-        } = question;
+        if answered.is_forbidden {
+            forbidden.insert(question.namespace);
+            continue;
+        }
         beside.answers.push(Answer {
-            namespace,
-            metric,
-            selector,
+            namespace: question.namespace,
+            metric: question.metric,
+            selector: question.selector,
             outcome: answered.outcome,
             retry_after: answered.retry_after,
         });
     }
+    read.unread.extend(forbidden.into_iter().map(|namespace| Unread {
+        source: "cluster".to_owned(),
+        line: None,
+        message: format!(
+            "no right to list metrics of external.metrics.k8s.io in namespace {namespace}; what the adapter answers is \
+             not checked"
+        ),
+        is_optional: true,
+    }));
     Ok(())
 }
 

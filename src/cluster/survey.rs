@@ -97,6 +97,8 @@ pub struct Answered {
     pub outcome: Result<Vec<f64>, String>,
     /// What `Retry-After` said.
     pub retry_after: Option<String>,
+    /// Whether we may not ask, which says nothing of whether the HPA may.
+    pub is_forbidden: bool,
 }
 
 /// Reads a namespace, or all of them.
@@ -226,6 +228,7 @@ async fn read(client: &Client, question: &Question) -> Answered {
     let failed = |message: String| Answered {
         outcome: Err(shortened(&message)),
         retry_after: None,
+        is_forbidden: false,
     };
     let Question {
         namespace,
@@ -275,6 +278,7 @@ async fn read(client: &Client, question: &Question) -> Answered {
     Answered {
         outcome,
         retry_after,
+        is_forbidden: matches!(code.as_u16(), 401 | 403),
     }
 }
 
