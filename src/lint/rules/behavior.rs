@@ -168,7 +168,7 @@ fn window<'x>(
     metric.served()?;
     let name = metric.selected("service").unwrap_or_default();
     let service = world.service(hpa.known.object, name);
-    let known = service.and_then(|service| service.window());
+    let known = service.and_then(Service::window);
     Some((known.unwrap_or(DEFAULT_WINDOW), service))
 }
 
@@ -313,7 +313,7 @@ fn up_before_effect(world: &World<'_>, out: &mut Out<'_>) {
                 first new pod"),
             format!(
                 "behavior: {{scaleUp: {{policies: [{{type: Percent, value: 100, periodSeconds: {}}}]}}}}",
-                num((window.as_secs_f64() * 2.0).max(60.0).min(1800.0))
+                num((window.as_secs_f64() * 2.0).clamp(60.0, 1800.0))
             ),
         );
     }

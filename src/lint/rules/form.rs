@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::target::each_metric;
+use crate::config::tree::Node;
 use crate::engine::snapshot::Metric as Served;
 use crate::lint::rule::{Out, Rule, Severity};
 use crate::lint::view::Signal;
@@ -365,7 +366,7 @@ fn metric_twice(world: &World<'_>, out: &mut Out<'_>) {
                     .get("value")
                     .or(node.get("averageValue"))
                     .or(node.get("averageUtilization"));
-                amount.and_then(|node| node.scalar()).unwrap_or_default()
+                amount.and_then(Node::scalar).unwrap_or_default()
             });
             let series = format!("{} {} {sent:?} {container:?}", metric.kind, metric.name);
             if let Some(before) = first.insert(series, target.clone()) {

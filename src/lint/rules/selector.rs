@@ -7,7 +7,7 @@ use super::target::each_metric;
 use crate::config::tree::Node;
 use crate::engine::snapshot::Metric as Served;
 use crate::lint::rule::{Out, Rule, Severity};
-use crate::lint::view::{Metric, Signal};
+use crate::lint::view::{Metric, Service, Signal};
 use crate::lint::world::{Known, World};
 use crate::model::selector::{Operator, is_key, is_value};
 
@@ -443,7 +443,7 @@ fn series_summed(world: &World<'_>, out: &mut Out<'_>) {
         let keys = metric
             .selected("service")
             .and_then(|name| world.service(hpa.known.object, name))
-            .map(|service| service.backlog_keys())
+            .map(Service::backlog_keys)
             .unwrap_or_default();
         let has_key = metric.sent.as_ref().is_some_and(|sent| {
             sent.requirements()

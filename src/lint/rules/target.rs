@@ -4,7 +4,7 @@ use crate::engine::snapshot::Metric as Served;
 
 use super::num;
 use crate::lint::rule::{Out, Rule, Severity};
-use crate::lint::view::Metric;
+use crate::lint::view::{Metric, Service};
 use crate::lint::world::World;
 
 /// A target in milliseconds below this is one in seconds: no service promises a tenth of a millisecond over HTTP.
@@ -253,7 +253,7 @@ fn latency_unit(world: &World<'_>, out: &mut Out<'_>) {
             .selected("service")
             .and_then(|name| world.service(hpa.known.object, name));
         let objective_ms = service
-            .and_then(|service| service.objective())
+            .and_then(Service::objective)
             .map(|objective| objective.latency.as_secs_f64() * 1000.0);
         let (is_small, is_large) = match objective_ms {
             Some(ms) => (target * UNIT_FACTOR <= ms, ms * UNIT_FACTOR <= target),

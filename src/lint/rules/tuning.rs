@@ -6,7 +6,7 @@ use crate::hpa::spec::TOLERANCE;
 use super::target::each_metric;
 use super::{num, secs};
 use crate::lint::rule::{Out, Rule, Severity};
-use crate::lint::view::{DEFAULT_WINDOW, Hpa, Metric};
+use crate::lint::view::{DEFAULT_WINDOW, Hpa, Metric, Service};
 use crate::lint::world::World;
 
 /// The scatter of latencies that noise is reckoned with: log-normal, with a standard deviation as large as the mean,
@@ -206,16 +206,14 @@ fn quantile_noisy(world: &World<'_>, out: &mut Out<'_>) {
         }
         let name = metric.selected("service").unwrap_or_default();
         let service = world.service(hpa.known.object, name);
-        let objective = service.and_then(|service| service.objective());
+        let objective = service.and_then(Service::objective);
         let quantile = metric
             .quantile()
             .or(objective.map(|objective| objective.quantile));
         let Some(quantile) = quantile.filter(|q| 0.5 <= *q && *q < 1.0) else {
             continue;
         };
-        let window = service
-            .and_then(|service| service.window())
-            .unwrap_or(DEFAULT_WINDOW);
+        let window = service.and_then(Service::window).unwrap_or(DEFAULT_WINDOW);
         let tolerance = hpa.tolerance_up();
         if tolerance < TOLERANCE_MIN {
             continue;
@@ -286,7 +284,7 @@ fn target_beyond_objective(world: &World<'_>, out: &mut Out<'_>) {
         let name = metric.selected("service").unwrap_or_default();
         let objective = world
             .service(hpa.known.object, name)
-            .and_then(|service| service.objective());
+            .and_then(Service::objective);
         let Some(objective) =
             objective.filter(|_| metric.served() == Some(Served::RequestLatencyMs))
         else {
@@ -326,7 +324,7 @@ fn quantile_differs(world: &World<'_>, out: &mut Out<'_>) {
         let name = metric.selected("service").unwrap_or_default();
         let objective = world
             .service(hpa.known.object, name)
-            .and_then(|service| service.objective());
+            .and_then(Service::objective);
         let Some(objective) =
             objective.filter(|_| metric.served() == Some(Served::RequestLatencyMs))
         else {
