@@ -1,17 +1,22 @@
 //! Services that call each other: whose latency an HPA really sees, and what retries make of a slow one. Who calls whom
 //! is told by what containers find in their environment, as far as it names a Service or a workload.
 
+use std::collections::BTreeSet;
+
 use super::num;
 use crate::config::tree::Node;
 use crate::lint::rule::{Out, Rule, Severity};
 use crate::lint::view::Workload;
 use crate::lint::world::{World, labels};
 
-/// Requests that one request of a user may become before it is said.
-const TRIES_MAX: i64 = 8;
+/// From so many requests on that one request of a user may become, it is said.
+const TRIES_SAID: i64 = 8;
 
 /// Calls within calls that are followed: chains are short, and may go in circles.
 const HOPS_MAX: usize = 6;
+
+/// Calls that are followed from one workload: where all call all, the ways are more than anybody waits for.
+const STEPS_MAX: usize = 10_000;
 
 /// Ends of a variable's name that say how often a call is tried again.
 const RETRY_NAMES: [&str; 4] = [
@@ -278,18 +283,26 @@ fn downstream_fixed(world: &World<'_>, out: &mut Out<'_>) {
 }
 
 fn retries_multiply(world: &World<'_>, out: &mut Out<'_>) {
-    let calls: Vec<Vec<Call<'_>>> = (0..world.workloads.len())
+    let mut calls: Vec<Vec<Call<'_>>> = (0..world.workloads.len())
         .map(|from| calls(world, from))
         .collect();
-    let is_called = |index: usize| calls.iter().flatten().any(|call| call.to == index);
-    for from in (0..calls.len()).filter(|from| !is_called(*from)) {
-        let mut chain = vec![(from, 1)];
-        let mut worst: Option<(Vec<usize>, i64)> = None;
-        walk(&calls, &mut chain, &mut worst);
-        let Some((way, tries)) = worst.filter(|(way, tries)| 2 < way.len() && TRIES_MAX <= *tries)
-        else {
-            continue;
+    // A call that is made once multiplies nothing.
+    calls
+        .iter_mut()
+        .for_each(|calls| calls.retain(|call| 1 < call.tries));
+    let called: BTreeSet<usize> = calls.iter().flatten().map(|call| call.to).collect();
+    for from in (0..calls.len()).filter(|from| !called.contains(from)) {
+        let mut walk = Walk {
+            calls: &calls,
+            chain: vec![(from, 1)],
+            worst: (Vec::new(), 0),
+            steps: 0,
         };
+        walk.on();
+        let (way, tries) = walk.worst;
+        if way.len() <= 2 || tries < TRIES_SAID {
+            continue;
+        }
         let name = |index: &usize| world.workloads[*index].known.object.name.as_str();
         let names: Vec<&str> = way.iter().map(name).collect();
         let last = names.last().copied().unwrap_or_default();
@@ -301,35 +314,47 @@ fn retries_multiply(world: &World<'_>, out: &mut Out<'_>) {
             format!("{}: each tries failed calls again", names.join(" -> ")),
             format!(
                 "when {last} fails, one request of a user becomes {tries} there: its HPA sees {tries} times the load, \
-                 and a \
-                 Retry-After keeps all of them waiting"
+                 and a Retry-After keeps all of them waiting"
             ),
-            format!("retry in {} alone, with a budget of a tenth of its requests", names[0]),
+            format!(
+                "retry in {} alone, with a budget of a tenth of its requests",
+                names[0]
+            ),
         );
     }
 }
 
-/// Follows calls to their ends, for the way on which most tries multiply.
-fn walk(
-    calls: &[Vec<Call<'_>>],
-    chain: &mut Vec<(usize, i64)>,
-    worst: &mut Option<(Vec<usize>, i64)>,
-) {
-    let Some(&(at, tries)) = chain.last() else {
-        return;
-    };
-    if worst.as_ref().is_none_or(|(_, most)| *most < tries) {
-        *worst = Some((chain.iter().map(|(index, _)| *index).collect(), tries));
-    }
-    if HOPS_MAX <= chain.len() {
-        return;
-    }
-    for call in &calls[at] {
-        if chain.iter().any(|(index, _)| *index == call.to) {
-            continue;
+/// Calls that are followed to their ends, for the way on which most tries multiply.
+struct Walk<'c, 'w> {
+    calls: &'c [Vec<Call<'w>>],
+    /// The way so far, each with the tries that one request has become.
+    chain: Vec<(usize, i64)>,
+    worst: (Vec<usize>, i64),
+    steps: usize,
+}
+
+impl Walk<'_, '_> {
+    /// Goes on from the end of the chain.
+    fn on(&mut self) {
+        let Some(&(at, tries)) = self.chain.last() else {
+            return;
+        };
+        self.steps += 1;
+        if self.worst.1 < tries {
+            let way = self.chain.iter().map(|(index, _)| *index);
+            self.worst = (way.collect(), tries);
         }
-        chain.push((call.to, tries.saturating_mul(call.tries)));
-        walk(calls, chain, worst);
-        chain.pop();
+        if HOPS_MAX <= self.chain.len() {
+            return;
+        }
+        for call in &self.calls[at] {
+            let is_circle = self.chain.iter().any(|(index, _)| *index == call.to);
+            if is_circle || STEPS_MAX <= self.steps {
+                continue;
+            }
+            self.chain.push((call.to, tries.saturating_mul(call.tries)));
+            self.on();
+            self.chain.pop();
+        }
     }
 }
