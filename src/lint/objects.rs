@@ -3,6 +3,7 @@
 //! only gets a name.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::tree::{self, Node};
 
@@ -26,6 +27,8 @@ pub(crate) struct Source {
 pub(crate) struct Object {
     /// Which source it is of.
     pub(crate) source: usize,
+    /// The folder of that source: what stands together belongs together.
+    pub(crate) folder: Arc<Path>,
     /// `apiVersion`, such as `autoscaling/v2`.
     pub(crate) api_version: String,
     /// `kind`.
@@ -64,20 +67,44 @@ impl Unread {
 }
 
 /// What was read.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Read {
     pub(crate) sources: Vec<Source>,
     pub(crate) objects: Vec<Object>,
     pub(crate) unread: Vec<Unread>,
+    /// The folder of the source that is read now.
+    folder: Arc<Path>,
+}
+
+impl Default for Read {
+    fn default() -> Self {
+        Self {
+            sources: Vec::new(),
+            objects: Vec::new(),
+            unread: Vec::new(),
+            folder: Path::new("").into(),
+        }
+    }
 }
 
 impl Read {
     /// Reads the documents of a text.
     pub(crate) fn add_text(&mut self, name: &str, text: String) {
         let index = self.sources.len();
+        self.folder = Path::new(name).parent().unwrap_or(Path::new("")).into();
         for document in tree::documents(&text) {
             match document {
                 Ok(root) => self.add(index, root, 0),
+                // What templates make of it can be read, and they cannot.
+                Err(broken) if text.contains("{{") => self.unread.push(Unread {
+                    source: name.to_owned(),
+                    line: Some(broken.line),
+                    message: format!(
+                        "{}; templates are rendered first: helm template . | taffrail lint -",
+                        broken.message
+                    ),
+                    is_optional: false,
+                }),
                 Err(broken) => self.unread.push(Unread {
                     source: name.to_owned(),
                     line: Some(broken.line),
@@ -152,6 +179,7 @@ impl Read {
         };
         self.objects.push(Object {
             source,
+            folder: Arc::clone(&self.folder),
             api_version,
             kind,
             namespace: of_metadata("namespace"),
@@ -170,11 +198,13 @@ impl Object {
         }
     }
 
-    /// Whether both are surely of one namespace, or may be: one that says none goes wherever it is applied.
+    /// Whether both are of one namespace, as far as they say. One that says none goes wherever it is applied, which is
+    /// where its folder's go.
     pub(crate) fn may_meet(&self, other: &Self) -> bool {
         match (&self.namespace, &other.namespace) {
             (Some(own), Some(others)) => own == others,
-            _ => true,
+            (None, None) => true,
+            _ => self.folder == other.folder,
         }
     }
 

@@ -139,6 +139,11 @@ impl<'w> World<'w> {
         best(hpa.known.object, of_name, |workload| workload.known.object)
     }
 
+    /// The HPA that scales a workload; that of its own namespace and file where there are several.
+    pub(crate) fn hpa_of(&self, workload: &Object) -> Option<&Hpa<'w>> {
+        best(workload, self.hpas_of(workload), |hpa| hpa.known.object)
+    }
+
     /// The HPAs that scale a workload.
     pub(crate) fn hpas_of(&self, workload: &Object) -> impl Iterator<Item = &Hpa<'w>> {
         self.hpas.iter().filter(|hpa| {

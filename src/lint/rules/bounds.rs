@@ -107,7 +107,7 @@ fn min_equals_max(world: &World<'_>, out: &mut Out<'_>) {
 
 fn replicas_set(world: &World<'_>, out: &mut Out<'_>) {
     for workload in &world.workloads {
-        let Some(hpa) = world.hpas_of(workload.known.object).next() else {
+        let Some(hpa) = world.hpa_of(workload.known.object) else {
             continue;
         };
         let root = &workload.known.object.root;
@@ -187,7 +187,7 @@ fn budget_blocks(world: &World<'_>, out: &mut Out<'_>) {
                 && workload.known.object.may_meet(budget.object)
         });
         for workload in of_pods {
-            let Some(hpa) = world.hpas_of(workload.known.object).next() else {
+            let Some(hpa) = world.hpa_of(workload.known.object) else {
                 continue;
             };
             let min = hpa.min();

@@ -255,7 +255,7 @@ fn downstream_fixed(world: &World<'_>, out: &mut Out<'_>) {
         };
         for call in calls(world, from) {
             let called = world.workloads[call.to].known.object;
-            if world.hpas_of(called).next().is_some() {
+            if world.hpa_of(called).is_some() {
                 continue;
             }
             let replicas = called.root.at(&["spec", "replicas"]).and_then(Node::int);

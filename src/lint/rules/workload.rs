@@ -286,7 +286,7 @@ fn target_missing(world: &World<'_>, out: &mut Out<'_>) {
                 let is_slip = object.kind == kind
                     && super::form::distance(&object.name, name) <= 2
                     && name.len() > 3
-                    && world.hpas_of(object).next().is_none();
+                    && world.hpa_of(object).is_none();
                 is_slip || object.name == name
             });
         let fix = match near {
@@ -343,7 +343,7 @@ fn target_api_version(world: &World<'_>, out: &mut Out<'_>) {
 fn pods_shared(world: &World<'_>, out: &mut Out<'_>) {
     for workload in &world.workloads {
         let own = workload.known.object;
-        let Some(hpa) = world.hpas_of(own).next() else {
+        let Some(hpa) = world.hpa_of(own) else {
             continue;
         };
         let other = world.workloads.iter().find(|other| {
