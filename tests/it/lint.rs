@@ -279,3 +279,32 @@ fn every_rule_is_listed_and_explained() {
         }
     }
 }
+
+#[test]
+fn what_names_no_namespace_goes_where_its_folder_goes() {
+    let deployment = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: users}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: users}}
+  template:
+    metadata: {labels: {app: users}}
+    spec: {containers: [{name: users, resources: {requests: {cpu: 100m}}}]}
+";
+    let folder = tempfile::tempdir().unwrap();
+    for (app, expected) in [("prod/app.yaml", true), ("other/app.yaml", false)] {
+        let root = folder.path().join(app.replace('/', "-"));
+        for name in ["prod", "other"] {
+            std::fs::create_dir_all(root.join(name)).unwrap();
+        }
+        written(&root, "prod/hpa.yaml", FIXED);
+        written(&root, app, deployment);
+        let (report, _) = json(&[root.to_str().unwrap()], "");
+        assert_eq!(
+            rules(&report).contains(&"replicas-set"),
+            expected,
+            "{report:#}"
+        );
+    }
+}
