@@ -12,6 +12,7 @@
 //! | [`status`], `events` | what `kubectl get requestmetrics` shows, and what changed |
 //! | [`lease`] | which replica writes status |
 //! | [`certificate`] | the authority and certificate that replicas share in a Secret |
+//! | [`survey`] | what there is of what scales and is scaled, for a look at it |
 //! | [`api_service`] | whom the APIService leads to, and its `caBundle` |
 //! | `request`, `bucket`, `jitter` | how the API server is spared: deadlines, writes a second, waits that differ |
 
@@ -23,6 +24,7 @@ pub mod discover;
 pub mod lease;
 pub mod secrets;
 pub mod status;
+pub mod survey;
 
 mod bucket;
 mod events;

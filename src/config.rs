@@ -12,6 +12,7 @@
 pub mod autoscaler;
 pub mod document;
 pub mod reload;
+pub mod tree;
 
 mod field;
 mod resolve;

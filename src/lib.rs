@@ -36,6 +36,7 @@
 //! | [`serve`] | `taffrail serve`: wiring, start order, readiness, drain | command |
 //! | [`replay`] | `taffrail replay`: recorded HPA decisions against [`hpa`] | command |
 //! | [`simulate`] | `taffrail simulate`: a scenario in virtual time, judged and reported | command |
+//! | [`lint`] | `taffrail lint`: mistakes in HPAs and what belongs to them, in files or in a cluster | command |
 //! | [`demo`] | `taffrail demo`: pods, load, the API and an HPA on one machine | command |
 //!
 //! The load generator and the sample app live in `loadtest/`, which knows nothing of this crate. The demo, the simulator
@@ -86,5 +87,7 @@ pub mod serve;
 pub mod replay;
 
 pub mod simulate;
+
+pub mod lint;
 
 pub mod demo;

@@ -11,6 +11,7 @@ mod control_plane;
 mod custom;
 mod discovery;
 mod harness;
+mod lint;
 mod loadtest;
 mod objects;
 mod pods;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         control_plane::tests(),
         custom::tests(),
         discovery::tests(),
+        lint::tests(),
         loadtest::tests(),
         objects::tests(),
         pods::tests(),

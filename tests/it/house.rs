@@ -29,7 +29,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &["clock", "config", "engine", "metrics", "model", "source"],
     ),
     ("clock", &["model"]),
-    ("cli", &["cluster", "demo", "replay", "serve", "simulate"]),
+    (
+        "cli",
+        &["cluster", "demo", "lint", "replay", "serve", "simulate"],
+    ),
     (
         "serve",
         &[
@@ -37,6 +40,18 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("replay", &["config", "hpa", "model"]),
+    (
+        "lint",
+        &[
+            "cluster",
+            "config",
+            "engine",
+            "exposition",
+            "hpa",
+            "model",
+            "source",
+        ],
+    ),
     ("simulate", &["clock", "config", "model", "sim", "source"]),
     (
         "demo",

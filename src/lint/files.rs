@@ -1,0 +1,92 @@
+//! Files, directories and standard input to texts. One that cannot be read costs itself.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::objects::{Read, Unread};
+
+/// The largest file read: ten thousand objects of 1.6 KB.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The most files of one run: a directory may be somebody's home.
+const FILES_MAX: usize = 10_000;
+
+/// Directories within each other.
+const DEPTH_MAX: usize = 32;
+
+/// What files of objects are called.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// Reads everything that is named, directories with all that is in them.
+pub(crate) fn read_all(paths: &[PathBuf], read: &mut Read) {
+    let mut files = Vec::new();
+    for path in paths {
+        if path == Path::new("-") || !path.is_dir() {
+            files.push(path.clone());
+        } else if let Err(error) = walk(path, 0, &mut files) {
+            read.unread.push(Unread::of_file(path, error.to_string()));
+        }
+    }
+    if FILES_MAX < files.len() {
+        let message = format!("more than {FILES_MAX} files; name a smaller directory");
+        read.unread
+            .push(Unread::of_file(&files[FILES_MAX], message));
+        files.truncate(FILES_MAX);
+    }
+    for file in files {
+        match text(&file) {
+            Ok(text) => read.add_text(&file.display().to_string(), text),
+            Err(error) => read.unread.push(Unread::of_file(&file, error.to_string())),
+        }
+    }
+}
+
+/// The files of a directory, by name. Hidden ones and links to directories are passed over.
+fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            if depth < DEPTH_MAX && files.len() <= FILES_MAX {
+                walk(&path, depth + 1, files)?;
+            }
+        } else if path
+            .extension()
+            .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known))
+        {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn text(file: &Path) -> io::Result<String> {
+    String::from_utf8(bytes(file)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8"))
+}
+
+/// The bytes of a file, or of standard input. Limited while they are read, since a path may be that of something
+/// without an end.
+pub(crate) fn bytes(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if file == Path::new("-") {
+        io::stdin()
+            .lock()
+            .take(FILE_BYTES_MAX + 1)
+            .read_to_end(&mut bytes)?;
+    } else {
+        File::open(file)?
+            .take(FILE_BYTES_MAX + 1)
+            .read_to_end(&mut bytes)?;
+    }
+    if FILE_BYTES_MAX < bytes.len() as u64 {
+        let message = format!("it has more than {FILE_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,69 @@
+//! Workflow commands: `::error file=..,line=..::..`, which GitHub shows at the line of a pull request.
+
+use crate::lint::check::Verdict;
+use crate::lint::objects::Read;
+use crate::lint::rule::Severity;
+
+/// A command for each finding and for each file that could not be read.
+pub(crate) fn report(read: &Read, verdict: &Verdict) -> String {
+    let mut text = String::new();
+    for unread in &read.unread {
+        let command = if unread.is_optional {
+            "notice"
+        } else {
+            "error"
+        };
+        let line = unread
+            .line
+            .map_or(String::new(), |line| format!(",line={line}"));
+        text += &format!(
+            "::{command} file={}{line},title=unreadable::{}\n",
+            property(&unread.source),
+            data(&unread.message)
+        );
+    }
+    for finding in &verdict.findings {
+        let command = match finding.rule.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "notice",
+        };
+        let place = finding.at.map_or(String::new(), |at| {
+            let file = property(&read.sources[finding.source].name);
+            format!("file={file},line={},col={},", at.line, at.column)
+        });
+        let message = format!(
+            "{}: {}. Why: {}. Fix: {}",
+            finding.object, finding.what, finding.why, finding.fix
+        );
+        text += &format!(
+            "::{command} {place}title={}::{}\n",
+            property(finding.rule.id),
+            data(&message)
+        );
+    }
+    text
+}
+
+/// What may stand after `::`.
+fn data(text: &str) -> String {
+    text.replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
+}
+
+/// What may stand in a property.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_end_a_command_is_escaped() {
+        assert_eq!(data("10 %\nnext"), "10 %25%0Anext");
+        assert_eq!(property("a:b,c"), "a%3Ab%2Cc");
+    }
+}

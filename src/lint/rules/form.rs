@@ -1,0 +1,383 @@
+//! What the API server or the controller would not take: versions that are gone, fields that cannot be, names that
+//! cannot be asked for.
+
+use std::collections::BTreeMap;
+
+use super::target::each_metric;
+use crate::config::tree::Node;
+use crate::engine::snapshot::Metric as Served;
+use crate::lint::rule::{Out, Rule, Severity};
+use crate::lint::view::Signal;
+use crate::lint::world::World;
+
+/// How many letters a name may be off one of ours to be taken for it.
+const SLIP_MAX: usize = 4;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        id: "hpa-old-version",
+        severity: Severity::Error,
+        title: "A version of HorizontalPodAutoscaler that Kubernetes no longer serves",
+        why: "autoscaling/v2beta1 is gone since 1.25 and v2beta2 since 1.26; kubectl refuses the file. v2beta1 wrote \
+              metricName, metricSelector and targetValue, which v2 does not read.",
+        fix: "write autoscaling/v2, with metric: {name, selector} and target: {type, value}",
+        wrong: hpa_of!(
+            "autoscaling/v2beta1",
+            "{name: users}",
+            "{apiVersion: apps/v1, kind: Deployment, name: users}",
+            "minReplicas: 2",
+            "maxReplicas: 10",
+            "metrics:",
+            "- {type: External, external: {metricName: request_latency_ms, targetValue: \"250\"}}",
+        ),
+        right: right_hpa!(),
+        page: None,
+        check: hpa_old_version,
+    },
+    Rule {
+        id: "hpa-v1",
+        severity: Severity::Note,
+        title: "autoscaling/v1 knows CPU alone",
+        why: "v1 has no metrics but targetCPUUtilizationPercentage. Whoever edits it through v1 finds external \
+              metrics and behavior in an annotation, where a slip is refused by nobody.",
+        fix: "write autoscaling/v2",
+        wrong: hpa_of!(
+            "autoscaling/v1",
+            "{name: users}",
+            "{apiVersion: apps/v1, kind: Deployment, name: users}",
+            "minReplicas: 2",
+            "maxReplicas: 10",
+            "targetCPUUtilizationPercentage: 70",
+        ),
+        right: right_hpa!(),
+        page: None,
+        check: hpa_v1,
+    },
+    Rule {
+        id: "hpa-invalid",
+        severity: Severity::Error,
+        title: "An HPA that the API server refuses",
+        why: "The file cannot be applied, so the HPA of before stays in force, or none.",
+        fix: "mend the field",
+        wrong: hpa!("minReplicas: 12", "maxReplicas: 10", "metrics:", cpu!(),),
+        right: right_hpa!(),
+        page: None,
+        check: hpa_invalid,
+    },
+    Rule {
+        id: "min-zero",
+        severity: Severity::Error,
+        title: "minReplicas: 0 without pods to measure",
+        why: "It needs the feature gate HPAScaleToZero, which is off by default, and a metric that is known without \
+              pods. A latency or a rate of no pods is unknown, so a service that went to 0 would stay there.",
+        fix: "write minReplicas: 1 or more; for 0, a metric that lives outside of the pods, such as a backlog",
+        wrong: hpa!(
+            "minReplicas: 0",
+            "maxReplicas: 10",
+            "metrics:",
+            p95!("type: Value, value: \"250\"")
+        ),
+        right: right_hpa!(),
+        page: None,
+        check: min_zero,
+    },
+    Rule {
+        id: "metric-upper-case",
+        severity: Severity::Error,
+        title: "The name of an external metric has upper-case letters",
+        why: "The HPA's client lower-cases the name before it asks, so a metric that is served as p95Latency is asked \
+              for as p95latency and never found.",
+        fix: "serve and write the name in lower case",
+        wrong: hpa!(
+            "minReplicas: 2",
+            "maxReplicas: 10",
+            "metrics:",
+            external!(
+                "name: Queue_Length, selector: {matchLabels: {queue: mail}}",
+                "type: AverageValue, averageValue: \"30\""
+            ),
+        ),
+        right: hpa!(
+            "minReplicas: 2",
+            "maxReplicas: 10",
+            "metrics:",
+            external!(
+                "name: queue_length, selector: {matchLabels: {queue: mail}}",
+                "type: AverageValue, averageValue: \"30\""
+            ),
+        ),
+        page: None,
+        check: metric_upper_case,
+    },
+    Rule {
+        id: "metric-reserved",
+        severity: Severity::Error,
+        title: "A metric name that means something else in a URL",
+        why: "namespaces/NAME/status and namespaces/NAME/finalize are parts of the namespace itself to the API \
+              server, so a metric of that name is never asked for. A slash, a percent sign, `.` and `..` are refused.",
+        fix: "give the metric another name, of letters, digits, . and _",
+        wrong: hpa!(
+            "minReplicas: 2",
+            "maxReplicas: 10",
+            "metrics:",
+            external!(
+                "name: status, selector: {matchLabels: {app: users}}",
+                "type: AverageValue, averageValue: \"30\""
+            ),
+        ),
+        right: hpa!(
+            "minReplicas: 2",
+            "maxReplicas: 10",
+            "metrics:",
+            external!(
+                "name: order_status, selector: {matchLabels: {app: users}}",
+                "type: AverageValue, averageValue: \"30\""
+            ),
+        ),
+        page: None,
+        check: metric_reserved,
+    },
+    Rule {
+        id: "metric-misspelt",
+        severity: Severity::Warning,
+        title: "A metric name that is nearly one of Taffrail's",
+        why: "An external metric that nobody serves is a 404 at every sync: the HPA cannot scale in, and with no \
+              other metric cannot scale at all.",
+        fix: "write the name as it is served",
+        wrong: hpa!(
+            "minReplicas: 2",
+            "maxReplicas: 10",
+            "metrics:",
+            cpu!(),
+            external!(
+                "name: request_latency, selector: {matchLabels: {service: users, quantile: \"0.95\"}}",
+                "type: Value, value: \"250\""
+            ),
+        ),
+        right: right_hpa!(),
+        page: None,
+        check: metric_misspelt,
+    },
+    Rule {
+        id: "metric-twice",
+        severity: Severity::Warning,
+        title: "One metric stands twice in an HPA",
+        why: "The HPA takes the highest proposal, so of two targets for the same series the lower one decides, and \
+              the other is a number that somebody will tune in vain.",
+        fix: "keep one of them",
+        wrong: hpa!(
+            "minReplicas: 2",
+            "maxReplicas: 10",
+            "metrics:",
+            cpu!(),
+            p95!("type: Value, value: \"250\""),
+            p95!("type: Value, value: \"400\""),
+        ),
+        right: right_hpa!(),
+        page: None,
+        check: metric_twice,
+    },
+];
+
+fn hpa_old_version(world: &World<'_>, out: &mut Out<'_>) {
+    for hpa in &world.hpas {
+        let object = hpa.known.object;
+        let gone = match object.api_version.as_str() {
+            "autoscaling/v2beta1" => "1.25",
+            "autoscaling/v2beta2" => "1.26",
+            _ => continue,
+        };
+        out.at(
+            &hpa.known,
+            object.root.get("apiVersion").unwrap_or(&object.root),
+            format!(
+                "{} is not served since Kubernetes {gone}",
+                object.api_version
+            ),
+            "kubectl finds no such kind and applies nothing",
+            "apiVersion: autoscaling/v2",
+        );
+    }
+}
+
+fn hpa_v1(world: &World<'_>, out: &mut Out<'_>) {
+    for hpa in &world.hpas {
+        let object = hpa.known.object;
+        if object.api_version == "autoscaling/v1" {
+            out.at(
+                &hpa.known,
+                object.root.get("apiVersion").unwrap_or(&object.root),
+                "autoscaling/v1 can name no metric but CPU",
+                "a latency cannot be scaled on",
+                "apiVersion: autoscaling/v2",
+            );
+        }
+    }
+}
+
+fn hpa_invalid(world: &World<'_>, out: &mut Out<'_>) {
+    for hpa in world.hpas.iter().filter(|hpa| hpa.is_v2()) {
+        let object = hpa.known.object;
+        if let Err(error) = &hpa.resolved
+            && hpa.min() != 0
+        {
+            out.at(
+                &hpa.known,
+                object.root.nearest(&error.path),
+                error.to_string(),
+                "the API server refuses it, and what was in force before stays",
+                format!(
+                    "{}: a value that it may have",
+                    error.path.rsplit('.').next().unwrap_or_default()
+                ),
+            );
+        }
+        if hpa.target().is_none() {
+            out.at(
+                &hpa.known,
+                hpa.spec,
+                "scaleTargetRef needs a kind and a name",
+                "the HPA would not know what to scale",
+                "scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: NAME}",
+            );
+        }
+    }
+}
+
+fn min_zero(world: &World<'_>, out: &mut Out<'_>) {
+    for hpa in world.hpas.iter().filter(|hpa| hpa.min() == 0) {
+        let node = hpa.spec.get("minReplicas").unwrap_or(hpa.spec);
+        out.at(
+            &hpa.known,
+            node,
+            "minReplicas is 0",
+            "it is refused without the gate HPAScaleToZero, and without pods there is no latency that could bring one \
+             back",
+            "minReplicas: 1",
+        );
+    }
+}
+
+fn metric_upper_case(world: &World<'_>, out: &mut Out<'_>) {
+    each_metric!(world, |hpa, metric| {
+        let lower = metric.name.to_ascii_lowercase();
+        if metric.kind != "External" || lower == metric.name {
+            continue;
+        }
+        let why = match metric.served() {
+            Some(_) => {
+                "the HPA asks for it in lower case; Taffrail answers all the same, and a search for the name finds \
+                 one of two spellings"
+            }
+            None => {
+                "the HPA asks for it in lower case, which its adapter does not know: a 404 at every sync"
+            }
+        };
+        out.at(
+            &hpa.known,
+            metric.name_node.unwrap_or(metric.node),
+            format!("the metric's name {} has upper-case letters", metric.name),
+            why,
+            format!("name: {lower}"),
+        );
+    });
+}
+
+fn metric_reserved(world: &World<'_>, out: &mut Out<'_>) {
+    each_metric!(world, |hpa, metric| {
+        let name = metric.name.as_str();
+        let is_refused = matches!(name, "." | "..") || name.contains(['/', '%']);
+        let is_taken = matches!(name.to_ascii_lowercase().as_str(), "status" | "finalize");
+        if metric.kind != "External" || !(is_refused || is_taken) {
+            continue;
+        }
+        let why = if is_taken {
+            "the API server takes the URL for a part of the namespace, and no adapter is ever asked"
+        } else {
+            "the API server refuses an HPA with it"
+        };
+        out.at(
+            &hpa.known,
+            metric.name_node.unwrap_or(metric.node),
+            format!("no external metric can be called {name:?}"),
+            why,
+            "name: another name, of letters, digits, . and _",
+        );
+    });
+}
+
+fn metric_misspelt(world: &World<'_>, out: &mut Out<'_>) {
+    each_metric!(world, |hpa, metric| {
+        let is_known = metric.served().is_some() || metric.name.is_empty();
+        if is_known || metric.kind != "External" {
+            continue;
+        }
+        let name = metric.name.to_ascii_lowercase();
+        let near = Served::ALL
+            .map(Served::name)
+            .into_iter()
+            .map(|known| (distance(known, &name), known))
+            .min();
+        let asks_for_service = metric.selected("service").is_some();
+        let Some((_, meant)) =
+            near.filter(|(far, _)| *far <= SLIP_MAX && (asks_for_service || *far <= 2))
+        else {
+            continue;
+        };
+        out.at(
+            &hpa.known,
+            metric.name_node.unwrap_or(metric.node),
+            format!("{} is not served; is {meant} meant?", metric.name),
+            "a metric that nobody serves is a 404 at every sync, and the HPA cannot scale in",
+            format!("name: {meant}"),
+        );
+    });
+}
+
+/// The letters that differ: those to be left out, put in or changed.
+pub(super) fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, from) in left.chars().take(64).enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, to) in right.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[right.len()]
+}
+
+fn metric_twice(world: &World<'_>, out: &mut Out<'_>) {
+    for hpa in &world.hpas {
+        let mut first: BTreeMap<String, String> = BTreeMap::new();
+        for metric in &hpa.metrics {
+            let sent = metric.sent.as_ref().map(ToString::to_string);
+            let container = metric.container.and_then(|node| node.text());
+            let of_object =
+                matches!(metric.signal, Signal::Cpu | Signal::Memory) || metric.kind == "External";
+            if !of_object || metric.name.is_empty() {
+                continue;
+            }
+            let target = metric.target.map_or(String::new(), |node| {
+                let amount = node
+                    .get("value")
+                    .or(node.get("averageValue"))
+                    .or(node.get("averageUtilization"));
+                amount.and_then(Node::scalar).unwrap_or_default()
+            });
+            let series = format!("{} {} {sent:?} {container:?}", metric.kind, metric.name);
+            if let Some(before) = first.insert(series, target.clone()) {
+                out.at(
+                    &hpa.known,
+                    metric.node,
+                    format!("{} stands here a second time, with the target {target} after {before}", metric.name),
+                    "the HPA takes the higher of both proposals, so one of the two targets never counts",
+                    "leave one of them out",
+                );
+            }
+        }
+    }
+}
