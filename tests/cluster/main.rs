@@ -16,6 +16,7 @@ mod objects;
 mod pods;
 mod rollouts;
 mod scaling;
+mod seeds;
 mod service;
 mod status;
 mod tenancy;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     harness::main(vec![
         // The longest first, so that the others run meanwhile.
+        seeds::tests(),
         rollouts::tests(),
         adapter::tests(),
         authentication::tests(),
