@@ -14,6 +14,7 @@ mod harness;
 mod loadtest;
 mod objects;
 mod pods;
+mod replays;
 mod rollouts;
 mod scaling;
 mod seeds;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         loadtest::tests(),
         objects::tests(),
         pods::tests(),
+        replays::tests(),
         scaling::tests(),
         status::tests(),
         tenancy::tests(),
