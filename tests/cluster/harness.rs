@@ -11,6 +11,7 @@
 //! | `sample` | the sample app as a Deployment and a Service |
 //! | `https` | servers behind the aggregation layer |
 //! | `load` | users of a Service |
+//! | `node_port` | a Service's address for pods that call it |
 //! | `redis` | a Redis server for any value of a metric |
 //! | `record` | everything that an object was |
 //! | `hpa` | what a HorizontalPodAutoscaler says of itself |
@@ -26,6 +27,7 @@ pub(crate) mod https;
 mod kubectl;
 mod kubelet;
 mod load;
+mod node_port;
 pub(crate) mod pki;
 mod process;
 mod record;
@@ -39,6 +41,7 @@ mod wait;
 pub(crate) use cluster::Cluster;
 pub(crate) use control_plane::HpaSettings;
 pub(crate) use load::Load;
+pub(crate) use node_port::NodePort;
 pub(crate) use record::Record;
 pub(crate) use redis::{NETWORK as REDIS_NETWORK, Redis};
 pub(crate) use runner::{Table, main, table};

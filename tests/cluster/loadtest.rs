@@ -1,7 +1,8 @@
 //! The load generator as somebody checks a real HPA with it: finding backends, watching what the cluster does under load,
 //! and running from the manifests in `deploy/loadtest` with exactly their rights. What is checked here is what a recording
-//! holds; the verdict over one is tested where no cluster is needed.
+//! holds, and that an HPA that misbehaves fails a check; the rest of the verdict is tested where no cluster is needed.
 
+mod job;
 mod scene;
 
 use std::collections::BTreeSet;
@@ -9,21 +10,21 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
-use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
+use taffrail_loadtest::cli::ExitStatus;
 use taffrail_loadtest::clock;
 use taffrail_loadtest::discovery;
 use taffrail_loadtest::observe::{Live, ObserveError, Observer};
 use taffrail_loadtest::recording::{Condition, EventKind, MetricKind};
 use taffrail_loadtest::scenario::Span;
 
-use self::scene::{LONGER, Scene, bind, by_rate, checker};
+use self::job::{
+    a_job_ends_with_99_where_the_hpa_misbehaves_and_not_where_it_does_not,
+    the_manifests_run_a_job_with_exactly_the_rights_it_needs,
+};
+use self::scene::{LONGER, Scene, bind, by_rate, checker, judged};
 use crate::harness::{Cluster, Table, sample, table, until};
 use crate::service;
-use crate::tenancy::rights;
 
 /// Enough for processes to start, for the adapter to read them, and for the HPA controller to act, on a slow machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -34,36 +35,10 @@ const MAX_GAP: Span = Span::from_secs(6);
 /// How the load generator is installed.
 const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/loadtest");
 
-/// Everything that the manifests allow, and nothing else.
-const RIGHTS: [&str; 11] = [
-    "get horizontalpodautoscalers.autoscaling any",
-    "get services any",
-    "list *.external.metrics.k8s.io any",
-    "list deployments.apps any",
-    "list endpointslices.discovery.k8s.io any",
-    "list horizontalpodautoscalers.autoscaling any",
-    "list statefulsets.apps any",
-    "watch deployments.apps any",
-    "watch endpointslices.discovery.k8s.io any",
-    "watch horizontalpodautoscalers.autoscaling any",
-    "watch statefulsets.apps any",
-];
-
-/// What nobody may fear of a check.
-const NEVER: [&[&str]; 8] = [
-    &["patch", "horizontalpodautoscalers.autoscaling"],
-    &["update", "deployments.apps"],
-    &["patch", "deployments.apps/web", "--subresource=scale"],
-    &["update", "statefulsets.apps", "--subresource=scale"],
-    &["delete", "pods"],
-    &["create", "pods"],
-    &["get", "secrets"],
-    &["list", "configmaps"],
-];
-
 pub(crate) fn tests() -> Table {
     table!("loadtest";
         the_manifests_run_a_job_with_exactly_the_rights_it_needs,
+        a_job_ends_with_99_where_the_hpa_misbehaves_and_not_where_it_does_not,
         endpoints_are_followed_as_pods_come_and_go,
         a_recording_holds_what_the_hpa_its_target_and_its_endpoints_did,
         an_hpa_that_misbehaves_is_seen_to,
@@ -261,7 +236,7 @@ async fn flapping_policies(scene: &Scene<'_>) -> anyhow::Result<()> {
         was_up && live.desired == Some(1)
     };
     let bursts = "25@10s 0@20s 25@10s 0@20s";
-    let (observed, _) = scene.run(&client, bursts, is_seen).await?;
+    let (observed, load) = scene.run(&client, bursts, is_seen).await?;
     let desired = &observed.services["web"].replicas.desired;
     let ups = desired
         .changes(0.0..f64::INFINITY)
@@ -277,6 +252,12 @@ async fn flapping_policies(scene: &Scene<'_>) -> anyhow::Result<()> {
         .as_ref()
         .context("no HPA")?;
     assert_eq!(spec.scale_down.stabilization_s, 0.0);
+    let verdict = judged(observed, load, &json!([{"flap_count": {"max": 0}}]))?;
+    assert_eq!(
+        ExitStatus::from(verdict.reason),
+        ExitStatus::Failed,
+        "{verdict:#?}"
+    );
     Ok(())
 }
 
@@ -475,96 +456,5 @@ async fn an_api_server_that_is_away_leaves_gaps_and_no_zeros(
             "{steps:?}"
         );
     }
-    Ok(())
-}
-
-async fn the_manifests_run_a_job_with_exactly_the_rights_it_needs(
-    cluster: &Cluster,
-) -> anyhow::Result<()> {
-    let scene = Scene::start(cluster, "job").await?;
-    let pods = Api::<Pod>::namespaced(cluster.admin(), &scene.namespace);
-    let web = pods.list(&ListParams::default()).await?;
-    let address = web
-        .iter()
-        .find_map(|pod| pod.status.as_ref()?.pod_ip.clone());
-    let address = address.context("web has no address")?;
-    // There is no DNS here, so the load goes to the one pod.
-    let url = format!("--url=http://{address}:{}/", sample::PORT);
-    let args = json!(["run", url, "--profile=10@2s", "--allow-external"]);
-    install(&scene, &args).await?;
-
-    let account = format!(
-        "system:serviceaccount:{}:taffrail-loadtest",
-        scene.namespace
-    );
-    let nobody = format!("system:serviceaccount:{}:nobody", scene.namespace);
-    let common = rights(cluster, &nobody, &scene.namespace).await?;
-    until("the rights to be in force", SOON, async || {
-        let given = rights(cluster, &account, &scene.namespace).await?;
-        let given: BTreeSet<&str> = given.difference(&common).map(String::as_str).collect();
-        ensure!(given == BTreeSet::from(RIGHTS), "{given:?}");
-        Ok(())
-    })
-    .await?;
-    let elsewhere: BTreeSet<String> = rights(cluster, &account, "default").await?;
-    assert_eq!(
-        elsewhere,
-        rights(cluster, &nobody, "default").await?,
-        "its own namespace only"
-    );
-    let in_namespace = format!("--namespace={}", scene.namespace);
-    for question in NEVER {
-        let asked = ["auth", "can-i", "--as", &account, &in_namespace];
-        let asked = asked.iter().chain(question);
-        let said = cluster.kubectl().try_run(asked).await?.stdout;
-        assert_eq!(said.trim(), "no", "{question:?}");
-    }
-
-    let jobs = Api::<Job>::namespaced(cluster.admin(), &scene.namespace);
-    // Whether a busy machine sent them in time is not the question here.
-    until("the job to end", SOON, async || {
-        let status = jobs.get("taffrail-loadtest").await?.status;
-        let status = status.unwrap_or_default();
-        ensure!(
-            status.succeeded == Some(1) || status.failed == Some(1),
-            "{status:?}"
-        );
-        Ok(())
-    })
-    .await?;
-    let ours = ListParams::default().labels("app.kubernetes.io/name=taffrail-loadtest");
-    let pod = pods.list(&ours).await?.items.pop().context("no pod")?;
-    let log = cluster.log(&scene.namespace, &pod.name_any(), "loadtest");
-    assert!(log.contains("20 offered of 20 planned"), "{log}");
-    Ok(())
-}
-
-/// Installs the load generator for a service of the scene's namespace, by a kustomization of its user's own, with other
-/// arguments for the Job.
-async fn install(scene: &Scene<'_>, args: &Value) -> anyhow::Result<()> {
-    let dir = tempfile::tempdir()?;
-    let up = dir
-        .path()
-        .components()
-        .skip(1)
-        .map(|_| "../")
-        .collect::<String>();
-    let base = format!("{up}{}", MANIFESTS.trim_start_matches('/'));
-    let patch = json!([
-        {"op": "replace", "path": "/spec/template/spec/containers/0/args", "value": args},
-    ]);
-    let kustomization = json!({
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "namespace": scene.namespace,
-        "resources": [base],
-        "patches": [{"target": {"kind": "Job"}, "patch": patch.to_string()}],
-    });
-    std::fs::write(
-        dir.path().join("kustomization.yaml"),
-        kustomization.to_string(),
-    )?;
-    let dir = dir.path().display().to_string();
-    scene.cluster.kubectl().run(["apply", "-k", &dir]).await?;
     Ok(())
 }

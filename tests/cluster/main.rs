@@ -15,8 +15,10 @@ mod lint;
 mod loadtest;
 mod objects;
 mod pods;
+mod replays;
 mod rollouts;
 mod scaling;
+mod seeds;
 mod service;
 mod status;
 mod tenancy;
@@ -27,6 +29,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     harness::main(vec![
         // The longest first, so that the others run meanwhile.
+        seeds::tests(),
         rollouts::tests(),
         adapter::tests(),
         authentication::tests(),
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         loadtest::tests(),
         objects::tests(),
         pods::tests(),
+        replays::tests(),
         scaling::tests(),
         status::tests(),
         tenancy::tests(),

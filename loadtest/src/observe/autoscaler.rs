@@ -128,6 +128,20 @@ pub(super) fn change(
     changes.join("; ")
 }
 
+/// How many replicas the HPA wants; `None` before it has decided for the first time, for which the API has nothing but a
+/// zero. A zero is a decision where there may be none, and where the HPA is switched off with its target.
+pub(super) fn desired(hpa: &HorizontalPodAutoscaler) -> Option<u32> {
+    let status = hpa.status.as_ref()?;
+    // The API fills in zeros before the controller has looked for the first time.
+    let conditions = status.conditions.as_ref()?;
+    let is_off = conditions.iter().any(|condition| {
+        condition.type_ == "ScalingActive" && condition.reason.as_deref() == Some("ScalingDisabled")
+    });
+    let may_be_none = is_off || hpa.spec.min_replicas == Some(0);
+    let desired = count(status.desired_replicas);
+    (0 < desired || may_be_none).then_some(desired)
+}
+
 /// The metrics of a spec, in its order, with nothing read.
 pub(super) fn metrics(spec: &HorizontalPodAutoscalerSpec) -> Vec<Metric> {
     spec.metrics.iter().flatten().map(metric).collect()

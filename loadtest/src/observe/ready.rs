@@ -43,6 +43,12 @@ pub(super) fn problems(
             None => problems.push(format!("it is not known how many replicas are {what}")),
         }
     }
+    // Who waits for a number that never comes must be told why.
+    if live.desired != Some(wanted)
+        && let Some(why) = seen.inactive()
+    {
+        problems.push(format!("the HPA does not scale: {why}"));
+    }
     if seen.is_rolling() {
         problems.push("a rollout is under way".to_owned());
     }
@@ -118,6 +124,27 @@ mod tests {
         assert!(
             silent.contains("the scale target is not observed"),
             "{silent}"
+        );
+    }
+
+    #[test]
+    fn an_hpa_that_cannot_read_its_metric_wants_nothing_and_says_why() {
+        let mut seen = seen(2, 2, 2);
+        let hpa = json!({
+            "metadata": {}, "spec": {"maxReplicas": 9,
+                "scaleTargetRef": {"kind": "Deployment", "name": "users"}},
+            "status": {"desiredReplicas": 0, "currentReplicas": 2, "conditions": [
+                {"type": "ScalingActive", "status": "False", "reason": "FailedGetExternalMetric",
+                    "message": "no value: 2 unauthorized"},
+            ]},
+        });
+        seen.hpa(1.0, &serde_json::from_value(hpa).unwrap());
+        assert_eq!(
+            at(&seen, Some(2), 0.0, 2),
+            [
+                "it is not known how many replicas are desired",
+                "the HPA does not scale: FailedGetExternalMetric, no value: 2 unauthorized",
+            ]
         );
     }
 

@@ -183,7 +183,7 @@ impl Seen {
             .status
             .as_ref()
             .filter(|status| status.conditions.is_some());
-        let desired = status.map(|status| autoscaler::count(status.desired_replicas));
+        let desired = autoscaler::desired(hpa);
         let current = status
             .and_then(|status| status.current_replicas)
             .map(autoscaler::count);
@@ -423,6 +423,14 @@ impl Seen {
     /// When the HPA last scaled by its own word, since the Unix epoch.
     pub(super) fn last_scale(&self) -> Option<Duration> {
         self.last_scale
+    }
+
+    /// Why the HPA does not scale, in its own words; `None` while it does, as far as is known.
+    pub(super) fn inactive(&self) -> Option<String> {
+        let mut told = self.service.conditions.iter().rev();
+        let active = told.find(|told| told.type_ == "ScalingActive")?;
+        let is_inactive = active.status == Some(false);
+        is_inactive.then(|| format!("{}, {}", active.reason, active.message))
     }
 
     /// When the number that the HPA wants last changed before our eyes.

@@ -1,7 +1,7 @@
 //! A real redis-server on an address of its own, as a Service's would be: with it a test makes a metric have any value.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ const START_TIME_MAX: Duration = Duration::from_secs(30);
 pub(crate) struct Redis {
     address: Ipv4Addr,
     client: redis::Client,
-    _process: Process,
+    log: PathBuf,
+    process: Option<Process>,
 }
 
 impl Redis {
@@ -34,24 +35,37 @@ impl Redis {
         let last = NEXT.fetch_add(1, Ordering::Relaxed);
         ensure!(last < 255, "every address of {NETWORK} was given");
         let address = Ipv4Addr::new(10, 200, 0, last);
-        let bind = address.to_string();
-        let mut command = Command::new("redis-server");
-        command
-            .args(["--bind", &bind, "--protected-mode", "no", "--save", ""])
-            .current_dir(logs_dir);
-        let log = logs_dir.join(format!("redis-server-{last}.log"));
-        let process = Process::start("redis-server", command, &log)
-            .context("starting redis-server: is it installed? (tests/run installs it)")?;
-        let redis = Self {
+        let mut redis = Self {
             address,
             client: redis::Client::open(format!("redis://{address}"))?,
-            _process: process,
+            log: logs_dir.join(format!("redis-server-{last}.log")),
+            process: None,
         };
-        wait::until("redis-server", START_TIME_MAX, async || {
-            Ok(redis.client.get_connection().map(drop)?)
-        })
-        .await?;
+        redis.start_again().await?;
         Ok(redis)
+    }
+
+    /// Starts one on the same address that knows nothing of what the former counted.
+    pub(crate) async fn start_again(&mut self) -> anyhow::Result<()> {
+        let bind = self.address.to_string();
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", &bind, "--protected-mode", "no", "--save", ""]);
+        command.current_dir(self.log.parent().context("logs are in a directory")?);
+        let process = Process::start("redis-server", command, &self.log)
+            .context("starting redis-server: is it installed? (tests/run installs it)")?;
+        self.process = Some(process);
+        wait::until("redis-server", START_TIME_MAX, async || {
+            Ok(self.client.get_connection().map(drop)?)
+        })
+        .await
+    }
+
+    /// Kills it, as a crash does.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        match self.process.take() {
+            Some(mut process) => process.kill().await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Where it listens, on the usual port.

@@ -10,8 +10,10 @@ use taffrail_loadtest::arrivals::{Arrivals, Spacing};
 use taffrail_loadtest::clock;
 use taffrail_loadtest::discovery;
 use taffrail_loadtest::engine::{Config, Engine};
+use taffrail_loadtest::judge::verdict::{Verdict, judge_all};
 use taffrail_loadtest::measured::Measured;
 use taffrail_loadtest::observe::{Live, Observed, Observer};
+use taffrail_loadtest::recording::{About, Generator, Recording, SCHEMA_VERSION};
 use taffrail_loadtest::scenario::{self, ObjectName, Observe, Scenario, Span};
 use tokio_util::sync::CancellationToken;
 
@@ -149,6 +151,34 @@ impl<'a> Scene<'a> {
         seen.with_context(|| format!("{:?}", observed.services))?;
         Ok((observed, measured))
     }
+}
+
+/// What the checks say of what was seen of `web`. There are no stages, since what is said of replicas does not depend on
+/// whether a busy machine sent every request in time.
+pub(super) fn judged(
+    observed: Observed,
+    load: Measured,
+    checks: &Value,
+) -> anyhow::Result<Verdict> {
+    let mut services = observed.services;
+    let elapsed = load.elapsed;
+    services.get_mut("web").context("not observed")?.load = load;
+    let recording = Recording {
+        schema_version: SCHEMA_VERSION,
+        about: About {
+            duration_s: elapsed.as_secs_f64(),
+            ..About::default()
+        },
+        scenario: Scenario {
+            assertions: serde_json::from_value(checks.clone())?,
+            ..Scenario::default()
+        },
+        stages: Vec::new(),
+        services,
+        generator: Generator::default(),
+        events: observed.events,
+    };
+    Ok(judge_all(&recording, None))
 }
 
 /// A rate of five a second for each pod, and no policy but the API's own. The window is short so that tests are.

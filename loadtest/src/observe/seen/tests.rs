@@ -59,6 +59,19 @@ fn seen() -> Seen {
 }
 
 #[test]
+fn a_zero_is_what_an_hpa_wants_only_where_there_may_be_none() {
+    let wanted = |reason: &str, min: Option<i32>| {
+        let mut hpa = hpa(4, 0, &active("False", reason));
+        hpa.spec.min_replicas = min;
+        autoscaler::desired(&hpa)
+    };
+    assert_eq!(wanted("FailedGetExternalMetric", Some(1)), None);
+    assert_eq!(wanted("FailedGetExternalMetric", None), None);
+    assert_eq!(wanted("FailedGetExternalMetric", Some(0)), Some(0));
+    assert_eq!(wanted("ScalingDisabled", Some(1)), Some(0));
+}
+
+#[test]
 fn times_count_from_the_first_request() {
     let mut seen = seen();
     seen.heard(Watched::Hpa, 12.0);
