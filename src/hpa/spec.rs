@@ -175,7 +175,11 @@ impl Spec {
 
     /// How far back a decision may look: the longest of its windows and periods.
     pub fn memory(&self) -> Duration {
-        let Some(Behavior { scale_up, scale_down }) = &self.behavior else {
+        let Some(Behavior {
+            scale_up,
+            scale_down,
+        }) = &self.behavior
+        else {
             return DOWNSCALE_STABILIZATION;
         };
         let of_rules = |rules: &Rules| {

@@ -91,7 +91,12 @@ impl Book {
 
     /// Forgets every HPA that is not among `ids`, which are all there are.
     pub fn retain(&mut self, ids: &BTreeSet<Id>) {
-        let gone: Vec<Id> = self.watched.keys().filter(|id| !ids.contains(id)).cloned().collect();
+        let gone: Vec<Id> = self
+            .watched
+            .keys()
+            .filter(|id| !ids.contains(id))
+            .cloned()
+            .collect();
         for id in &gone {
             self.remove(id);
         }
@@ -99,12 +104,21 @@ impl Book {
 
     /// Which HPA made a read: of those that have such a metric, the one whose last read of it is the longest ago, for
     /// the controller does not say for whom it reads.
-    pub fn whose(&self, read: &Read) -> Option<&Id> {
-        let readers = self.of_namespace(&read.namespace).filter_map(|(id, watched)| {
-            let last = watched.last_read(read)?;
-            Some((last, id))
-        });
+    pub fn whose<'b>(&'b self, read: &'b Read) -> Option<&'b Id> {
+        let readers = self
+            .of_namespace(&read.namespace)
+            .filter_map(|(id, watched)| {
+                let last = watched.last_read(read)?;
+                Some((last, id))
+            });
         readers.min().map(|(_, id)| id)
+    }
+
+    /// Takes what selects an HPA's pods, as its target's scale has it.
+    pub fn select(&mut self, id: &Id, selector: Arc<Selector>) {
+        if let Some(watched) = self.watched.get_mut(id) {
+            watched.select(selector);
+        }
     }
 
     /// What selects an HPA's pods, as far as is known.
@@ -157,7 +171,10 @@ impl Book {
 
     /// How many syncs are kept.
     pub fn syncs(&self) -> usize {
-        self.watched.values().map(|watched| watched.ring().len()).sum()
+        self.watched
+            .values()
+            .map(|watched| watched.ring().len())
+            .sum()
     }
 
     /// The bytes that the syncs kept take.
@@ -170,7 +187,10 @@ impl Book {
         std::mem::take(&mut self.counts)
     }
 
-    fn of_namespace<'b>(&'b self, namespace: &'b str) -> impl Iterator<Item = (&'b Id, &'b Watched)> {
+    fn of_namespace<'b>(
+        &'b self,
+        namespace: &'b str,
+    ) -> impl Iterator<Item = (&'b Id, &'b Watched)> {
         let from = Id::new(namespace, "");
         let range = self.watched.range(from..);
         range.take_while(move |(id, _)| *id.namespace == *namespace)
@@ -190,7 +210,9 @@ impl Book {
     }
 
     fn count(&mut self, outcome: Outcome) {
-        let index = Agreement::ALL.iter().position(|one| *one == outcome.agreement);
+        let index = Agreement::ALL
+            .iter()
+            .position(|one| *one == outcome.agreement);
         if let Some(count) = index.and_then(|index| self.counts.decisions.get_mut(index)) {
             *count += 1;
         }
@@ -200,7 +222,10 @@ impl Book {
     /// Forgets the oldest syncs of whoever has most, so that nobody's history is lost to another's.
     fn make_room(&mut self) {
         while self.limits.bytes < self.bytes {
-            let largest = self.watched.values_mut().max_by_key(|watched| watched.ring().bytes());
+            let largest = self
+                .watched
+                .values_mut()
+                .max_by_key(|watched| watched.ring().bytes());
             let Some(ring) = largest.map(Watched::ring_mut).filter(|ring| 0 < ring.len()) else {
                 return;
             };

@@ -40,7 +40,9 @@ pub(super) fn observe(sync: &Sync) -> Option<Observed> {
                     "its pods were not seen here, so {status_replicas} ready ones were presumed"
                 ));
             }
-            (0..status_replicas).map(|n| ready_pod(n, sync.at)).collect()
+            (0..status_replicas)
+                .map(|n| ready_pod(n, sync.at))
+                .collect()
         }
     };
     let metrics = sync.wanted.spec.metrics.iter().enumerate();
@@ -53,7 +55,14 @@ pub(super) fn observe(sync: &Sync) -> Option<Observed> {
                 let Some(current) = sync.status.metric(index) else {
                     return Err("the HPA could not read it; its events say why".to_owned());
                 };
-                Ok(shown(metric, current, status_replicas, &mut pods, sync.at, &mut presumed))
+                Ok(shown(
+                    metric,
+                    current,
+                    status_replicas,
+                    &mut pods,
+                    sync.at,
+                    &mut presumed,
+                ))
             }
         }
     });
@@ -86,12 +95,21 @@ fn shown(
         (MetricSpec::External { .. } | MetricSpec::Object { .. }, Current::Value(total)) => {
             Answer::Values(vec![total])
         }
-        (MetricSpec::External { .. } | MetricSpec::Object { .. }, Current::AverageValue(average)) => {
+        (
+            MetricSpec::External { .. } | MetricSpec::Object { .. },
+            Current::AverageValue(average),
+        ) => {
             presumed.push(unseen("the total is"));
             let average = average.unwrap_or(0);
             Answer::Values(vec![average.saturating_mul(i64::from(status_replicas))])
         }
-        (_, Current::Utilization { percent, average_milli }) => {
+        (
+            _,
+            Current::Utilization {
+                percent,
+                average_milli,
+            },
+        ) => {
             presumed.push(unseen("each pod uses"));
             let (usage, request) = usage_and_request(percent, average_milli);
             for pod in pods.iter_mut() {
@@ -115,14 +133,19 @@ fn each(pods: &[Pod], milli: i64, at: Timestamp) -> BTreeMap<String, Usage> {
         at,
         window: USAGE_WINDOW,
     };
-    let measured = pods.iter().filter(|pod| pod.phase == Phase::Running && !pod.deleted);
+    let measured = pods
+        .iter()
+        .filter(|pod| pod.phase == Phase::Running && !pod.deleted);
     measured.map(|pod| (pod.name.clone(), usage)).collect()
 }
 
 /// A usage and a request that make this utilization: the usage reported, where a request goes with it.
 fn usage_and_request(percent: i32, average_milli: i64) -> (i64, i64) {
     let percent = i64::from(percent);
-    let request = average_milli.saturating_mul(100).checked_div(percent).unwrap_or(0);
+    let request = average_milli
+        .saturating_mul(100)
+        .checked_div(percent)
+        .unwrap_or(0);
     let gives = average_milli.saturating_mul(100).checked_div(request);
     if gives == Some(percent) {
         (average_milli, request)
@@ -148,9 +171,9 @@ fn counts_pods(metric: &MetricSpec) -> bool {
 /// `status.replicas` of the scale: what the status's own averages say, and else the pods that are there to stay.
 fn status_replicas(sync: &Sync, spec_replicas: i32) -> i32 {
     let counted = sync.pods.as_ref().map(|pods| {
-        let staying = pods.iter().filter(|pod| {
-            !pod.deleted && matches!(pod.phase, Phase::Pending | Phase::Running)
-        });
+        let staying = pods
+            .iter()
+            .filter(|pod| !pod.deleted && matches!(pod.phase, Phase::Pending | Phase::Running));
         i32::try_from(staying.count()).unwrap_or(i32::MAX)
     });
     let near = counted.unwrap_or(spec_replicas);
@@ -162,7 +185,9 @@ fn status_replicas(sync: &Sync, spec_replicas: i32) -> i32 {
         let Some(Current::AverageValue(Some(average))) = sync.status.metric(index) else {
             return None;
         };
-        let total = values_milli.iter().try_fold(0_i64, |sum, value| sum.checked_add(*value))?;
+        let total = values_milli
+            .iter()
+            .try_fold(0_i64, |sum, value| sum.checked_add(*value))?;
         replicas_of_average(total, average, near)
     });
     told.unwrap_or(near)

@@ -191,7 +191,9 @@ impl Ring {
             if is_it {
                 let mut facts = facts(id, sync, &stepped);
                 // In its very first sync nobody knows what it remembers but itself.
-                facts.memory = facts.memory.filter(|_| 0 < index || self.is_from_its_beginning);
+                facts.memory = facts
+                    .memory
+                    .filter(|_| 0 < index || self.is_from_its_beginning);
                 facts.last_change = last_change;
                 facts.history = history.into();
                 let agreement = self.agreement(sync, &stepped);
@@ -232,7 +234,9 @@ impl State {
         let observed = observe(sync)?;
         let memory = self.hpa.memory().clone();
         let real = sync.decided();
-        let decision = self.hpa.follow(sync.at, &sync.wanted.spec, &observed.observation, real);
+        let decision = self
+            .hpa
+            .follow(sync.at, &sync.wanted.spec, &observed.observation, real);
         let current = observed.observation.spec_replicas;
         let changed_by_others = self.left.filter(|left| *left != current);
         let left = real.unwrap_or(decision.desired);
@@ -284,7 +288,9 @@ fn tell_parting(facts: &mut Facts, agreement: Agreement, sync: &Sync, stepped: &
     let cause = agreement.cause(sync, &stepped.observed.presumed);
     if let (Some(cause), Some(theirs), Some(real)) = (cause, sync.decided(), &mut facts.real) {
         let ours = stepped.decision.desired;
-        real.parted = Some(format!("the HPA decided {theirs}, and this arithmetic {ours}: {cause}"));
+        real.parted = Some(format!(
+            "the HPA decided {theirs}, and this arithmetic {ours}: {cause}"
+        ));
     }
 }
 
@@ -296,4 +302,3 @@ fn past(id: &Id, sync: &Sync, stepped: &Stepped) -> Past {
         ..short
     }
 }
-

@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use crate::hpa::{Current, MetricSpec, Pod, Spec};
 use crate::model::quantity::parse_milli;
-use crate::model::selector::Selector;
 use crate::model::time::Timestamp;
 use crate::story::facts::{ConditionFacts, ScaleTarget};
 
@@ -30,8 +29,6 @@ pub struct Object {
     pub wanted: Wanted,
     /// What it says it did.
     pub status: Status,
-    /// Which pods it counts; `None` while its target's scale could not be read.
-    pub selector: Option<Arc<Selector>>,
 }
 
 /// What an HPA is to do.
@@ -183,7 +180,13 @@ impl Status {
 
 /// One of `currentMetrics`, whatever its type: a metric that failed has none.
 fn current(metric: &Value) -> Option<Current> {
-    let kinds = ["external", "resource", "containerResource", "pods", "object"];
+    let kinds = [
+        "external",
+        "resource",
+        "containerResource",
+        "pods",
+        "object",
+    ];
     let of_kind = kinds.iter().find_map(|kind| metric.get(kind))?;
     let current = of_kind.get("current")?;
     let milli = |key: &str| parse_milli(current.get(key)?.as_str()?).ok();

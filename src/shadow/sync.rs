@@ -61,21 +61,29 @@ impl Sync {
         let mut bytes = size_of::<Self>() + size_of_val(&*self.reads);
         bytes += self.reads.iter().flatten().map(answer_bytes).sum::<usize>();
         if !shares(&|before| Arc::ptr_eq(&before.wanted, &self.wanted)) {
-            bytes += size_of::<Wanted>() + self.wanted.selectors.iter().map(String::len).sum::<usize>();
+            bytes +=
+                size_of::<Wanted>() + self.wanted.selectors.iter().map(String::len).sum::<usize>();
             bytes += size_of_val(&*self.wanted.spec.metrics);
         }
         if !shares(&|before| Arc::ptr_eq(&before.status, &self.status)) {
             bytes += size_of::<Status>() + size_of_val(&*self.status.metrics);
-            let is_new = |before: &Self| !Arc::ptr_eq(&before.status.conditions, &self.status.conditions);
+            let is_new =
+                |before: &Self| !Arc::ptr_eq(&before.status.conditions, &self.status.conditions);
             if before.is_none_or(is_new) {
                 bytes += size_of_val(&*self.status.conditions);
                 let texts = self.status.conditions.iter();
                 bytes += texts
-                    .map(|one| one.kind.len() + one.status.len() + one.reason.len() + one.message.len())
+                    .map(|one| {
+                        one.kind.len() + one.status.len() + one.reason.len() + one.message.len()
+                    })
                     .sum::<usize>();
             }
         }
-        bytes + pods_bytes(self.pods.as_ref(), before.and_then(|before| before.pods.as_ref()))
+        bytes
+            + pods_bytes(
+                self.pods.as_ref(),
+                before.and_then(|before| before.pods.as_ref()),
+            )
     }
 }
 
@@ -91,9 +99,16 @@ fn pods_bytes(pods: Option<&Pods>, before: Option<&Pods>) -> usize {
     if before.is_some_and(|before| Arc::ptr_eq(before, pods)) {
         return 0;
     }
-    let known: HashSet<*const Pod> = before.into_iter().flat_map(|before| before.iter()).map(Arc::as_ptr).collect();
+    let known: HashSet<*const Pod> = before
+        .into_iter()
+        .flat_map(|before| before.iter())
+        .map(Arc::as_ptr)
+        .collect();
     let new = pods.iter().filter(|pod| !known.contains(&Arc::as_ptr(pod)));
-    size_of_val(&**pods) + new.map(|pod| size_of::<Pod>() + pod.name.len()).sum::<usize>()
+    size_of_val(&**pods)
+        + new
+            .map(|pod| size_of::<Pod>() + pod.name.len())
+            .sum::<usize>()
 }
 
 // === impl Agreement ===
@@ -121,7 +136,12 @@ impl Agreement {
 
     /// Of a `decision` beside what the HPA decided. `since` is when the shadow began to watch an HPA that had synced
     /// before.
-    pub(super) fn of(sync: &Sync, decision: &Decision, since: Option<Timestamp>, presumed: &[String]) -> Self {
+    pub(super) fn of(
+        sync: &Sync,
+        decision: &Decision,
+        since: Option<Timestamp>,
+        presumed: &[String],
+    ) -> Self {
         let is_early = since.is_some_and(|since| sync.at.since(since) < sync.wanted.spec.memory());
         match sync.decided() {
             None => Self::Unclear,
@@ -155,7 +175,12 @@ fn unlike_shown(sync: &Sync) -> Option<String> {
     let (index, _) = reads.find(|(index, read)| {
         matches!(read, Some(Ok(_))) && sync.status.metric(*index).is_none()
     })?;
-    let name = sync.wanted.spec.metrics.get(index).map_or("", MetricSpec::name);
+    let name = sync
+        .wanted
+        .spec
+        .metrics
+        .get(index)
+        .map_or("", MetricSpec::name);
     Some(format!(
         "{name} was answered here, but the HPA's status has no value of it: the answer may not have reached it"
     ))

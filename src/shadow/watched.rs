@@ -20,6 +20,7 @@ pub(super) struct Watched {
     uid: Box<str>,
     wanted: Arc<Wanted>,
     status: Arc<Status>,
+    /// What selects its target's pods; `None` while the target's scale could not be read.
     selector: Option<Arc<Selector>>,
     /// A sync that is not over.
     open: Option<Open>,
@@ -49,7 +50,7 @@ impl Watched {
             last_reads: vec![None; object.wanted.spec.metrics.len()],
             wanted: Arc::new(object.wanted),
             status: Arc::new(object.status),
-            selector: object.selector,
+            selector: None,
             open: None,
         }
     }
@@ -67,6 +68,11 @@ impl Watched {
     /// What selects its pods.
     pub(super) fn selector(&self) -> Option<&Arc<Selector>> {
         self.selector.as_ref()
+    }
+
+    /// Takes what selects its pods.
+    pub(super) fn select(&mut self, selector: Arc<Selector>) {
+        self.selector = Some(selector);
     }
 
     /// Whether an object is the one that is watched, and not another of its name.
@@ -89,11 +95,12 @@ impl Watched {
         pods: Option<Pods>,
     ) -> Option<Outcome> {
         if *self.wanted != object.wanted {
+            if self.wanted.target != object.wanted.target {
+                self.selector = None;
+            }
             self.wanted = Arc::new(object.wanted);
             self.last_reads = vec![None; self.wanted.spec.metrics.len()];
         }
-        // What could be read of the target once holds until it is read anew.
-        self.selector = object.selector.or_else(|| self.selector.take());
         if *self.status == object.status {
             return None;
         }
