@@ -18,6 +18,7 @@ pub mod conditions;
 pub mod observation;
 pub mod replicas;
 pub mod spec;
+pub mod sync;
 pub mod told;
 
 #[cfg(test)]
@@ -126,6 +127,23 @@ impl Autoscaler {
     pub fn reconcile(&mut self, now: Timestamp, observed: &Observation) -> Decision {
         let decision = self.decide(now, observed);
         self.scaled(now, decision.current, decision.desired);
+        decision
+    }
+
+    /// Does one sync beside the real HPA: decides by `spec` on what was seen, and takes it that the target was scaled as
+    /// the real one had it. Where that is not known, its own decision stands in.
+    pub fn follow(
+        &mut self,
+        now: Timestamp,
+        spec: &Spec,
+        observed: &Observation,
+        real: Option<i32>,
+    ) -> Decision {
+        if *spec != self.spec {
+            self.set_spec(spec.clone());
+        }
+        let decision = self.decide(now, observed);
+        self.scaled(now, decision.current, real.unwrap_or(decision.desired));
         decision
     }
 

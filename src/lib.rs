@@ -25,6 +25,7 @@
 //! | [`engine`] | windows, quantiles, value states; ingest, forget, evaluate | pure |
 //! | [`hpa`] | the HorizontalPodAutoscaler's arithmetic, as Kubernetes does it | pure |
 //! | [`story`] | what one sync of an HPA saw and decided, told in sentences with numbers | pure |
+//! | [`shadow`] | each HPA beside the real one: what it saw, should have decided and did, for an hour | pure |
 //! | [`sim`] | a scenario in virtual time: pods that are computed, everything else as it is | pure |
 //! | [`source`] | loops that read targets: [`source::scrape`] for pods, [`source::redis`] for Redis | edge |
 //! | [`api`] | the aggregated API: who may ask, discovery, reads, TLS, and a delegate for what is not ours | edge |
@@ -65,6 +66,8 @@ pub mod engine;
 pub mod hpa;
 
 pub mod story;
+
+pub mod shadow;
 
 pub mod sim;
 

@@ -172,6 +172,22 @@ impl Spec {
             None => Tolerances::default(),
         }
     }
+
+    /// How far back a decision may look: the longest of its windows and periods.
+    pub fn memory(&self) -> Duration {
+        let Some(Behavior {
+            scale_up,
+            scale_down,
+        }) = &self.behavior
+        else {
+            return DOWNSCALE_STABILIZATION;
+        };
+        let of_rules = |rules: &Rules| {
+            let periods = rules.policies.iter().map(|policy| policy.period);
+            periods.fold(rules.stabilization, Duration::max)
+        };
+        of_rules(scale_up).max(of_rules(scale_down))
+    }
 }
 
 /// How far below and above 1 a ratio may be without anything happening.

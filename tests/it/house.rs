@@ -11,6 +11,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("engine", &["model"]),
     ("hpa", &["model"]),
     ("story", &["hpa", "model"]),
+    ("shadow", &["hpa", "model", "story"]),
     ("sim", &["engine", "hpa", "model"]),
     ("source", &["clock", "exposition", "model"]),
     ("api", &["clock", "engine", "model"]),
@@ -21,7 +22,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "cluster",
         &[
-            "api", "clock", "config", "engine", "metrics", "model", "source",
+            "api", "clock", "config", "engine", "hpa", "metrics", "model", "shadow", "source",
+            "story",
         ],
     ),
     ("metrics", &["clock", "engine", "model"]),
@@ -34,7 +36,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "serve",
         &[
-            "api", "clock", "cluster", "config", "engine", "metrics", "model", "pipeline", "source",
+            "api", "clock", "cluster", "config", "engine", "metrics", "model", "pipeline",
+            "shadow", "source", "story",
         ],
     ),
     ("replay", &["config", "hpa", "model"]),
@@ -57,7 +60,15 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
 ];
 
-const PURE: &[&str] = &["model", "exposition", "engine", "hpa", "story", "sim"];
+const PURE: &[&str] = &[
+    "model",
+    "exposition",
+    "engine",
+    "hpa",
+    "shadow",
+    "story",
+    "sim",
+];
 
 /// What no pure room says outside its tests.
 const IMPURE_WORDS: &[&str] = &[

@@ -9,7 +9,9 @@ use taffrail::api::auth::Guard;
 use taffrail::api::delegate::Delegate;
 use taffrail::api::server::{ConnectionCounts, ConnectionLimits, Drained, serve};
 use taffrail::api::tls::ServingCert;
-use taffrail::api::{AppState, GROUP_VERSION_PATH, GroupVersion, Limits, RequestEvent, router};
+use taffrail::api::{
+    AppState, Extras, GROUP_VERSION_PATH, GroupVersion, Limits, RequestEvent, router,
+};
 use taffrail::clock;
 use taffrail::engine::Objective;
 use taffrail::engine::snapshot::{Coverage, Merged, ServiceView, Snapshot, State};
@@ -18,6 +20,12 @@ use taffrail::model::time::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+
+/// Custom metrics beside external ones.
+pub(crate) const CUSTOM: Extras = Extras {
+    custom_metrics: true,
+    explanations: false,
+};
 
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 
@@ -84,7 +92,7 @@ impl Api {
             Limits::default(),
             ConnectionLimits::default(),
             cert,
-            |state: AppState| state.serving(GroupVersion::served(true)),
+            |state: AppState| state.serving(GroupVersion::served(CUSTOM)),
             router,
         )
         .await
@@ -93,7 +101,11 @@ impl Api {
     /// Serves [`shop`] to whom `guard` lets in, custom metrics included.
     pub(crate) async fn guarded_by(guard: Arc<Guard>) -> Self {
         let cert = ServingCert::self_signed(&[], clock::now()).expect("legal names");
-        let dress = |state: AppState| state.guarded_by(guard).serving(GroupVersion::served(true));
+        let dress = |state: AppState| {
+            state
+                .guarded_by(guard)
+                .serving(GroupVersion::served(CUSTOM))
+        };
         Self::serve(
             shop(clock::now()),
             Limits::default(),
