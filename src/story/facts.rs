@@ -230,7 +230,7 @@ pub struct Past {
     pub desired_replicas: i32,
     /// The pods that were Running and Ready.
     pub ready_pods: u32,
-    /// Each metric's value as [`value_milli`](MetricFacts::value_milli) has it, in the spec's order.
+    /// What each metric read, as [`read_milli`](MetricFacts::read_milli) has it, in the spec's order.
     pub values_milli: Vec<Option<i64>>,
     /// Which metric won.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -293,6 +293,16 @@ impl Facts {
         self.autoscaler().decide(self.at, &self.observation())
     }
 
+    /// The replicas there are to be after the sync: what the real HPA left where it parted from the arithmetic, or where
+    /// that has no memory to go by.
+    pub fn replicas(&self) -> i32 {
+        match &self.real {
+            Some(real) if real.parted.is_some() => real.desired_replicas,
+            _ if self.memory.is_none() && self.outcome.way == Way::Metrics => self.spec_replicas,
+            _ => self.outcome.desired_replicas,
+        }
+    }
+
     /// How many pods were Running and Ready: what a ratio multiplies.
     pub fn ready_pods(&self) -> u32 {
         let ready = self.pods.iter().filter(|pod| pod.is_ready()).count();
@@ -306,7 +316,7 @@ impl Facts {
             spec_replicas: self.spec_replicas,
             desired_replicas: self.outcome.desired_replicas,
             ready_pods: self.ready_pods(),
-            values_milli: self.metrics.iter().map(MetricFacts::value_milli).collect(),
+            values_milli: self.metrics.iter().map(MetricFacts::read_milli).collect(),
             winner: self.outcome.winner,
         }
     }
@@ -363,6 +373,18 @@ impl MetricFacts {
             Current::Value(milli) => Some(milli),
             Current::AverageValue(milli) => milli,
             Current::Utilization { percent, .. } => Some(i64::from(percent) * 1000),
+        }
+    }
+
+    /// What was read, in thousandths: the total of an External or Object metric, else as
+    /// [`value_milli`](Self::value_milli).
+    pub fn read_milli(&self) -> Option<i64> {
+        match self.answer.as_ref()? {
+            Answer::Values(items) => {
+                let sum = |sum: i64, item: &i64| sum.saturating_add(*item);
+                Some(items.iter().fold(0, sum))
+            }
+            Answer::PerPod(_) => self.value_milli(),
         }
     }
 }
