@@ -24,17 +24,13 @@ use crate::model::quantity::milli_from_value;
 use crate::model::selector::Selector;
 use crate::model::time::Timestamp;
 
+pub(super) use crate::story::document::{KIND, RESOURCE};
+
 use super::auth::Asker;
 use super::query::{self, Query};
 use super::reply::List;
 use super::status::Status;
 use super::{AppState, GroupVersion, accept, reply};
-
-/// The kind of one explanation.
-pub(super) const KIND: &str = "Explanation";
-
-/// The resource, as paths and roles name it.
-pub(super) const RESOURCE: &str = "explanations";
 
 /// Explanations that are worked out at a time; one more is a 429. People ask for them, and one takes milliseconds; a
 /// namespace of hundreds of HPAs takes a good part of a second.

@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::model::time::Timestamp;
 use crate::shadow::sync::Agreement;
 use crate::shadow::{Book, Id, Known, Limits, NotKnown, Pods, Read, Served};
+use crate::story::Explanation;
 
 /// Reads that may wait to be taken note of: what a controller with its usual rate makes in 50 s. One more is not noted,
 /// and counted: a request never waits for this.
@@ -84,8 +85,7 @@ impl Shadow {
     fn say(&self, known: Known) -> Explained {
         let record = json!({
             "replica": self.replica,
-            "since": known.since,
-            "oldest": known.oldest,
+            "watchedSince": known.since,
             "newest": known.newest,
             "syncs": known.syncs,
             "agreement": known.agreement.as_str(),
@@ -94,14 +94,19 @@ impl Shadow {
                 json!({"from": left, "to": known.facts.spec_replicas})
             }),
         });
-        let mut content = Map::new();
-        content.insert("record".to_owned(), record);
-        content.insert("facts".to_owned(), json!(known.facts));
+        let content = [
+            ("explanation", json!(Explanation::new(&known.facts))),
+            ("facts", json!(known.facts)),
+            ("keptSince", json!(known.oldest)),
+            ("partedCount", json!(known.parted)),
+            ("record", record),
+        ];
+        let content = content.map(|(field, value)| (field.to_owned(), value));
         Explained {
             namespace: known.facts.namespace,
             name: known.facts.name,
             at: known.facts.at,
-            content,
+            content: Map::from_iter(content),
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Known {
     pub newest: Timestamp,
     /// How many are kept.
     pub syncs: usize,
+    /// In how many of them the HPA decided otherwise.
+    pub parted: usize,
 }
 
 /// Why nothing is known.
@@ -77,6 +79,8 @@ pub(super) struct Ring {
     /// After the newest.
     end: State,
     syncs: VecDeque<Sync>,
+    /// How each of them came out.
+    agreements: VecDeque<Agreement>,
     bytes: usize,
 }
 
@@ -113,6 +117,7 @@ impl Ring {
             begin: state.clone(),
             end: state,
             syncs: VecDeque::new(),
+            agreements: VecDeque::new(),
             bytes: 0,
         }
     }
@@ -147,6 +152,7 @@ impl Ring {
         );
         self.bytes += sync.bytes(self.syncs.back());
         self.syncs.push_back(sync);
+        self.agreements.push_back(outcome.agreement);
         if SYNCS_MAX < self.syncs.len() {
             self.drop_oldest();
         }
@@ -158,6 +164,7 @@ impl Ring {
         let Some(oldest) = self.syncs.pop_front() else {
             return;
         };
+        self.agreements.pop_front();
         self.begin.step(&oldest);
         // What it shared with the next is now that one's own.
         let next = self.syncs.front();
@@ -190,13 +197,11 @@ impl Ring {
             };
             if is_it {
                 let mut facts = facts(id, sync, &stepped);
-                // In its very first sync nobody knows what it remembers but itself.
-                facts.memory = facts
-                    .memory
-                    .filter(|_| 0 < index || self.is_from_its_beginning);
                 facts.last_change = last_change;
                 facts.history = history.into();
-                let agreement = self.agreement(sync, &stepped);
+                // A sync that came out so once stays so, whatever of what was before it is forgotten.
+                let agreement = self.agreements.get(index).copied();
+                let agreement = agreement.unwrap_or(Agreement::Unclear);
                 tell_parting(&mut facts, agreement, sync, &stepped);
                 return Ok(Known {
                     facts,
@@ -207,6 +212,7 @@ impl Ring {
                     oldest,
                     newest,
                     syncs: self.syncs.len(),
+                    parted: self.agreements.iter().filter(|one| one.is_parted()).count(),
                 });
             }
             if count <= index + 1 + HISTORY_MAX {
@@ -275,7 +281,8 @@ fn facts(id: &Id, sync: &Sync, stepped: &Stepped) -> Facts {
     }
     facts.real = Some(Real {
         current_replicas: observation.spec_replicas,
-        desired_replicas: sync.status.desired,
+        // A sync that fails leaves the replicas, and in the status what an earlier one wanted.
+        desired_replicas: sync.decided().unwrap_or(sync.status.desired),
         last_scale_time: sync.status.last_scale,
         conditions: sync.status.conditions.to_vec(),
         parted: None,

@@ -134,6 +134,11 @@ impl Agreement {
         }
     }
 
+    /// Whether the HPA decided otherwise.
+    pub fn is_parted(self) -> bool {
+        matches!(self, Self::Parted | Self::PartedEarly | Self::PartedUnseen)
+    }
+
     /// Of a `decision` beside what the HPA decided. `since` is when the shadow began to watch an HPA that had synced
     /// before.
     pub(super) fn of(

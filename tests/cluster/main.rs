@@ -17,6 +17,7 @@ mod pods;
 mod rollouts;
 mod scaling;
 mod service;
+mod shadow;
 mod status;
 mod tenancy;
 mod uninstall;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         objects::tests(),
         pods::tests(),
         scaling::tests(),
+        shadow::tests(),
         status::tests(),
         tenancy::tests(),
         // It takes away what the others share.
