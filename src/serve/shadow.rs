@@ -9,7 +9,7 @@ use serde_json::{Map, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, timeout};
 
-use crate::api::explain::{Explained, Explains, MetricRead};
+use crate::api::explain::{Explained, Explains, LISTED_MAX, MetricRead};
 use crate::clock;
 use crate::cluster::autoscalers::News;
 use crate::cluster::discover::PodsAsked;
@@ -77,9 +77,15 @@ impl Shadow {
         (shadow, keeper)
     }
 
-    /// Never held over an await, and a thousandth of a second at most: an HPA's hour is decided again in it.
+    /// Never held over an await, nor while an HPA's hour is decided again.
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of an HPA, worked out beside the book.
+    fn known(&self, id: &Id, at: Option<Timestamp>) -> Result<Known, NotKnown> {
+        let ring = self.book().ring(id).cloned();
+        ring.ok_or(NotKnown::Autoscaler)?.explain(id, at)
     }
 
     fn say(&self, known: Known) -> Explained {
@@ -143,19 +149,17 @@ impl Explains for Shadow {
         at: Option<Timestamp>,
     ) -> Result<Explained, String> {
         let id = Id::new(namespace, name);
-        let known = self.book().explain(&id, at);
+        let known = self.known(&id, at);
         known
             .map(|known| self.say(known))
             .map_err(|why| refusal(&id, why))
     }
 
-    fn explain_all(&self, namespace: &str) -> Vec<Explained> {
+    fn explain_all(&self, namespace: &str) -> (Vec<Explained>, usize) {
         let ids: Vec<Id> = self.book().names(namespace).cloned().collect();
-        let known = ids
-            .iter()
-            .filter_map(|id| self.book().explain(id, None).ok());
-        // Each is said before the next is worked out, so that the book is free in between.
-        known.map(|known| self.say(known)).collect()
+        let (listed, more) = ids.split_at(ids.len().min(LISTED_MAX));
+        let known = listed.iter().filter_map(|id| self.known(id, None).ok());
+        (known.map(|known| self.say(known)).collect(), more.len())
     }
 }
 

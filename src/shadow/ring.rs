@@ -70,7 +70,7 @@ pub struct Outcome {
 
 /// The syncs of one HPA.
 #[derive(Clone, Debug)]
-pub(super) struct Ring {
+pub struct Ring {
     since: Timestamp,
     /// Whether the HPA had not synced yet when it was first seen, so that it remembers nothing more.
     is_from_its_beginning: bool,
@@ -177,7 +177,7 @@ impl Ring {
     ///
     /// # Errors
     /// Why none is known.
-    pub(super) fn explain(&self, id: &Id, at: Option<Timestamp>) -> Result<Known, NotKnown> {
+    pub fn explain(&self, id: &Id, at: Option<Timestamp>) -> Result<Known, NotKnown> {
         let since = self.since;
         let (Some(oldest), Some(newest)) = (self.syncs.front(), self.syncs.back()) else {
             return Err(NotKnown::Yet { since });
@@ -240,12 +240,16 @@ impl State {
         let observed = observe(sync)?;
         let memory = self.hpa.memory().clone();
         let real = sync.decided();
-        let decision = self
-            .hpa
-            .follow(sync.at, &sync.wanted.spec, &observed.observation, real);
         let current = observed.observation.spec_replicas;
+        // One that could not even read its target's scale remembers nothing of the sync.
+        let before = real.is_none().then(|| self.hpa.clone());
+        let spec = &sync.wanted.spec;
+        let decision = self.hpa.follow(sync.at, spec, &observed.observation, real);
+        if let Some(before) = before {
+            self.hpa = before;
+        }
         let changed_by_others = self.left.filter(|left| *left != current);
-        let left = real.unwrap_or(decision.desired);
+        let left = real.unwrap_or(current);
         self.left = Some(left);
         let stepped = Stepped {
             observed,
@@ -282,7 +286,7 @@ fn facts(id: &Id, sync: &Sync, stepped: &Stepped) -> Facts {
     facts.real = Some(Real {
         current_replicas: observation.spec_replicas,
         // A sync that fails leaves the replicas, and in the status what an earlier one wanted.
-        desired_replicas: sync.decided().unwrap_or(sync.status.desired),
+        desired_replicas: sync.decided().unwrap_or(observation.spec_replicas),
         last_scale_time: sync.status.last_scale,
         conditions: sync.status.conditions.to_vec(),
         parted: None,
@@ -293,12 +297,14 @@ fn facts(id: &Id, sync: &Sync, stepped: &Stepped) -> Facts {
 /// Says where the decisions part, and what may be the cause.
 fn tell_parting(facts: &mut Facts, agreement: Agreement, sync: &Sync, stepped: &Stepped) {
     let cause = agreement.cause(sync, &stepped.observed.presumed);
-    if let (Some(cause), Some(theirs), Some(real)) = (cause, sync.decided(), &mut facts.real) {
-        let ours = stepped.decision.desired;
-        real.parted = Some(format!(
-            "the HPA decided {theirs}, and this arithmetic {ours}: {cause}"
-        ));
-    }
+    let (Some(cause), Some(real)) = (cause, &mut facts.real) else {
+        return;
+    };
+    let ours = stepped.decision.desired;
+    real.parted = Some(match sync.decided() {
+        Some(theirs) => format!("the HPA decided {theirs}, and this arithmetic {ours}: {cause}"),
+        None => format!("the HPA decided nothing: {cause}"),
+    });
 }
 
 /// A sync in short, with the replicas that it really left.

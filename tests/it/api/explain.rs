@@ -85,13 +85,14 @@ impl Explains for Witness {
         }
     }
 
-    fn explain_all(&self, namespace: &str) -> Vec<Explained> {
+    fn explain_all(&self, namespace: &str) -> (Vec<Explained>, usize) {
         let names: &[&str] = if namespace == "shop" {
             &["orders", "users"]
         } else {
             &[]
         };
-        names.iter().map(|name| about(name)).collect()
+        let more = if namespace == "shop" { 3 } else { 0 };
+        (names.iter().map(|name| about(name)).collect(), more)
     }
 }
 
@@ -174,7 +175,11 @@ async fn an_explanation_is_an_object_of_the_hpas_name() {
         .get(&format!("{PATH}/namespaces/other/explanations"))
         .await
         .json();
-    assert_eq!(none["items"], json!([]));
+    assert_eq!(list["metadata"], json!({"remainingItemCount": 3}));
+    assert_eq!(
+        (&none["items"], &none["metadata"]),
+        (&json!([]), &json!({}))
+    );
     // kubectl asks for a table first, and takes an object.
     let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
     assert_eq!(api.get_with(USERS, &[("accept", table)]).await.code, 200);
