@@ -1,10 +1,11 @@
 //! What the adapter knows of an HPA: its sync as the adapter saw it, with all that the HPA remembers.
 
 use super::ask::{AskError, Right, ask, encoded};
+use crate::cluster::RequestError;
 use crate::cluster::connect::Cluster;
 use crate::model::time::Timestamp;
 use crate::story::Document;
-use crate::story::document::{GROUP, RESOURCE, path};
+use crate::story::document::{GROUP, RESOURCE, VERSION, path};
 
 /// The latest sync, or the latest at `at` or before it.
 pub(super) async fn read(

@@ -370,17 +370,8 @@ impl<'a> Next<'a> {
 
     /// As long as anything that is remembered can matter.
     fn horizon(&self) -> Duration {
-        let rules = self.facts.spec.behavior.iter();
-        let rules = rules.flat_map(|behavior| [&behavior.scale_up, &behavior.scale_down]);
-        let spans = rules.flat_map(|rules| {
-            let periods = rules.policies.iter().map(|policy| policy.period);
-            periods.chain([rules.stabilization])
-        });
-        let longest = spans
-            .max()
-            .unwrap_or(crate::hpa::spec::DOWNSCALE_STABILIZATION);
         // A window, then a period that the window's last change began.
-        longest.saturating_mul(2).min(LONG_AGO)
+        self.facts.spec.memory().saturating_mul(2).min(LONG_AGO)
     }
 
     /// What a metric reads now: its total, its average, or its per cent.

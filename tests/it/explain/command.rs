@@ -2,14 +2,18 @@
 //! is lacking.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::process::Output;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use taffrail::hpa::{Autoscaler, Observation, Phase, Pod, Readiness, ReadyStatus};
 use taffrail::model::time::Timestamp;
@@ -64,12 +68,31 @@ impl Api {
         self.0.lock().unwrap().asked.clone()
     }
 
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let mut prepared = self.0.lock().unwrap();
+        prepared.asked.push(request.uri().to_string());
+        let (code, body) = match prepared.answers.get(request.uri().path()) {
+            Some((code, body)) => (*code, body.to_string()),
+            None => (404, "404 page not found\n".to_owned()),
+        };
+        Response::builder().status(code).body(body.into()).unwrap()
+    }
+
     /// Serves, and writes a kubeconfig that leads here.
     async fn serve(&self) -> tempfile::NamedTempFile {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(answer).with_state(self.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let api = self.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let api = api.clone();
+                let service = service_fn(move |request| {
+                    let answer = api.answer(&request);
+                    async move { Ok::<_, Infallible>(answer) }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
             "clusters": [{"name": "here", "cluster": {"server": server}}],
@@ -79,17 +102,6 @@ impl Api {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), config.to_string()).unwrap();
         file
-    }
-}
-
-async fn answer(State(api): State<Api>, request: Request) -> Response {
-    let mut prepared = api.0.lock().unwrap();
-    prepared.asked.push(request.uri().to_string());
-    match prepared.answers.get(request.uri().path()) {
-        Some((code, body)) => {
-            (StatusCode::from_u16(*code).unwrap(), Json(body.clone())).into_response()
-        }
-        None => (StatusCode::NOT_FOUND, "404 page not found\n").into_response(),
     }
 }
 
@@ -284,6 +296,10 @@ async fn without_the_adapter_everything_is_read_here_and_what_is_not_known_is_sa
         "one more pod (5) at p95 > 333.333 ms, as soon as policies let it",
     );
     has(&text, "the adapter does not explain this HPA");
+    has(
+        &text,
+        "the cluster has no explain.taffrail.dev: is the adapter installed",
+    );
     has(&text, "AbleToScale=True ScaleDownStabilized");
     let latency = api
         .asked()
@@ -334,7 +350,7 @@ async fn looking_back_asks_the_adapter_for_that_time_and_fails_without_it() {
     api.refuse(
         EXPLANATION,
         404,
-        "what is kept of shop/users begins at 2026-11-21T10:30:00Z",
+        "what is kept of HorizontalPodAutoscaler shop/users begins at 2026-11-21T10:30:00Z",
     );
     has(
         &refused(&kubeconfig, &at).await,
