@@ -24,21 +24,20 @@ use crate::model::quantity::milli_from_value;
 use crate::model::selector::Selector;
 use crate::model::time::Timestamp;
 
+pub(super) use crate::story::document::{KIND, RESOURCE};
+
 use super::auth::Asker;
 use super::query::{self, Query};
 use super::reply::List;
 use super::status::Status;
 use super::{AppState, GroupVersion, accept, reply};
 
-/// The kind of one explanation.
-pub(super) const KIND: &str = "Explanation";
-
-/// The resource, as paths and roles name it.
-pub(super) const RESOURCE: &str = "explanations";
-
 /// Explanations that are worked out at a time; one more is a 429. People ask for them, and one takes milliseconds; a
 /// namespace of hundreds of HPAs takes a good part of a second.
 pub(super) const AT_ONCE: usize = 4;
+
+/// Most explanations in one list: a second of a processor, and some megabytes. The list says how many more there are.
+pub const LISTED_MAX: usize = 100;
 
 /// Who watches HPAs.
 pub trait Explains: Send + Sync {
@@ -56,8 +55,9 @@ pub trait Explains: Send + Sync {
         at: Option<Timestamp>,
     ) -> Result<Explained, String>;
 
-    /// The newest of every HPA of a namespace of which something is known, in the order of their names.
-    fn explain_all(&self, namespace: &str) -> Vec<Explained>;
+    /// The newest of each HPA of a namespace of which something is known, in the order of their names: the first
+    /// [`LISTED_MAX`], and how many HPAs more there are.
+    fn explain_all(&self, namespace: &str) -> (Vec<Explained>, usize);
 }
 
 /// What one HPA was answered.
@@ -222,10 +222,10 @@ async fn read_all(
         ));
     }
     let ask = move |explains: &dyn Explains| explains.explain_all(&namespace);
-    let explained = ask_aside(&state, &request, ask).await?;
+    let (explained, more) = ask_aside(&state, &request, ask).await?;
     let objects: Vec<_> = explained.iter().map(Explained::object).collect();
     let indent = reply::wants_indent(&request.uri, &request.headers);
-    let list = List::new(GroupVersion::Explain, objects);
+    let list = List::new(GroupVersion::Explain, objects).with_more(more);
     Ok(reply::json(StatusCode::OK, reply::write(&list, indent)))
 }
 

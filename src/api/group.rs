@@ -105,6 +105,7 @@ impl GroupVersion {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::story::document;
 
     #[test]
     fn the_names_are_made_of_group_and_version() {
@@ -116,6 +117,16 @@ mod tests {
             assert!(one.has(one.path()) && one.has(&format!("{}/namespaces", one.path())));
             assert!(!one.has(&format!("{}0", one.path())));
         }
+    }
+
+    #[test]
+    fn explanations_are_where_their_readers_look_for_them() {
+        let one = GroupVersion::Explain;
+        assert_eq!(
+            (one.group(), one.version()),
+            (document::GROUP, document::VERSION)
+        );
+        assert_eq!(one.list_kind(), format!("{}List", document::KIND));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::{Map, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, timeout};
 
-use crate::api::explain::{Explained, Explains, MetricRead};
+use crate::api::explain::{Explained, Explains, LISTED_MAX, MetricRead};
 use crate::clock;
 use crate::cluster::autoscalers::News;
 use crate::cluster::discover::PodsAsked;
@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::model::time::Timestamp;
 use crate::shadow::sync::Agreement;
 use crate::shadow::{Book, Id, Known, Limits, NotKnown, Pods, Read, Served};
+use crate::story::Explanation;
 
 /// Reads that may wait to be taken note of: what a controller with its usual rate makes in 50 s. One more is not noted,
 /// and counted: a request never waits for this.
@@ -76,16 +77,21 @@ impl Shadow {
         (shadow, keeper)
     }
 
-    /// Never held over an await, and a thousandth of a second at most: an HPA's hour is decided again in it.
+    /// Never held over an await, nor while an HPA's hour is decided again.
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of an HPA, worked out beside the book.
+    fn known(&self, id: &Id, at: Option<Timestamp>) -> Result<Known, NotKnown> {
+        let ring = self.book().ring(id).cloned();
+        ring.ok_or(NotKnown::Autoscaler)?.explain(id, at)
     }
 
     fn say(&self, known: Known) -> Explained {
         let record = json!({
             "replica": self.replica,
-            "since": known.since,
-            "oldest": known.oldest,
+            "watchedSince": known.since,
             "newest": known.newest,
             "syncs": known.syncs,
             "agreement": known.agreement.as_str(),
@@ -94,14 +100,19 @@ impl Shadow {
                 json!({"from": left, "to": known.facts.spec_replicas})
             }),
         });
-        let mut content = Map::new();
-        content.insert("record".to_owned(), record);
-        content.insert("facts".to_owned(), json!(known.facts));
+        let content = [
+            ("explanation", json!(Explanation::new(&known.facts))),
+            ("facts", json!(known.facts)),
+            ("keptSince", json!(known.oldest)),
+            ("partedCount", json!(known.parted)),
+            ("record", record),
+        ];
+        let content = content.map(|(field, value)| (field.to_owned(), value));
         Explained {
             namespace: known.facts.namespace,
             name: known.facts.name,
             at: known.facts.at,
-            content,
+            content: Map::from_iter(content),
         }
     }
 }
@@ -138,19 +149,17 @@ impl Explains for Shadow {
         at: Option<Timestamp>,
     ) -> Result<Explained, String> {
         let id = Id::new(namespace, name);
-        let known = self.book().explain(&id, at);
+        let known = self.known(&id, at);
         known
             .map(|known| self.say(known))
             .map_err(|why| refusal(&id, why))
     }
 
-    fn explain_all(&self, namespace: &str) -> Vec<Explained> {
+    fn explain_all(&self, namespace: &str) -> (Vec<Explained>, usize) {
         let ids: Vec<Id> = self.book().names(namespace).cloned().collect();
-        let known = ids
-            .iter()
-            .filter_map(|id| self.book().explain(id, None).ok());
-        // Each is said before the next is worked out, so that the book is free in between.
-        known.map(|known| self.say(known)).collect()
+        let (listed, more) = ids.split_at(ids.len().min(LISTED_MAX));
+        let known = listed.iter().filter_map(|id| self.known(id, None).ok());
+        (known.map(|known| self.say(known)).collect(), more.len())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::ring::{Known, NotKnown, Outcome};
+use super::ring::{Known, NotKnown, Outcome, Ring};
 use super::seen::{Id, Object, Pods, Read};
 use super::sync::Agreement;
 use super::watched::Watched;
@@ -17,7 +17,7 @@ pub struct Limits {
     /// metric at their period of 15 s; this is three times as many.
     pub autoscalers: usize,
     /// Bytes for the syncs of all of them, as [`Book::bytes`] counts. A third of the least memory that the manifests
-    /// give: 400 HPAs with an hour each. With more of them, or with pods that come and go, it is less than an hour.
+    /// give: 350 HPAs with an hour each. With more of them, or with pods that come and go, it is less than an hour.
     pub bytes: usize,
 }
 
@@ -150,8 +150,13 @@ impl Book {
     /// # Errors
     /// Why nothing is.
     pub fn explain(&self, id: &Id, at: Option<Timestamp>) -> Result<Known, NotKnown> {
-        let watched = self.watched.get(id).ok_or(NotKnown::Autoscaler)?;
-        watched.ring().explain(id, at)
+        let ring = self.ring(id).ok_or(NotKnown::Autoscaler)?;
+        ring.explain(id, at)
+    }
+
+    /// The syncs of an HPA. A copy of them costs little, and lets the book go on while they are looked at.
+    pub fn ring(&self, id: &Id) -> Option<&Ring> {
+        Some(self.watched.get(id)?.ring())
     }
 
     /// The HPAs of a namespace that are watched, in the order of their names.

@@ -176,7 +176,13 @@ fn status_replicas(sync: &Sync, spec_replicas: i32) -> i32 {
             .filter(|pod| !pod.deleted && matches!(pod.phase, Phase::Pending | Phase::Running));
         i32::try_from(staying.count()).unwrap_or(i32::MAX)
     });
-    let near = counted.unwrap_or(spec_replicas);
+    // Where the sync is known by its status alone, the pods were looked at after it: those it added or took away are not
+    // what it saw.
+    let desired = sync.status.desired;
+    let (least, most) = (spec_replicas.min(desired), spec_replicas.max(desired));
+    let near = counted
+        .filter(|counted| *counted < least || most < *counted)
+        .unwrap_or(spec_replicas);
     let mut reads = sync.reads.iter().enumerate();
     let told = reads.find_map(|(index, read)| {
         let Some(Ok(Served { values_milli, .. })) = read else {

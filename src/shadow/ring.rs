@@ -38,6 +38,8 @@ pub struct Known {
     pub newest: Timestamp,
     /// How many are kept.
     pub syncs: usize,
+    /// In how many of them the HPA decided otherwise.
+    pub parted: usize,
 }
 
 /// Why nothing is known.
@@ -68,7 +70,7 @@ pub struct Outcome {
 
 /// The syncs of one HPA.
 #[derive(Clone, Debug)]
-pub(super) struct Ring {
+pub struct Ring {
     since: Timestamp,
     /// Whether the HPA had not synced yet when it was first seen, so that it remembers nothing more.
     is_from_its_beginning: bool,
@@ -77,6 +79,8 @@ pub(super) struct Ring {
     /// After the newest.
     end: State,
     syncs: VecDeque<Sync>,
+    /// How each of them came out.
+    agreements: VecDeque<Agreement>,
     bytes: usize,
 }
 
@@ -113,6 +117,7 @@ impl Ring {
             begin: state.clone(),
             end: state,
             syncs: VecDeque::new(),
+            agreements: VecDeque::new(),
             bytes: 0,
         }
     }
@@ -147,6 +152,7 @@ impl Ring {
         );
         self.bytes += sync.bytes(self.syncs.back());
         self.syncs.push_back(sync);
+        self.agreements.push_back(outcome.agreement);
         if SYNCS_MAX < self.syncs.len() {
             self.drop_oldest();
         }
@@ -158,6 +164,7 @@ impl Ring {
         let Some(oldest) = self.syncs.pop_front() else {
             return;
         };
+        self.agreements.pop_front();
         self.begin.step(&oldest);
         // What it shared with the next is now that one's own.
         let next = self.syncs.front();
@@ -170,7 +177,7 @@ impl Ring {
     ///
     /// # Errors
     /// Why none is known.
-    pub(super) fn explain(&self, id: &Id, at: Option<Timestamp>) -> Result<Known, NotKnown> {
+    pub fn explain(&self, id: &Id, at: Option<Timestamp>) -> Result<Known, NotKnown> {
         let since = self.since;
         let (Some(oldest), Some(newest)) = (self.syncs.front(), self.syncs.back()) else {
             return Err(NotKnown::Yet { since });
@@ -190,13 +197,11 @@ impl Ring {
             };
             if is_it {
                 let mut facts = facts(id, sync, &stepped);
-                // In its very first sync nobody knows what it remembers but itself.
-                facts.memory = facts
-                    .memory
-                    .filter(|_| 0 < index || self.is_from_its_beginning);
                 facts.last_change = last_change;
                 facts.history = history.into();
-                let agreement = self.agreement(sync, &stepped);
+                // A sync that came out so once stays so, whatever of what was before it is forgotten.
+                let agreement = self.agreements.get(index).copied();
+                let agreement = agreement.unwrap_or(Agreement::Unclear);
                 tell_parting(&mut facts, agreement, sync, &stepped);
                 return Ok(Known {
                     facts,
@@ -207,6 +212,7 @@ impl Ring {
                     oldest,
                     newest,
                     syncs: self.syncs.len(),
+                    parted: self.agreements.iter().filter(|one| one.is_parted()).count(),
                 });
             }
             if count <= index + 1 + HISTORY_MAX {
@@ -234,12 +240,16 @@ impl State {
         let observed = observe(sync)?;
         let memory = self.hpa.memory().clone();
         let real = sync.decided();
-        let decision = self
-            .hpa
-            .follow(sync.at, &sync.wanted.spec, &observed.observation, real);
         let current = observed.observation.spec_replicas;
+        // One that could not even read its target's scale remembers nothing of the sync.
+        let before = real.is_none().then(|| self.hpa.clone());
+        let spec = &sync.wanted.spec;
+        let decision = self.hpa.follow(sync.at, spec, &observed.observation, real);
+        if let Some(before) = before {
+            self.hpa = before;
+        }
         let changed_by_others = self.left.filter(|left| *left != current);
-        let left = real.unwrap_or(decision.desired);
+        let left = real.unwrap_or(current);
         self.left = Some(left);
         let stepped = Stepped {
             observed,
@@ -275,7 +285,8 @@ fn facts(id: &Id, sync: &Sync, stepped: &Stepped) -> Facts {
     }
     facts.real = Some(Real {
         current_replicas: observation.spec_replicas,
-        desired_replicas: sync.status.desired,
+        // A sync that fails leaves the replicas, and in the status what an earlier one wanted.
+        desired_replicas: sync.decided().unwrap_or(observation.spec_replicas),
         last_scale_time: sync.status.last_scale,
         conditions: sync.status.conditions.to_vec(),
         parted: None,
@@ -286,12 +297,14 @@ fn facts(id: &Id, sync: &Sync, stepped: &Stepped) -> Facts {
 /// Says where the decisions part, and what may be the cause.
 fn tell_parting(facts: &mut Facts, agreement: Agreement, sync: &Sync, stepped: &Stepped) {
     let cause = agreement.cause(sync, &stepped.observed.presumed);
-    if let (Some(cause), Some(theirs), Some(real)) = (cause, sync.decided(), &mut facts.real) {
-        let ours = stepped.decision.desired;
-        real.parted = Some(format!(
-            "the HPA decided {theirs}, and this arithmetic {ours}: {cause}"
-        ));
-    }
+    let (Some(cause), Some(real)) = (cause, &mut facts.real) else {
+        return;
+    };
+    let ours = stepped.decision.desired;
+    real.parted = Some(match sync.decided() {
+        Some(theirs) => format!("the HPA decided {theirs}, and this arithmetic {ours}: {cause}"),
+        None => format!("the HPA decided nothing: {cause}"),
+    });
 }
 
 /// A sync in short, with the replicas that it really left.

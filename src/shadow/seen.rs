@@ -157,19 +157,21 @@ impl Status {
     /// What the last sync made of the replicas; `None` where it did not get so far, or where there was none yet.
     pub fn decided(&self) -> Option<i32> {
         let current = self.current?;
-        let fails = |kind: &str| {
-            let mut conditions = self.conditions.iter();
-            conditions.find(|condition| condition.kind == kind && condition.status == "False")
-        };
         // A target that cannot be read or scaled stays as it is, whatever was wanted.
-        if let Some(condition) = fails("AbleToScale") {
+        if let Some(condition) = self.failure("AbleToScale") {
             return (condition.reason == "FailedUpdateScale").then_some(current);
         }
-        match fails("ScalingActive") {
+        match self.failure("ScalingActive") {
             // With too few metrics nothing is decided, and `desiredReplicas` stays that of an earlier sync.
             Some(condition) if condition.reason != "ScalingDisabled" => Some(current),
             _ => Some(self.desired),
         }
+    }
+
+    /// The condition of this type, where it does not hold.
+    pub(super) fn failure(&self, kind: &str) -> Option<&ConditionFacts> {
+        let mut conditions = self.conditions.iter();
+        conditions.find(|condition| condition.kind == kind && condition.status == "False")
     }
 
     /// Its value of a metric of the spec; `None` where that metric failed or was not read.

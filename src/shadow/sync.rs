@@ -134,6 +134,11 @@ impl Agreement {
         }
     }
 
+    /// Whether the HPA decided otherwise.
+    pub fn is_parted(self) -> bool {
+        matches!(self, Self::Parted | Self::PartedEarly | Self::PartedUnseen)
+    }
+
     /// Of a `decision` beside what the HPA decided. `since` is when the shadow began to watch an HPA that had synced
     /// before.
     pub(super) fn of(
@@ -154,18 +159,25 @@ impl Agreement {
 
     /// Why the decisions differ, as far as is known: a clause.
     pub(super) fn cause(self, sync: &Sync, presumed: &[String]) -> Option<String> {
-        match self {
-            Self::Agreed | Self::Unclear => None,
-            Self::PartedEarly => Some(
-                "the HPA may remember recommendations and changes from before the adapter watched it".to_owned(),
-            ),
-            Self::PartedUnseen => Some(presumed.join("; ")),
-            Self::Parted => Some(unlike_shown(sync).unwrap_or_else(|| {
+        if self == Self::Agreed {
+            return None;
+        }
+        // The HPA's own word is worth more than any guess.
+        if let Some(condition) = sync.status.failure("AbleToScale") {
+            return Some(format!("{}: {}", condition.reason, condition.message));
+        }
+        Some(match self {
+            Self::PartedEarly => {
+                "the HPA may remember recommendations and changes from before the adapter watched it"
+                    .to_owned()
+            }
+            Self::PartedUnseen => presumed.join("; "),
+            _ => unlike_shown(sync).unwrap_or_else(|| {
                 "everything that counts was seen, so its controller may have been restarted lately, or run with other \
                  flags than the defaults (tolerance, stabilization, CPU initialization)"
                     .to_owned()
-            })),
-        }
+            }),
+        })
     }
 }
 

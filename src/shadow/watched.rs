@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::ring::{Outcome, Ring};
 use super::seen::{Object, Pods, Read, Status, Wanted};
 use super::sync::{Answered, Sync};
+use crate::hpa::Pod;
 use crate::hpa::sync::{DECISION_DELAY, begins_another};
 use crate::model::selector::Selector;
 use crate::model::time::Timestamp;
@@ -183,7 +184,13 @@ impl Watched {
         if **before == *pods {
             return Arc::clone(before);
         }
-        let known = |pod: &Arc<_>| before.iter().find(|known| *known == pod);
+        // They come in the order of their names; out of it some would only be held twice.
+        let known = |pod: &Arc<Pod>| {
+            let place = before
+                .binary_search_by(|known| known.name.cmp(&pod.name))
+                .ok()?;
+            before.get(place).filter(|known| *known == pod)
+        };
         pods.iter()
             .map(|pod| Arc::clone(known(pod).unwrap_or(pod)))
             .collect()

@@ -18,6 +18,7 @@ mod pods;
 mod rollouts;
 mod scaling;
 mod service;
+mod shadow;
 mod status;
 mod tenancy;
 mod uninstall;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         objects::tests(),
         pods::tests(),
         scaling::tests(),
+        shadow::tests(),
         status::tests(),
         tenancy::tests(),
         // It takes away what the others share.

@@ -14,7 +14,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("shadow", &["hpa", "model", "story"]),
     ("sim", &["engine", "hpa", "model"]),
     ("source", &["clock", "exposition", "model"]),
-    ("api", &["clock", "engine", "model"]),
+    ("api", &["clock", "engine", "model", "story"]),
     (
         "config",
         &["engine", "exposition", "hpa", "model", "source"],

@@ -145,6 +145,16 @@ fn explanation() -> Value {
             },
             "explanation": open("what happened in the sync, and what would change it"),
             "facts": open("what the HorizontalPodAutoscaler saw, remembered and decided"),
+            "keptSince": {
+                "type": "string",
+                "format": "date-time",
+                "description": "when the oldest sync was that can be asked for",
+            },
+            "partedCount": {
+                "type": "integer",
+                "format": "int64",
+                "description": "how many of the syncs kept the HorizontalPodAutoscaler decided otherwise than is worked out here",
+            },
             "record": open("how much this replica of the adapter knows, and since when"),
         },
     })

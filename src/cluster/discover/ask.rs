@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Namespace;
+use super::pods::Pods;
 use crate::model::selector::Selector;
-use crate::shadow::Pods;
+use crate::shadow;
 
 /// Most pods that are told of one selector: as many as one object may have as targets.
 const PODS_TOLD_MAX: usize = 1_000;
@@ -20,30 +21,30 @@ pub struct PodsAsked {
     pub selector: Arc<Selector>,
     /// Where the answer goes: `None` where they are not all known, since nobody watches that namespace, its watch is lost,
     /// or there are too many.
-    pub answer: oneshot::Sender<Option<Pods>>,
+    pub answer: oneshot::Sender<Option<shadow::Pods>>,
 }
 
 impl PodsAsked {
     /// Answers, with what is known of the namespace. Whoever has stopped waiting misses it.
     pub(super) fn answer(self, namespace: Option<&Namespace>) {
-        let pods = namespace.and_then(|namespace| namespace.matched(&self.selector));
+        let known = namespace.filter(|namespace| namespace.lost.is_none());
+        let pods = known.and_then(|namespace| matched(&namespace.pods, &self.selector));
         let _ = self.answer.send(pods);
     }
 }
 
-impl Namespace {
-    fn matched(&self, selector: &Selector) -> Option<Pods> {
-        if !self.pods.is_synced || self.pods.is_full || self.lost.is_some() {
-            return None;
-        }
-        let matched = self.pods.held.values().filter(|pod| {
-            let labels = &pod.template.labels;
-            selector.matches(|key| labels.get(key).map(String::as_str))
-        });
-        let matched: Vec<_> = matched
-            .take(PODS_TOLD_MAX + 1)
-            .map(|pod| Arc::new(pod.as_counted()))
-            .collect();
-        (matched.len() <= PODS_TOLD_MAX).then(|| matched.into())
+/// The pods that a selector matches, as HPAs count them, in the order of their names.
+pub(super) fn matched(pods: &Pods, selector: &Selector) -> Option<shadow::Pods> {
+    if !pods.is_synced || pods.is_full {
+        return None;
     }
+    let matched = pods.held.values().filter(|pod| {
+        let labels = &pod.template.labels;
+        selector.matches(|key| labels.get(key).map(String::as_str))
+    });
+    let matched: Vec<_> = matched
+        .take(PODS_TOLD_MAX + 1)
+        .map(|pod| Arc::new(pod.as_counted()))
+        .collect();
+    (matched.len() <= PODS_TOLD_MAX).then(|| matched.into())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use taffrail::api::auth::Guard;
 use taffrail::api::delegate::Delegate;
+use taffrail::api::explain::Explains;
 use taffrail::api::server::{ConnectionCounts, ConnectionLimits, Drained, serve};
 use taffrail::api::tls::ServingCert;
 use taffrail::api::{
@@ -98,13 +99,32 @@ impl Api {
         .await
     }
 
-    /// Serves [`shop`] to whom `guard` lets in, custom metrics included.
-    pub(crate) async fn guarded_by(guard: Arc<Guard>) -> Self {
+    /// Serves [`shop`], and explanations.
+    pub(crate) async fn explained_by(explains: Arc<dyn Explains>) -> Self {
+        let cert = ServingCert::self_signed(&[], clock::now()).expect("legal names");
+        Self::serve(
+            shop(clock::now()),
+            Limits::default(),
+            ConnectionLimits::default(),
+            cert,
+            |state| explained(state, explains),
+            router,
+        )
+        .await
+    }
+
+    /// Serves [`shop`] to whom `guard` lets in, custom metrics included, and what `more` makes of that.
+    pub(crate) async fn guarded_by(
+        guard: Arc<Guard>,
+        more: impl FnOnce(AppState) -> AppState,
+    ) -> Self {
         let cert = ServingCert::self_signed(&[], clock::now()).expect("legal names");
         let dress = |state: AppState| {
-            state
-                .guarded_by(guard)
-                .serving(GroupVersion::served(CUSTOM))
+            more(
+                state
+                    .guarded_by(guard)
+                    .serving(GroupVersion::served(CUSTOM)),
+            )
         };
         Self::serve(
             shop(clock::now()),
@@ -290,6 +310,17 @@ impl Answer {
         assert!(!self.headers.contains_key("retry-after"), "{self:?}");
         json["message"].as_str().expect("a message").to_owned()
     }
+}
+
+/// The same API, with every group.
+pub(crate) fn explained(state: AppState, explains: Arc<dyn Explains>) -> AppState {
+    let extras = Extras {
+        explanations: true,
+        ..CUSTOM
+    };
+    state
+        .explained_by(explains)
+        .serving(GroupVersion::served(extras))
 }
 
 /// A client that trusts the authority `ca_pem` alone; no proxy of the environment is in between.
