@@ -18,7 +18,11 @@ pub const VERSION: &str = "v1alpha1";
 /// The name in paths and of permissions. Its objects are named and namespaced as the HPAs are.
 pub const RESOURCE: &str = "explanations";
 
-/// One sync of one HPA, as served.
+/// The `kind` of the objects.
+pub const KIND: &str = "Explanation";
+
+/// One sync of one HPA, as served. What is told of it, [`Explanation`](super::Explanation), is served beside and not read
+/// here: it follows from the facts.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Document {
