@@ -12,7 +12,7 @@ use crate::clock;
 use crate::cluster::connect::Cluster;
 use crate::model::time::Timestamp;
 use crate::story::document::Record;
-use crate::story::{Explanation, Facts, Text};
+use crate::story::{Document, Explanation, Facts, Text};
 
 /// A sync older than this is not the latest any more: two more should have come since.
 const SYNC_AGE_MAX: Duration = Duration::from_secs(45);
@@ -62,12 +62,12 @@ impl Report {
         let known = adapter::read(cluster, namespace, name, at).await;
         let (source, facts, record, mut notes) = match known {
             Ok(document) => {
-                let mut notes = of_record(&document.record, &document.facts);
+                let mut notes = of_record(&document);
                 let age = now.since(document.facts.at);
                 if at.is_none() && SYNC_AGE_MAX < age {
                     notes.insert(0, silent(age));
                 }
-                if !hpa.is_watched_since_its_beginning(document.record.since) {
+                if !hpa.is_watched_since_its_beginning(document.record.watched_since) {
                     notes.extend(unknown_past(&document.record, &document.facts));
                 }
                 (
@@ -147,8 +147,14 @@ fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) 
     }
 }
 
-/// What to know of an adapter's record.
-fn of_record(record: &Record, facts: &Facts) -> Vec<String> {
+/// What to know of what the adapter says.
+fn of_record(document: &Document) -> Vec<String> {
+    let Document {
+        record,
+        facts,
+        parted_count,
+        ..
+    } = document;
     let change = record.changed_by_others.map(|change| {
         format!(
             "somebody else than the HPA changed the replicas from {} to {} before this sync",
@@ -161,10 +167,17 @@ fn of_record(record: &Record, facts: &Facts) -> Vec<String> {
         .as_ref()
         .is_some_and(|real| real.parted.is_none());
     let agreement = agreed.then(|| "what the HPA did is what the arithmetic gives".to_owned());
+    let parted = (0 < *parted_count).then(|| {
+        format!(
+            "of {} syncs kept, the HPA decided {parted_count} otherwise than the arithmetic",
+            record.syncs
+        )
+    });
     change
         .into_iter()
         .chain(presumed)
         .chain(agreement)
+        .chain(parted)
         .collect()
 }
 
@@ -179,7 +192,7 @@ fn silent(age: Duration) -> String {
 
 /// That the HPA may remember what was before the adapter watched it.
 fn unknown_past(record: &Record, facts: &Facts) -> Option<String> {
-    let watched = facts.at.since(record.since);
+    let watched = facts.at.since(record.watched_since);
     (watched < facts.spec.memory()).then(|| {
         format!(
             "the adapter had watched this HPA for {} s only: what the HPA remembered from before is not known",

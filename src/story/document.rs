@@ -30,6 +30,10 @@ pub struct Document {
     pub record: Record,
     /// The sync.
     pub facts: Facts,
+    /// When the oldest sync was that can be asked for with `?at=`.
+    pub kept_since: Timestamp,
+    /// How many of the kept syncs the real HPA decided otherwise.
+    pub parted_count: u64,
 }
 
 /// What a replica of the adapter knows of an HPA.
@@ -39,9 +43,7 @@ pub struct Record {
     /// Which replica: each knows what it saw.
     pub replica: String,
     /// Since when it watches the HPA.
-    pub since: Timestamp,
-    /// When the oldest sync was that it keeps.
-    pub oldest: Timestamp,
+    pub watched_since: Timestamp,
     /// When the newest was.
     pub newest: Timestamp,
     /// How many it keeps.

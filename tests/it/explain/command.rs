@@ -223,9 +223,10 @@ fn explained(latencies: &[i64]) -> Value {
     json!({
         "kind": "Explanation", "apiVersion": "explain.taffrail.dev/v1alpha1",
         "metadata": {"name": "users", "namespace": "shop"},
-        "record": {"replica": "taffrail-0", "since": "2026-11-21T09:00:01Z", "oldest": "2026-11-21T09:00:15Z",
-                   "newest": "2026-11-21T10:01:00Z", "syncs": 240, "agreement": "agreed", "presumed": [],
-                   "changedByOthers": null},
+        "record": {"replica": "taffrail-0", "watchedSince": "2026-11-21T09:00:01Z", "newest": "2026-11-21T10:01:00Z",
+                   "syncs": 240, "agreement": "agreed", "presumed": [], "changedByOthers": null},
+        "keptSince": "2026-11-21T09:01:00Z",
+        "partedCount": 2,
         "facts": facts.unwrap(),
     })
 }
@@ -275,6 +276,10 @@ async fn the_adapters_memory_gives_the_seconds() {
     );
     has(&text, "scale-in to 3 in 285 s if nothing changes");
     has(&text, "Normal SuccessfulRescale: New size: 4");
+    has(
+        &text,
+        "of 240 syncs kept, the HPA decided 2 otherwise than the arithmetic",
+    );
     assert!(
         api.asked().iter().all(|path| !path.starts_with(SCALE)),
         "nothing is read twice"
