@@ -18,10 +18,22 @@ pub(super) async fn read(
     if let Some(at) = at.and_then(Timestamp::to_rfc3339) {
         path = format!("{path}?at={}", encoded(&at));
     }
-    ask(
-        cluster,
-        &path,
-        Right::new("get", GROUP, RESOURCE, namespace),
-    )
-    .await
+    let right = Right::new("get", GROUP, RESOURCE, namespace);
+    let read = ask(cluster, &path, right).await;
+    // The adapter's own refusals name the HPA; that of an API server without the adapter cannot.
+    read.map_err(|error| match error {
+        AskError::NotFound(message) if !message.contains("HorizontalPodAutoscaler") => {
+            AskError::NotFound(format!(
+                "the cluster has no {GROUP}: is the adapter installed with its APIService, and run without \
+                 --no-explanations?"
+            ))
+        }
+        AskError::Failed(RequestError::Refused {
+            code: 503, message, ..
+        }) => AskError::NotFound(format!(
+            "it is not reachable ({}): kubectl get apiservice {VERSION}.{GROUP} says why",
+            message.trim()
+        )),
+        error => error,
+    })
 }
