@@ -5,6 +5,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`connect`] | a client, and whose address it is |
+//! | `get` | single reads, for commands |
 //! | [`crd`] | the `RequestMetrics` custom resource: schema, rules, status |
 //! | [`discover`] | watches of objects and pods to the services wanted |
 //! | `pod` | a pod, as little of it as counts: which to read, where, and in which phase it is |
@@ -28,6 +29,9 @@ pub mod status;
 
 mod bucket;
 mod events;
+mod get;
 mod jitter;
 mod pod;
 mod request;
+
+pub use request::RequestError;

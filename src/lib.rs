@@ -38,6 +38,7 @@
 //! | [`serve`] | `taffrail serve`: wiring, start order, readiness, drain | command |
 //! | [`replay`] | `taffrail replay`: recorded HPA decisions against [`hpa`] | command |
 //! | [`simulate`] | `taffrail simulate`: a scenario in virtual time, judged and reported | command |
+//! | [`explain`] | `taffrail explain`: an HPA of a cluster, and why it has the replicas it has | command |
 //! | [`demo`] | `taffrail demo`: pods, load, the API and an HPA on one machine | command |
 //!
 //! The load generator and the sample app live in `loadtest/`, which knows nothing of this crate. The demo, the simulator
@@ -92,5 +93,7 @@ pub mod serve;
 pub mod replay;
 
 pub mod simulate;
+
+pub mod explain;
 
 pub mod demo;

@@ -21,16 +21,13 @@ pub const RESOURCE: &str = "explanations";
 /// The `kind` of the objects.
 pub const KIND: &str = "Explanation";
 
-/// One sync of one HPA, as served.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One sync of one HPA, as served. What is told of it, [`Explanation`](super::Explanation), is served beside and not read
+/// here: it follows from the facts.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Document {
-    /// [`GROUP`]`/`[`VERSION`].
-    pub api_version: String,
-    /// [`KIND`].
-    pub kind: String,
-    /// The HPA's namespace and name.
-    pub metadata: Metadata,
+    /// What the adapter's replica that answered knows beside it.
+    pub record: Record,
     /// The sync.
     pub facts: Facts,
     /// When the oldest sync was that can be asked for with `?at=`.
@@ -39,28 +36,38 @@ pub struct Document {
     pub parted_count: u64,
 }
 
-/// Which object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Metadata {
-    /// The HPA's namespace.
-    pub namespace: String,
-    /// The HPA's name.
-    pub name: String,
+/// What a replica of the adapter knows of an HPA.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Which replica: each knows what it saw.
+    pub replica: String,
+    /// Since when it watches the HPA.
+    pub watched_since: Timestamp,
+    /// When the newest was.
+    pub newest: Timestamp,
+    /// How many it keeps.
+    pub syncs: usize,
+    /// How its own decision stands to the HPA's, in a word.
+    pub agreement: String,
+    /// What it presumed for the sync, since nobody saw it: a clause each.
+    #[serde(default)]
+    pub presumed: Vec<String>,
+    /// The replicas as somebody else changed them between the sync before and this one.
+    #[serde(default)]
+    pub changed_by_others: Option<ChangedByOthers>,
 }
 
-impl Document {
-    /// `facts` as the adapter serves them.
-    pub fn new(facts: Facts, kept_since: Timestamp, parted_count: u64) -> Self {
-        Self {
-            api_version: format!("{GROUP}/{VERSION}"),
-            kind: KIND.to_owned(),
-            metadata: Metadata {
-                namespace: facts.namespace.clone(),
-                name: facts.name.clone(),
-            },
-            facts,
-            kept_since,
-            parted_count,
-        }
-    }
+/// A change of the replicas that is not the HPA's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedByOthers {
+    /// What the HPA had left.
+    pub from: i32,
+    /// What the next sync found.
+    pub to: i32,
+}
+
+/// Where the explanation of an HPA is, without a query.
+pub fn path(namespace: &str, name: &str) -> String {
+    format!("/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{RESOURCE}/{name}")
 }

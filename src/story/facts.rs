@@ -43,7 +43,7 @@ pub struct Facts {
     /// What came of each of the spec's metrics, in that order.
     pub metrics: Vec<MetricFacts>,
     /// What it remembered when the sync began. `None` where nobody watched it before: then what stabilization and
-    /// policies did is not known, and [`outcome`](Self::outcome) is that of an HPA which has just begun.
+    /// policies made of the metrics' proposals is not known, and [`outcome`](Self::outcome) ends with the winner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
     /// What follows from all this by the HPA's arithmetic.
@@ -125,7 +125,7 @@ pub struct Excluded {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
-    /// The replicas there are to be.
+    /// The replicas there are to be; without memory those there are, where metrics decide.
     pub desired_replicas: i32,
     /// By which way.
     pub way: Way,
@@ -260,8 +260,11 @@ impl Facts {
             status_replicas: observed.status_replicas,
             pods: observed.pods.clone(),
             metrics: metrics(spec, observed, decision),
+            outcome: match memory {
+                Some(_) => Outcome::from(decision),
+                None => Outcome::without_memory(decision),
+            },
             memory,
-            outcome: Outcome::from(decision),
             real: None,
             last_change: None,
             history: Vec::new(),
@@ -293,12 +296,10 @@ impl Facts {
         self.autoscaler().decide(self.at, &self.observation())
     }
 
-    /// The replicas there are to be after the sync: what the real HPA left where it parted from the arithmetic, or where
-    /// that has no memory to go by.
+    /// The replicas there are to be after the sync: what the real HPA left, where it parted from the arithmetic.
     pub fn replicas(&self) -> i32 {
         match &self.real {
             Some(real) if real.parted.is_some() => real.desired_replicas,
-            _ if self.memory.is_none() && self.outcome.way == Way::Metrics => self.spec_replicas,
             _ => self.outcome.desired_replicas,
         }
     }
@@ -390,6 +391,23 @@ impl MetricFacts {
 }
 
 // === impl Outcome ===
+
+impl Outcome {
+    /// What of a decision does not hang on what was before: nothing that stabilization and policies did to a proposal.
+    fn without_memory(decision: &Decision) -> Self {
+        let outcome = Self::from(decision);
+        if outcome.way != Way::Metrics {
+            return outcome;
+        }
+        Self {
+            desired_replicas: decision.current,
+            stabilized: None,
+            limited: None,
+            conditions: Vec::new(),
+            ..outcome
+        }
+    }
+}
 
 impl From<&Decision> for Outcome {
     fn from(decision: &Decision) -> Self {

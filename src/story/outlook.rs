@@ -65,18 +65,14 @@ impl Told<'_> {
                 to,
                 after,
             } => {
-                // Above it already: told as what happens if nothing changes, or when all are ready.
-                if waits_to.is_some_and(|waits_to| now < waits_to)
-                    && self.reads_at_least(*metric, *at_least_milli)
-                {
+                // Above it already: told as what happens if nothing changes.
+                let rises = waits_to.is_some_and(|waits_to| now < waits_to);
+                if rises && self.reads_at_least(*metric, *at_least_milli) {
                     return None;
                 }
                 let at = self.threshold(*metric, *at_least_milli, Side::AtLeast);
-                format!(
-                    "{} at {at}{}",
-                    some_more(to.saturating_sub(now), *to),
-                    self.once(*after, "policies let")
-                )
+                let more = some_more(to.saturating_sub(now), *to);
+                format!("{more} at {at}{}", self.once(*after, "policies let"))
             }
             Change::Fewer {
                 needs,
@@ -84,36 +80,35 @@ impl Told<'_> {
                 to,
                 after,
             } => {
-                if waits_to.is_some_and(|waits_to| waits_to < now)
-                    && needs.iter().all(|need| need.met)
-                {
+                let falls = waits_to.is_some_and(|waits_to| waits_to < now);
+                if falls && needs.iter().all(|need| need.met) {
                     return None;
                 }
-                let mut all: Vec<String> = needs.iter().map(|need| self.need(need)).collect();
-                let unread = unread.iter().map(|metric| {
-                    format!(
-                        "{} has a value again and asks for no more",
-                        self.label(*metric)
-                    )
-                });
-                let blocked = unread.len() != 0;
-                all.extend(unread);
-                let once = if blocked {
-                    String::new()
-                } else {
-                    self.once(*after, "stabilization lets")
-                };
-                format!(
-                    "{} when {}{once}",
-                    some_fewer(now.saturating_sub(*to), *to),
-                    all.join(" and ")
-                )
+                let fewer = some_fewer(now.saturating_sub(*to), *to);
+                format!("{fewer} when {}", self.needed(needs, unread, *after))
             }
             Change::NoMore { why } => format!("nothing adds a pod: {}", self.stop(*why, "more")),
             Change::NoFewer { why } => {
                 format!("nothing removes a pod: {}", self.stop(*why, "fewer"))
             }
         })
+    }
+
+    /// What all metrics need, and how long.
+    fn needed(self, needs: &[Need], unread: &[usize], after: Option<Duration>) -> String {
+        let read = needs.iter().map(|need| self.need(need));
+        let back = unread.iter().map(|metric| {
+            let label = self.label(*metric);
+            format!("{label} has a value again and asks for no more")
+        });
+        let all = read.chain(back).collect::<Vec<_>>().join(" and ");
+        // Nobody knows what a metric without a value will ask for, so nothing is said of when.
+        let once = if unread.is_empty() {
+            self.once(after, "stabilization lets")
+        } else {
+            String::new()
+        };
+        format!("{all}{once}")
     }
 
     fn need(self, need: &Need) -> String {

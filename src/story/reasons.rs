@@ -334,6 +334,10 @@ impl<'a> Told<'a> {
     /// Since when there are so many, and why they were changed to it.
     pub(super) fn since(self) -> Option<String> {
         let facts = self.facts;
+        let (before, now) = (facts.spec_replicas, facts.replicas());
+        if before != now {
+            return Some(format!("this sync changed them from {before} to {now}"));
+        }
         let Past {
             at,
             spec_replicas,

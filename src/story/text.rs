@@ -71,8 +71,12 @@ impl Text<'_> {
         let facts = self.facts;
         let at = facts.at.to_rfc3339().unwrap_or_default();
         let age = span(self.now.since(facts.at));
+        let when = match facts.memory {
+            Some(_) => format!("its sync at {at}, {age} ago"),
+            None => format!("as it was seen at {at}"),
+        };
         format!(
-            "hpa/{} in {}, of {} {}: its sync at {at}, {age} ago",
+            "hpa/{} in {}, of {} {}: {when}",
             facts.name, facts.namespace, facts.target.kind, facts.target.name
         )
     }

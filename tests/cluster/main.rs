@@ -10,6 +10,7 @@ mod conformance;
 mod control_plane;
 mod custom;
 mod discovery;
+mod explain;
 mod harness;
 mod loadtest;
 mod objects;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         control_plane::tests(),
         custom::tests(),
         discovery::tests(),
+        explain::tests(),
         loadtest::tests(),
         objects::tests(),
         pods::tests(),

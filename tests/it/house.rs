@@ -32,7 +32,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &["clock", "config", "engine", "metrics", "model", "source"],
     ),
     ("clock", &["model"]),
-    ("cli", &["cluster", "demo", "replay", "serve", "simulate"]),
+    (
+        "cli",
+        &["cluster", "demo", "explain", "replay", "serve", "simulate"],
+    ),
     (
         "serve",
         &[
@@ -41,6 +44,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("replay", &["config", "hpa", "model"]),
+    (
+        "explain",
+        &[
+            "clock", "cluster", "config", "hpa", "model", "shadow", "story",
+        ],
+    ),
     ("simulate", &["clock", "config", "model", "sim", "source"]),
     (
         "demo",

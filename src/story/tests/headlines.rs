@@ -148,6 +148,11 @@ fn where_the_hpa_decided_otherwise_both_numbers_are_said() {
 fn the_last_change_is_remembered_with_its_reading() {
     let mut users = Watched::new(spec(&[latency()]), 4);
     let change = users.sync(&[ms(347)]).in_short();
+    let first = Watched::new(spec(&[latency()]), 4).sync(&[ms(347)]);
+    assert_eq!(
+        Explanation::new(&first).since.unwrap(),
+        "this sync changed them from 4 to 6"
+    );
     let mut facts = users.sync(&[ms(250)]);
     facts.last_change = Some(change);
     assert_eq!(
@@ -186,6 +191,7 @@ fn the_whole_text_reads_from_the_answer_to_what_would_change_it() {
 hpa/users in shop, of Deployment users: its sync at 2027-01-15T08:00:00Z, 4 s ago
 
 users has 6 replicas because p95 347 ms over target 250 ms asked for 6 (ratio 1.39, 4 ready pods); CPU asked for 3
+this sync changed them from 4 to 6
 
 Metrics
          value   target  ratio  asks for

@@ -94,8 +94,22 @@ fn a_used_up_policy_says_when_it_lets_more_through() {
 
 #[test]
 fn without_the_hpas_memory_times_are_not_made_up() {
-    let mut facts = Watched::new(spec(&[latency()]), 4).sync(&[ms(250)]);
-    facts.memory = None;
+    let known = Watched::new(spec(&[latency()]), 4).sync(&[ms(250)]);
+    let whose = ("shop", "users", known.target.clone());
+    let mut facts = Facts::new(
+        whose,
+        &known.spec,
+        &known.observation(),
+        None,
+        &known.again(),
+    );
+    facts.metrics[0]
+        .selector
+        .clone_from(&known.metrics[0].selector);
+    assert_eq!(
+        (facts.outcome.stabilized, facts.outcome.limited),
+        (None, None)
+    );
     assert_eq!(
         prospects(&facts),
         [
