@@ -1,8 +1,10 @@
-//! The adapter's own shadow of each HPA that reads its metrics: what the HPA saw, what it should have decided, what it did.
+//! The adapter's own shadow of each HPA that reads its metrics: what the HPA saw, what it should have decided, what it
+//! did.
 //!
-//! Pure, so that one code serves the adapter and the tests on recordings: whoever watches the cluster tells [`Book`] what
-//! was read, what the objects say and what time it is, and is told what was decided, now or an hour ago. The arithmetic is
-//! [`crate::hpa`]'s, the words are [`crate::story`]'s, and where a sync ends is the rule by which recordings are replayed.
+//! Pure, so that one code serves the adapter and the tests on recordings: whoever watches the cluster tells [`Book`]
+//! what was read, what the objects say and what time it is, and is told what was decided, now or an hour ago. The
+//! arithmetic is [`crate::hpa`]'s, the words are [`crate::story`]'s, and where a sync ends is the rule by which
+//! recordings are replayed.
 //!
 //! ```text
 //! reads of our API --\
@@ -11,9 +13,9 @@
 //! ```
 //!
 //! What the HPA saw is known exactly where it read it here: the same thousandths, answered to the HPA controller. The
-//! rest is what its status says after the sync: CPU, metrics of other adapters, and reads that another replica answered.
-//! What nobody says is presumed (that every pod uses the average, that pods which nobody lists are ready), and a
-//! difference that may come of it is counted apart.
+//! rest is what its status says after the sync: CPU, metrics of other adapters, and reads that another replica
+//! answered. What nobody says is presumed (that every pod uses the average, that pods which nobody lists are ready),
+//! and a difference that may come of it is counted apart.
 
 pub mod book;
 pub mod ring;

@@ -136,8 +136,8 @@ fn resources(one: GroupVersion) -> Vec<(String, bool)> {
     PARENTS.iter().flat_map(of_parent).collect()
 }
 
-/// Of metrics `get` alone, although an external read is a `list` to the authorizer: controllers crawl what can be listed
-/// or deleted. Explanations can be listed, and nothing more that would make them objects to anybody.
+/// Of metrics `get` alone, although an external read is a `list` to the authorizer: controllers crawl what can be
+/// listed or deleted. Explanations can be listed, and nothing more that would make them objects to anybody.
 fn resources_content(one: GroupVersion) -> Value {
     let resource = |(name, namespaced): (String, bool)| {
         json!({

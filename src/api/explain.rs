@@ -1,8 +1,9 @@
-//! `explain.taffrail.dev/v1alpha1`: why an HPA has the replicas it has, now or at some time of the last hour, as an object of
-//! the HPA's name. Who knows is behind [`Explains`]; here are the paths, the form, and what is told of each read.
+//! `explain.taffrail.dev/v1alpha1`: why an HPA has the replicas it has, now or at some time of the last hour, as an
+//! object of the HPA's name. Who knows is behind [`Explains`]; here are the paths, the form, and what is told of each
+//! read.
 //!
-//! An explanation is worked out when it is asked for, in a few milliseconds: off the threads that answer HPAs, and a few at
-//! a time.
+//! An explanation is worked out when it is asked for, in a few milliseconds: off the threads that answer HPAs, and a
+//! few at a time.
 
 use std::sync::Arc;
 use std::time::Duration;

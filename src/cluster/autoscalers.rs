@@ -1,8 +1,8 @@
-//! The HPAs that read metrics of ours, watched for whoever shadows them: what they are to do, what their status says, and
-//! which pods they count.
+//! The HPAs that read metrics of ours, watched for whoever shadows them: what they are to do, what their status says,
+//! and which pods they count.
 //!
-//! The objects of all namespaces are watched, since an HPA is not known before it is seen, and those that read nothing of
-//! ours are dropped as they arrive. Which pods one counts is in its target's scale (`status.selector`), as the HPA
+//! The objects of all namespaces are watched, since an HPA is not known before it is seen, and those that read nothing
+//! of ours are dropped as they arrive. Which pods one counts is in its target's scale (`status.selector`), as the HPA
 //! controller itself reads it: a `get` when the HPA is first seen, and every ten minutes after. A selector hardly ever
 //! changes; whatever else a scale has shows in the HPA's own status.
 

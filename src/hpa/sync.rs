@@ -1,5 +1,5 @@
-//! Where one sync of an HPA ends and the next begins, as far as it shows from outside: what it reads, and when. One rule
-//! for recordings that are replayed and for an HPA that is watched while it runs.
+//! Where one sync of an HPA ends and the next begins, as far as it shows from outside: what it reads, and when. One
+//! rule for recordings that are replayed and for an HPA that is watched while it runs.
 
 use std::time::Duration;
 
@@ -8,11 +8,12 @@ use crate::model::time::Timestamp;
 /// Reads this far apart are not of one sync: syncs are 15 s apart, reads of one sync milliseconds.
 pub const READS_APART: Duration = Duration::from_secs(5);
 
-/// How long after its last read a change is still the sync's: the HPA scales at once, with a slow API server in between.
+/// How long after its last read a change is still the sync's: the HPA scales at once, with a slow API server in
+/// between.
 pub const DECISION_DELAY: Duration = Duration::from_secs(5);
 
-/// Whether a read at `at` begins another sync than the one whose last read was at `last`: it comes long after, or is of a
-/// metric that the HPA has `had` times and has read `seen` times in that sync already.
+/// Whether a read at `at` begins another sync than the one whose last read was at `last`: it comes long after, or is of
+/// a metric that the HPA has `had` times and has read `seen` times in that sync already.
 pub fn begins_another(last: Timestamp, at: Timestamp, had: usize, seen: usize) -> bool {
     READS_APART <= at.since(last) || had.max(1) <= seen
 }

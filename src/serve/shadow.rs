@@ -1,5 +1,5 @@
-//! The shadow of each HPA at work: it is told of reads by the API and of objects by the cluster's watch, asks discovery for
-//! pods, and says why when the API is asked. All that is decided is decided in [`crate::shadow`].
+//! The shadow of each HPA at work: it is told of reads by the API and of objects by the cluster's watch, asks discovery
+//! for pods, and says why when the API is asked. All that is decided is decided in [`crate::shadow`].
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

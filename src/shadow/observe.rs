@@ -1,5 +1,5 @@
-//! What was seen of a sync to what the HPA observed in it: from our own answers where it read them here, from its status
-//! else, and by presumption where neither says. Every presumption that a decision may hang on is named.
+//! What was seen of a sync to what the HPA observed in it: from our own answers where it read them here, from its
+//! status else, and by presumption where neither says. Every presumption that a decision may hang on is named.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -176,8 +176,8 @@ fn status_replicas(sync: &Sync, spec_replicas: i32) -> i32 {
             .filter(|pod| !pod.deleted && matches!(pod.phase, Phase::Pending | Phase::Running));
         i32::try_from(staying.count()).unwrap_or(i32::MAX)
     });
-    // Where the sync is known by its status alone, the pods were looked at after it: those it added or took away are not
-    // what it saw.
+    // Where the sync is known by its status alone, the pods were looked at after it: those it added or took away are
+    // not what it saw.
     let desired = sync.status.desired;
     let (least, most) = (spec_replicas.min(desired), spec_replicas.max(desired));
     let near = counted

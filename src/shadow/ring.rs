@@ -1,11 +1,12 @@
-//! The syncs of one HPA, as many as fit. Kept is what was seen; what was decided is decided again when somebody asks, from
-//! the state before the oldest sync on. So a sync costs little to keep, and what is said of it cannot differ from what the
-//! arithmetic says.
+//! The syncs of one HPA, as many as fit. Kept is what was seen; what was decided is decided again when somebody asks,
+//! from the state before the oldest sync on. So a sync costs little to keep, and what is said of it cannot differ from
+//! what the arithmetic says.
 //!
-//! An hour of an HPA with a latency and CPU whose values change each time is 69 KB with 3 pods and 80 KB with 100, if the pods
-//! stay: about 290 bytes a sync. `the_memory_of_an_hour_is_as_documented` adds up what each sync holds alone, by size and
-//! length, without the allocator's own share. To take a sync in is 0.3 ms with 20 pods in a build without optimization,
-//! and to decide an hour again 15 ms; `an_hour_is_decided_again_in_little_time_and_a_sync_taken_in_in_less` prints both.
+//! An hour of an HPA with a latency and CPU whose values change each time is 69 KB with 3 pods and 80 KB with 100, if
+//! the pods stay: about 290 bytes a sync. `the_memory_of_an_hour_is_as_documented` adds up what each sync holds alone,
+//! by size and length, without the allocator's own share. To take a sync in is 0.3 ms with 20 pods in a build without
+//! optimization, and to decide an hour again 15 ms;
+//! `an_hour_is_decided_again_in_little_time_and_a_sync_taken_in_in_less` prints both.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -273,12 +274,10 @@ impl State {
         }
         Some(stepped)
     }
-}
 
-impl State {
     /// Where no sync was seen for long before `at`, those in between were as the last one that was: its reads went to
-    /// another replica, and a status that is not written is one that would say nothing new. What the HPA remembers of them
-    /// is the newest.
+    /// another replica, and a status that is not written is one that would say nothing new. What the HPA remembers of
+    /// them is the newest.
     fn repeat(&mut self, at: Timestamp) {
         let Some(last) = &self.last else { return };
         let is_steady = self.left == last.current();

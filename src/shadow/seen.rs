@@ -1,5 +1,5 @@
-//! What reaches the shadow: an HPA's object, what was read for it, and the pods there were. Plain data; the status of an
-//! object is read from its JSON here, since the recordings of real HPAs have it in the same words.
+//! What reaches the shadow: an HPA's object, what was read for it, and the pods there were. Plain data; the status of
+//! an object is read from its JSON here, since the recordings of real HPAs have it in the same words.
 
 use std::fmt;
 use std::sync::Arc;
@@ -83,8 +83,8 @@ pub struct Served {
     pub state: Option<&'static str>,
 }
 
-/// The pods that a target's selector matches. Those of one list that are as they were in the list before are the same in
-/// memory.
+/// The pods that a target's selector matches. Those of one list that are as they were in the list before are the same
+/// in memory.
 pub type Pods = Arc<[Arc<Pod>]>;
 
 // === impl Id ===

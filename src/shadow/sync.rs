@@ -1,5 +1,5 @@
-//! One sync as it is kept: what was seen of it, and nothing that can be worked out again. How the shadow's decision stands
-//! to the real one is judged here.
+//! One sync as it is kept: what was seen of it, and nothing that can be worked out again. How the shadow's decision
+//! stands to the real one is judged here.
 
 use std::collections::HashSet;
 use std::sync::Arc;

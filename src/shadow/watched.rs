@@ -1,9 +1,9 @@
 //! One HPA that is watched: from reads and versions of its object to syncs.
 //!
-//! A sync shows in two ways. The HPA controller reads its metrics here, one after the other; and when it is done it writes
-//! the HPA's status, if anything of that is new. So a sync with reads ends with the next version of the status, or when the
-//! next sync begins, or when none came for as long as a slow API server may take; and a new status without any reads
-//! before it is a sync as well: its reads went to another replica, or it needed none.
+//! A sync shows in two ways. The HPA controller reads its metrics here, one after the other; and when it is done it
+//! writes the HPA's status, if anything of that is new. So a sync with reads ends with the next version of the status,
+//! or when the next sync begins, or when none came for as long as a slow API server may take; and a new status without
+//! any reads before it is a sync as well: its reads went to another replica, or it needed none.
 
 use std::sync::Arc;
 
@@ -81,8 +81,8 @@ impl Watched {
         *self.uid == *object.uid
     }
 
-    /// When it read such a metric last, if it has it: of several HPAs that share a metric, a read is by the one whose last
-    /// is the longest ago.
+    /// When it read such a metric last, if it has it: of several HPAs that share a metric, a read is by the one whose
+    /// last is the longest ago.
     pub(super) fn last_read(&self, read: &Read) -> Option<Option<Timestamp>> {
         let index = self.wanted.metric(read.metric, &read.selector)?;
         Some(self.last_reads.get(index).copied().flatten())
@@ -119,7 +119,8 @@ impl Watched {
         self.close(open)
     }
 
-    /// Takes a read that it made, and the pods there were then; says what came of the sync before, if that ends with it.
+    /// Takes a read that it made, and the pods there were then; says what came of the sync before, if that ends with
+    /// it.
     pub(super) fn read(&mut self, read: Read, pods: Option<Pods>) -> Option<Outcome> {
         let Read {
             at,

@@ -65,8 +65,8 @@ pub(crate) async fn installed(cluster: &Cluster) -> anyhow::Result<()> {
     .await
 }
 
-/// Lets objects read the tests' own Redis servers, from the beginning, so that no test has to change the adapter for it.
-/// Applying the manifests again keeps a variable that they do not name.
+/// Lets objects read the tests' own Redis servers, from the beginning, so that no test has to change the adapter for
+/// it. Applying the manifests again keeps a variable that they do not name.
 async fn allow_redis(cluster: &Cluster) -> anyhow::Result<()> {
     let allowed = format!("TAFFRAIL_ALLOW_REDIS={REDIS_NETWORK}");
     let set = [

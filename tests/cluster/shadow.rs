@@ -1,9 +1,9 @@
 //! What the adapter says of a real HPA that scales by its metric: the numbers are those of the HPA's own status, what
-//! somebody else does to the replicas is told apart, a decision that the arithmetic does not give is said and counted, and
-//! only who may reads any of it.
+//! somebody else does to the replicas is told apart, a decision that the arithmetic does not give is said and counted,
+//! and only who may reads any of it.
 //!
-//! The HPA has no `behavior`, so it keeps recommendations as long as its controller's flag says: a few seconds here. The
-//! adapter cannot know that flag, and takes the default of five minutes. That is the decision that parts.
+//! The HPA has no `behavior`, so it keeps recommendations as long as its controller's flag says: a few seconds here.
+//! The adapter cannot know that flag, and takes the default of five minutes. That is the decision that parts.
 
 use std::time::Duration;
 

@@ -17,7 +17,8 @@ pub(super) fn id(object: &DynamicObject) -> Option<Id> {
     Some(Id::new(namespace, name))
 }
 
-/// What the HPA scales, is to do and did; `None` for one that reads no metric of ours, or none that the arithmetic knows.
+/// What the HPA scales, is to do and did; `None` for one that reads no metric of ours, or none that the arithmetic
+/// knows.
 pub(super) fn read(object: &DynamicObject) -> Option<(Target, Object)> {
     let data = &object.data;
     let spec = autoscaler::from_value(data).ok()?;

@@ -19,8 +19,8 @@ pub struct PodsAsked {
     pub namespace: Arc<str>,
     /// What selects them.
     pub selector: Arc<Selector>,
-    /// Where the answer goes: `None` where they are not all known, since nobody watches that namespace, its watch is lost,
-    /// or there are too many.
+    /// Where the answer goes: `None` where they are not all known, since nobody watches that namespace, its watch is
+    /// lost, or there are too many.
     pub answer: oneshot::Sender<Option<shadow::Pods>>,
 }
 

@@ -1,5 +1,5 @@
-//! `explain.taffrail.dev`: its documents, one explanation and all of a namespace, who may read them, and what is told of
-//! the HPA controller's reads.
+//! `explain.taffrail.dev`: its documents, one explanation and all of a namespace, who may read them, and what is told
+//! of the HPA controller's reads.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
