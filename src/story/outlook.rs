@@ -72,6 +72,12 @@ impl Told<'_> {
                 }
                 let at = self.threshold(*metric, *at_least_milli, Side::AtLeast);
                 let more = some_more(to.saturating_sub(now), *to);
+                if self.facts.memory.is_none() && self.reads_at_least(*metric, *at_least_milli) {
+                    let reads = self.now(*metric);
+                    return Some(format!(
+                        "{more} at the next sync, if policies let it: {at} is enough, and it reads {reads}"
+                    ));
+                }
                 format!("{more} at {at}{}", self.once(*after, "policies let"))
             }
             Change::Fewer {
@@ -125,7 +131,7 @@ impl Told<'_> {
         match after {
             Some(Duration::ZERO) => String::new(),
             Some(after) => format!(", once that has lasted {}", span(after)),
-            None if self.facts.memory.is_none() => format!(", as soon as {rules} it"),
+            None if self.facts.memory.is_none() => format!(", once {rules} it"),
             None => String::new(),
         }
     }
