@@ -170,7 +170,7 @@ fn pods_that_do_not_count_are_named() {
         pods,
         [
             "4 pods, 2 ready",
-            "p95 multiplies ready pods, which are not users-002, users-003"
+            "p95 multiplies ready pods only; these are not ready: users-002, users-003"
         ]
     );
 }

@@ -295,7 +295,10 @@ async fn without_the_adapter_everything_is_read_here_and_what_is_not_known_is_sa
         "users has 4 replicas, which its next sync may change: p95 347 ms over target 250 ms asked for 5 (ratio 1.39, 3 \
                 ready pods); CPU asked for 3",
     );
-    has(&text, "p95 multiplies ready pods, which are not users-3");
+    has(
+        &text,
+        "p95 multiplies ready pods only; these are not ready: users-3",
+    );
     has(
         &text,
         "one more pod (5) at the next sync, if policies let it: p95 >= 333.334 ms is enough, and it reads 347 ms",
