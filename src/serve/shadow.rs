@@ -18,6 +18,7 @@ use crate::model::time::Timestamp;
 use crate::shadow::sync::Agreement;
 use crate::shadow::{Book, Id, Known, Limits, NotKnown, Pods, Read, Served};
 use crate::story::Explanation;
+use crate::story::document::{ChangedByOthers, Record};
 
 /// Reads that may wait to be taken note of: what a controller with its usual rate makes in 50 s. One more is not noted,
 /// and counted: a request never waits for this.
@@ -89,23 +90,24 @@ impl Shadow {
     }
 
     fn say(&self, known: Known) -> Explained {
-        let record = json!({
-            "replica": self.replica,
-            "watchedSince": known.since,
-            "newest": known.newest,
-            "syncs": known.syncs,
-            "agreement": known.agreement.as_str(),
-            "presumed": known.presumed,
-            "changedByOthers": known.changed_by_others.map(|left| {
-                json!({"from": left, "to": known.facts.spec_replicas})
+        let record = Record {
+            replica: self.replica.clone(),
+            watched_since: known.since,
+            newest: known.newest,
+            syncs: known.syncs,
+            agreement: known.agreement.as_str().to_owned(),
+            presumed: known.presumed,
+            changed_by_others: known.changed_by_others.map(|from| ChangedByOthers {
+                from,
+                to: known.facts.spec_replicas,
             }),
-        });
+        };
         let content = [
             ("explanation", json!(Explanation::new(&known.facts))),
             ("facts", json!(known.facts)),
             ("keptSince", json!(known.oldest)),
             ("partedCount", json!(known.parted)),
-            ("record", record),
+            ("record", json!(record)),
         ];
         let content = content.map(|(field, value)| (field.to_owned(), value));
         Explained {

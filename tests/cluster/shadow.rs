@@ -124,21 +124,21 @@ async fn an_hpa_is_explained_step_by_step_and_where_it_parts_that_is_said(
 
     // Out: every change is told with the numbers of the HPA's status.
     let load = service::steady(cluster, &namespace, "web", 2.6 * PER_POD)?;
-    let told = until(
+    let (told, seen) = until(
         "three replicas, and how they came about",
         SCALED,
         async || {
+            let seen = steps.seen();
             let told = explained(cluster, &namespace).await?;
             ensure!(
                 told["facts"]["specReplicas"] == 3,
                 "{}",
                 told["explanation"]["headline"]
             );
-            Ok(told)
+            Ok((told, seen))
         },
     )
     .await?;
-    let seen = steps.seen();
     let changes: Vec<&Step> = seen
         .iter()
         .filter(|(current, desired, _)| current.is_some_and(|current| current < *desired))
