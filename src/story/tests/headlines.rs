@@ -211,7 +211,7 @@ Pods
 
 What would change it
   scale-out to 9 if p95 still reads 347 ms when all 6 pods are ready
-  one more pod (7) at p95 > 375 ms
+  one more pod (7) at p95 > 375 ms with 4 ready pods
   one more pod (7) at CPU >= 106 %
   2 fewer pods (4) when p95 < 225 ms and CPU <= 62 % (it reads 50 %), once that has lasted 300 s
 ";
