@@ -27,8 +27,8 @@ use crate::cluster::connect::{Cluster, connect_as_user};
 use crate::model::time::Timestamp;
 use crate::story::Cause;
 
-/// How often a watch looks: three times in a sync of the HPA, so that nothing it decides is passed over.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often a watch looks at most: a look is half a dozen requests.
+const EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// Say why an HPA has the replicas it has, and what would change that
 ///
@@ -69,6 +69,10 @@ pub struct Args {
     /// Go on, and say so each time the reason is another
     #[arg(short, long, conflicts_with = "at")]
     pub watch: bool,
+
+    /// How often to look, when watching; the HPA decides every 15 s
+    #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = every)]
+    pub every: Duration,
 
     /// How to print it; of json, one object in a line
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
@@ -129,6 +133,14 @@ fn at(text: &str) -> Result<At, String> {
     })
 }
 
+/// How often to look.
+fn every(text: &str) -> Result<Duration, String> {
+    let every = humantime::parse_duration(text).ok();
+    every
+        .filter(|every| EVERY_MIN <= *every)
+        .ok_or_else(|| "must be 1s or longer, such as 15s".to_owned())
+}
+
 /// Explains, once or until it is told to stop.
 ///
 /// # Errors
@@ -153,7 +165,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Looks again and again, and prints when the reason has changed. What fails is said once, until it fails otherwise.
 async fn watch(cluster: &Cluster, namespace: &str, args: &Args) {
-    let mut looks = tokio::time::interval(LOOK_EVERY);
+    let mut looks = tokio::time::interval(args.every);
     let mut last: Option<Cause> = None;
     let mut failed = String::new();
     loop {
@@ -178,8 +190,8 @@ async fn watch(cluster: &Cluster, namespace: &str, args: &Args) {
                 let said = format!("{error:#}");
                 if said != failed {
                     eprintln!(
-                        "error: {said}; it is tried again every {} s",
-                        LOOK_EVERY.as_secs()
+                        "error: {said}; it is tried again every {}",
+                        humantime::format_duration(args.every)
                     );
                     failed = said;
                 }

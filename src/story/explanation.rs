@@ -183,7 +183,7 @@ impl Told<'_> {
 /// What becomes of pods that a metric excludes, as what stands between the metric and their names.
 fn excluded(why: Exclusion) -> &'static str {
     match why {
-        Exclusion::NotReady => "multiplies ready pods, which are not",
+        Exclusion::NotReady => "multiplies ready pods only; these are not ready:",
         Exclusion::Starting => {
             "leaves out pods that are starting, and where pods are added takes them for idle:"
         }

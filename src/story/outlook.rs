@@ -7,9 +7,9 @@ use serde::Serialize;
 use crate::hpa::{MetricSpec, Target};
 
 use super::facts::MetricFacts;
-use super::reasons::{Told, span};
+use super::reasons::{Told, multiplies_ready_pods, span};
 use super::whatif::{Change, Need, Stop};
-use super::words::Unit;
+use super::words::{Unit, count};
 
 /// A [`Change`] and its words.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -72,7 +72,14 @@ impl Told<'_> {
                 }
                 let at = self.threshold(*metric, *at_least_milli, Side::AtLeast);
                 let more = some_more(to.saturating_sub(now), *to);
-                format!("{more} at {at}{}", self.once(*after, "policies let"))
+                if self.facts.memory.is_none() && self.reads_at_least(*metric, *at_least_milli) {
+                    let reads = self.now(*metric);
+                    return Some(format!(
+                        "{more} at the next sync, if policies let it: {at} is enough, and it reads {reads}"
+                    ));
+                }
+                let ready = self.ready(*metric);
+                format!("{more} at {at}{ready}{}", self.once(*after, "policies let"))
             }
             Change::Fewer {
                 needs,
@@ -92,6 +99,19 @@ impl Told<'_> {
                 format!("nothing removes a pod: {}", self.stop(*why, "fewer"))
             }
         })
+    }
+
+    /// With how many ready pods a threshold holds, where it hangs on them and they are not those there are to be.
+    fn ready(self, metric: usize) -> String {
+        let ready = self.facts.ready_pods();
+        let spec = self.facts.spec.metrics.get(metric);
+        if spec.is_some_and(multiplies_ready_pods)
+            && i64::from(ready) != i64::from(self.facts.replicas())
+        {
+            format!(" with {}", count(ready, "ready pod"))
+        } else {
+            String::new()
+        }
     }
 
     /// What all metrics need, and how long.
@@ -125,7 +145,7 @@ impl Told<'_> {
         match after {
             Some(Duration::ZERO) => String::new(),
             Some(after) => format!(", once that has lasted {}", span(after)),
-            None if self.facts.memory.is_none() => format!(", as soon as {rules} it"),
+            None if self.facts.memory.is_none() => format!(", once {rules} it"),
             None => String::new(),
         }
     }

@@ -59,21 +59,37 @@ pub(super) fn holds(facts: &Facts) -> Vec<Hold> {
             .is_some_and(|step| step.reason != Reason::ReadyForNewScale);
         (limited, held)
     } else {
-        let reason = |kind: &str| {
-            let conditions = facts.real.iter().flat_map(|real| &real.conditions);
-            let found = conditions
-                .into_iter()
-                .find(|condition| condition.kind == kind);
-            found.map(|condition| condition.reason.clone())
-        };
-        let held = reason("AbleToScale").is_some_and(|reason| reason.ends_with("Stabilized"));
-        (reason("ScalingLimited"), held)
+        of_status(facts)
     };
     let limit = beyond_bounds(facts).or_else(|| limited.as_deref().and_then(limit));
     limit
         .into_iter()
         .chain(stabilized.then_some(Hold::Stabilization))
         .collect()
+}
+
+/// The reasons of the HPA's own status, where they are in the direction in which the metrics ask now: a status may be a
+/// sync old.
+fn of_status(facts: &Facts) -> (Option<String>, bool) {
+    let winner = facts
+        .outcome
+        .winner
+        .and_then(|winner| facts.metrics.get(winner));
+    let asked = winner
+        .and_then(|winner| winner.proposed_replicas)
+        .unwrap_or(facts.replicas());
+    let is_asked_for = |reason: &str| {
+        let up = facts.replicas() < asked;
+        let down = asked < facts.replicas();
+        (up && reason.starts_with("ScaleUp")) || (down && reason.starts_with("ScaleDown"))
+    };
+    let reason = |kind: &str| {
+        let mut conditions = facts.real.iter().flat_map(|real| &real.conditions);
+        let condition = conditions.find(|condition| condition.kind == kind)?;
+        Some(condition.reason.clone()).filter(|reason| is_asked_for(reason))
+    };
+    let held = reason("AbleToScale").is_some_and(|reason| reason.ends_with("Stabilized"));
+    (reason("ScalingLimited"), held)
 }
 
 /// The bound that the replicas are at, if the metrics ask for what is beyond it: then it holds, whatever else does.
@@ -160,12 +176,21 @@ impl<'a> Told<'a> {
     fn by_metrics(self, winner: usize) -> String {
         let asked = self.asked(winner);
         match holds(self.facts).first() {
+            None if self.facts.memory.is_none() && !self.is_as_asked(winner) => {
+                format!(", which its next sync may change: {asked}")
+            }
             None => format!(" because {asked}"),
             Some(Hold::Min) => format!(", its minReplicas: {asked}"),
             Some(Hold::Max) => format!(", its maxReplicas: {asked}"),
             Some(Hold::Rate) => format!(", {}: {asked}", self.rate()),
             Some(Hold::Stabilization) => format!(" because {}; now {asked}", self.stabilized()),
         }
+    }
+
+    /// Whether the replicas are what a metric asks for.
+    fn is_as_asked(self, metric: usize) -> bool {
+        let metric = self.facts.metrics.get(metric);
+        metric.and_then(|metric| metric.proposed_replicas) == Some(self.facts.replicas())
     }
 
     /// `p95 347 ms over target 250 ms asked for 6 (ratio 1.39, 4 ready pods)`.

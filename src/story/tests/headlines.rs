@@ -170,7 +170,7 @@ fn pods_that_do_not_count_are_named() {
         pods,
         [
             "4 pods, 2 ready",
-            "p95 multiplies ready pods, which are not users-002, users-003"
+            "p95 multiplies ready pods only; these are not ready: users-002, users-003"
         ]
     );
 }
@@ -211,7 +211,7 @@ Pods
 
 What would change it
   scale-out to 9 if p95 still reads 347 ms when all 6 pods are ready
-  one more pod (7) at p95 > 375 ms
+  one more pod (7) at p95 > 375 ms with 4 ready pods
   one more pod (7) at CPU >= 106 %
   2 fewer pods (4) when p95 < 225 ms and CPU <= 62 % (it reads 50 %), once that has lasted 300 s
 ";

@@ -113,8 +113,8 @@ fn without_the_hpas_memory_times_are_not_made_up() {
     assert_eq!(
         prospects(&facts),
         [
-            "one more pod (5) at p95 > 275 ms, as soon as policies let it",
-            "one fewer pod (3) when p95 <= 187.5 ms, as soon as stabilization lets it",
+            "one more pod (5) at p95 > 275 ms, once policies let it",
+            "one fewer pod (3) when p95 <= 187.5 ms, once stabilization lets it",
         ]
     );
 }

@@ -564,7 +564,7 @@ async fn it_is_not_ready_before_it_knows_whom_to_trust() {
     let guard = Arc::new(Guard::new(plane.client(), Arc::new(|_| {})));
     let follower = Arc::clone(&guard);
     tokio::spawn(async move { follower.follow().await });
-    let api = Api::guarded_by(guard).await;
+    let api = Api::guarded_by(guard, |state| state).await;
     assert_eq!(api.get("/livez").await.code, 200);
     let answer = api.get("/readyz").await;
     assert_eq!(answer.code, 500);

@@ -292,13 +292,16 @@ async fn without_the_adapter_everything_is_read_here_and_what_is_not_known_is_sa
     let text = told(&api.serve().await, &["users", "-n", "shop"]).await;
     has(
         &text,
-        "users has 4 replicas because earlier recommendations hold it there, as its status says; now p95 347 ms over target \
-                250 ms asked for 5 (ratio 1.39, 3 ready pods); CPU asked for 3",
+        "users has 4 replicas, which its next sync may change: p95 347 ms over target 250 ms asked for 5 (ratio 1.39, 3 \
+                ready pods); CPU asked for 3",
     );
-    has(&text, "p95 multiplies ready pods, which are not users-3");
     has(
         &text,
-        "one more pod (5) at p95 > 333.333 ms, as soon as policies let it",
+        "p95 multiplies ready pods only; these are not ready: users-3",
+    );
+    has(
+        &text,
+        "one more pod (5) at the next sync, if policies let it: p95 >= 333.334 ms is enough, and it reads 347 ms",
     );
     has(&text, "the adapter does not explain this HPA");
     has(
@@ -315,6 +318,22 @@ async fn without_the_adapter_everything_is_read_here_and_what_is_not_known_is_sa
         latency.ends_with("labelSelector=quantile%3D0.95%2Cservice%3Dusers"),
         "{latency}"
     );
+}
+
+#[tokio::test]
+async fn without_the_adapter_the_status_says_what_holds() {
+    let api = cluster();
+    api.set(
+        LATENCY,
+        json!({"items": [{"metricName": "request_latency_ms", "value": "100"}]}),
+    );
+    let text = told(&api.serve().await, &["users"]).await;
+    has(
+        &text,
+        "users has 4 replicas because earlier recommendations hold it there, as its status says; now CPU 50 % under \
+                target 70 % asked for 3 (ratio 0.71); p95 asked for 2",
+    );
+    has(&text, "once stabilization lets it");
 }
 
 #[tokio::test]
@@ -463,7 +482,15 @@ async fn a_watch_speaks_when_the_reason_is_another() {
     let kubeconfig = api.serve().await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_taffrail"));
     command
-        .args(["explain", "users", "--watch", "-o", "json", "--kubeconfig"])
+        .args([
+            "explain",
+            "users",
+            "--watch",
+            "--every=1s",
+            "-o",
+            "json",
+            "--kubeconfig",
+        ])
         .arg(kubeconfig.path());
     let mut child = command
         .stdout(std::process::Stdio::piped())
