@@ -249,7 +249,8 @@ fn refusal(id: &Id, why: NotKnown) -> String {
             format!("no HorizontalPodAutoscaler {id} is known that reads a metric of Taffrail")
         }
         NotKnown::Yet { since } => format!(
-            "HorizontalPodAutoscaler {id} is watched here since {}, and no sync of it was seen yet: it does one every 15 s",
+            "HorizontalPodAutoscaler {id} is watched here since {}, and no sync of it was seen yet: it does one every \
+             15 s",
             time(since)
         ),
         NotKnown::Before { oldest } => format!(
