@@ -10,6 +10,7 @@
 //! | [`read`] | a metric, a namespace and a selector to an `ExternalMetricValueList` |
 //! | [`custom`] | a metric of pods, a service or a namespace to a `MetricValueList` |
 //! | [`delegate`] | metrics that are not ours, read from another adapter |
+//! | [`explain`] | why HPAs have the replicas they have, asked of whoever watches them |
 //! | [`group`], [`discovery`], [`openapi`] | which groups and versions there are, and their documents |
 //! | [`health`] | `/livez`, `/readyz`, `/healthz` |
 //! | [`guard`] | what every request goes through: limits, admission, deadline, panics, the event |
@@ -19,6 +20,7 @@
 
 pub mod auth;
 pub mod delegate;
+pub mod explain;
 pub mod server;
 pub mod tls;
 
@@ -53,9 +55,10 @@ use crate::engine::snapshot::{Metric, Snapshot};
 use auth::Guard;
 use delegate::Delegate;
 use discovery::Documents;
+use explain::Explains;
 use status::Status;
 
-pub use group::GroupVersion;
+pub use group::{Extras, GroupVersion};
 
 /// The path below which external metrics are served.
 pub const GROUP_VERSION_PATH: &str = GroupVersion::External.path();
@@ -106,6 +109,8 @@ pub struct AppState {
     /// Nobody where nobody else can ask: a run on one machine, at a loopback address.
     guard: Option<Arc<Guard>>,
     delegate: Option<Arc<Delegate>>,
+    explains: Option<Arc<dyn Explains>>,
+    explaining: Arc<Semaphore>,
     /// Set once when every service had a chance to be known; see [`health`].
     settled: AtomicBool,
     /// When somebody first asked whether they are, and there was a snapshot.
@@ -124,10 +129,12 @@ impl AppState {
             limits,
             observer: Arc::new(|_| {}),
             reads: Arc::new(Semaphore::new(limits.reads_in_flight)),
-            served: GroupVersion::served(false),
-            documents: Documents::new(GroupVersion::served(false)),
+            served: GroupVersion::served(Extras::default()),
+            documents: Documents::new(GroupVersion::served(Extras::default())),
             guard: None,
             delegate: None,
+            explains: None,
+            explaining: Arc::new(Semaphore::new(explain::AT_ONCE)),
             settled: AtomicBool::new(false),
             settling_since: OnceLock::new(),
             draining: AtomicBool::new(false),
@@ -170,6 +177,13 @@ impl AppState {
         self
     }
 
+    /// The same with someone who watches HPAs, is told what they read, and says why they have the replicas they have.
+    #[must_use]
+    pub fn explained_by(mut self, explains: Arc<dyn Explains>) -> Self {
+        self.explains = Some(explains);
+        self
+    }
+
     /// Makes `/readyz` fail, so that no new connections are sent here while the old ones are served out, and closes each
     /// HTTP/1.1 connection after its next answer.
     pub fn drain(&self) {
@@ -189,6 +203,12 @@ impl AppState {
         let below = match self.served.iter().find(|one| one.has(path)) {
             None | Some(GroupVersion::External) => {
                 format!("{GROUP_VERSION_PATH}/namespaces/NAMESPACE/METRIC")
+            }
+            Some(GroupVersion::Explain) => {
+                return Status::not_found(format!(
+                    "there is nothing at {path}; explanations are at {}, below it at NAME",
+                    explain::path("NAMESPACE")
+                ));
             }
             Some(custom) => format!(
                 "{}/namespaces/NAMESPACE, below it at pods/*/METRIC, {}/NAME/METRIC and metrics/METRIC",
@@ -256,8 +276,12 @@ pub fn router(state: Arc<AppState>) -> Router {
 /// The paths below which a group and version is read.
 fn reads(routes: Router<Arc<AppState>>, one: GroupVersion) -> Router<Arc<AppState>> {
     let namespace = format!("{}/namespaces/{{namespace}}", one.path());
-    if one == GroupVersion::External {
-        return routes.route(&format!("{namespace}/{{metric}}"), get(read::read));
+    match one {
+        GroupVersion::External => {
+            return routes.route(&format!("{namespace}/{{metric}}"), get(read::read));
+        }
+        GroupVersion::Explain => return explain::routes(routes),
+        GroupVersion::CustomV1Beta2 | GroupVersion::CustomV1Beta1 => {}
     }
     routes
         .route(
@@ -290,7 +314,7 @@ async fn unknown_path(
 
 async fn unknown_method(request: Request) -> Result<Response, Status> {
     Err(Status::method_not_allowed(format!(
-        "{} is not allowed on {}: metrics can only be read",
+        "{} is not allowed on {}: what is here can only be read",
         request.method(),
         request.uri().path()
     )))

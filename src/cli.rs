@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::cluster::crd;
-use crate::{demo, lint, replay, serve, simulate};
+use crate::{demo, explain, lint, replay, serve, simulate};
 
 /// What a command that could not do its work exits with; 1 is a verdict, not a failure.
 const EXIT_FAILED: u8 = 2;
@@ -31,6 +31,7 @@ enum Command {
     Replay(replay::Args),
     Simulate(simulate::Args),
     Lint(lint::Args),
+    Explain(explain::Args),
     /// Print the definition of RequestMetrics objects
     ///
     /// YAML for a cluster, the same as in deploy/manifests: taffrail crd | kubectl apply --server-side -f -
@@ -82,6 +83,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(&args, &mut std::io::stdout().lock()),
         Command::Simulate(args) => threads()?.block_on(simulate::run(args)),
         Command::Lint(args) => threads()?.block_on(lint::run(&args, &mut std::io::stdout().lock())),
+        Command::Explain(args) => threads()?.block_on(explain::run(args)),
         Command::Crd => {
             std::io::stdout()
                 .write_all(crd::yaml()?.as_bytes())

@@ -18,15 +18,16 @@ pub mod conditions;
 pub mod observation;
 pub mod replicas;
 pub mod spec;
+pub mod sync;
 pub mod told;
 
 #[cfg(test)]
 mod tests;
 
-pub use behavior::{Limited, Recommendation, Stabilized};
+pub use behavior::{Limited, Memory, Recommendation, ScaleEvent, Stabilized};
 pub use conditions::{Condition, Conditions, Reason};
 pub use observation::{Answer, Observation, Phase, Pod, Readiness, ReadyStatus, Usage};
-pub use replicas::{Current, Proposal};
+pub use replicas::{Current, Exclusion, Proposal};
 pub use spec::{
     Behavior, MetricSpec, Policy, PolicyUnit, ResourceTarget, Rules, Select, Spec, Target,
     Tolerances,
@@ -34,7 +35,6 @@ pub use spec::{
 
 use std::time::Duration;
 
-use self::behavior::Memory;
 use self::replicas::{Context, propose};
 use crate::model::time::Timestamp;
 
@@ -96,9 +96,14 @@ pub enum Path {
 impl Autoscaler {
     /// An HPA that has not synced yet.
     pub fn new(spec: Spec) -> Self {
+        Self::resume(spec, Memory::default())
+    }
+
+    /// An HPA that remembers what another did. The conditions it has not set yet are unknown.
+    pub fn resume(spec: Spec, memory: Memory) -> Self {
         Self {
             spec,
-            memory: Memory::default(),
+            memory,
             conditions: Conditions::default(),
         }
     }
@@ -106,6 +111,11 @@ impl Autoscaler {
     /// The spec it follows.
     pub fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// What it remembers.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Follows another spec from the next sync on; what it remembers stays, as when an HPA is edited.
@@ -117,6 +127,23 @@ impl Autoscaler {
     pub fn reconcile(&mut self, now: Timestamp, observed: &Observation) -> Decision {
         let decision = self.decide(now, observed);
         self.scaled(now, decision.current, decision.desired);
+        decision
+    }
+
+    /// Does one sync beside the real HPA: decides by `spec` on what was seen, and takes it that the target was scaled as
+    /// the real one had it. Where that is not known, its own decision stands in.
+    pub fn follow(
+        &mut self,
+        now: Timestamp,
+        spec: &Spec,
+        observed: &Observation,
+        real: Option<i32>,
+    ) -> Decision {
+        if *spec != self.spec {
+            self.set_spec(spec.clone());
+        }
+        let decision = self.decide(now, observed);
+        self.scaled(now, decision.current, real.unwrap_or(decision.desired));
         decision
     }
 

@@ -24,6 +24,8 @@
 //! | [`exposition`] | a page of metrics to a reading: prefilter, scanner, reader | pure |
 //! | [`engine`] | windows, quantiles, value states; ingest, forget, evaluate | pure |
 //! | [`hpa`] | the HorizontalPodAutoscaler's arithmetic, as Kubernetes does it | pure |
+//! | [`story`] | what one sync of an HPA saw and decided, told in sentences with numbers | pure |
+//! | [`shadow`] | each HPA beside the real one: what it saw, should have decided and did, for an hour | pure |
 //! | [`sim`] | a scenario in virtual time: pods that are computed, everything else as it is | pure |
 //! | [`source`] | loops that read targets: [`source::scrape`] for pods, [`source::redis`] for Redis | edge |
 //! | [`api`] | the aggregated API: who may ask, discovery, reads, TLS, and a delegate for what is not ours | edge |
@@ -37,6 +39,7 @@
 //! | [`replay`] | `taffrail replay`: recorded HPA decisions against [`hpa`] | command |
 //! | [`simulate`] | `taffrail simulate`: a scenario in virtual time, judged and reported | command |
 //! | [`lint`] | `taffrail lint`: mistakes in HPAs and what belongs to them, in files or in a cluster | command |
+//! | [`explain`] | `taffrail explain`: an HPA of a cluster, and why it has the replicas it has | command |
 //! | [`demo`] | `taffrail demo`: pods, load, the API and an HPA on one machine | command |
 //!
 //! The load generator and the sample app live in `loadtest/`, which knows nothing of this crate. The demo, the simulator
@@ -64,6 +67,10 @@ pub mod engine;
 
 pub mod hpa;
 
+pub mod story;
+
+pub mod shadow;
+
 pub mod sim;
 
 pub mod source;
@@ -89,5 +96,7 @@ pub mod replay;
 pub mod simulate;
 
 pub mod lint;
+
+pub mod explain;
 
 pub mod demo;

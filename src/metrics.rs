@@ -6,6 +6,7 @@
 
 mod collect;
 mod process;
+mod shadow;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -56,6 +57,7 @@ pub struct Metrics {
     watch_synced: Family<Resource, Gauge>,
     held: Family<Resource, Gauge>,
     status_writes: Family<Verdict, Counter>,
+    shadow: shadow::Shadow,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -177,6 +179,7 @@ impl Metrics {
             watch_synced: Family::default(),
             held: Family::default(),
             status_writes: Family::default(),
+            shadow: shadow::Shadow::default(),
         };
         metrics.register(snapshots);
         metrics
@@ -187,6 +190,7 @@ impl Metrics {
         self.register_reads();
         self.register_files();
         self.register_cluster();
+        self.shadow.register(&mut self.registry);
         let r = &mut self.registry;
         r.register_collector(Box::new(collect::Services::new(snapshots)));
         r.register_collector(Box::new(process::Process));
@@ -475,6 +479,15 @@ impl Metrics {
     /// The status of an object was written, or why not.
     pub fn status_written(&self, result: &'static str) {
         self.status_writes.get_or_create(&Verdict { result }).inc();
+    }
+
+    /// How many HPAs are held.
+    pub fn autoscalers_held(&self, autoscalers: usize) {
+        self.held
+            .get_or_create(&Resource {
+                resource: "horizontalpodautoscalers",
+            })
+            .set(i64::try_from(autoscalers).unwrap_or(i64::MAX));
     }
 
     /// A service is gone, and its series with it.

@@ -9,6 +9,7 @@ mod cluster;
 mod files;
 mod log;
 mod own_port;
+mod shadow;
 mod signals;
 mod tasks;
 
@@ -168,7 +169,7 @@ impl Adapter {
                 };
                 let offer = Offer {
                     has_certificate: args.api.has_certificate(),
-                    served: args.api.served(),
+                    served: args.api.served(args.cluster.explains()),
                 };
                 cluster::begin(args.cluster, offer, wires, &mut tasks).await?
             }

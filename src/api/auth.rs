@@ -74,6 +74,15 @@ pub enum AuthEvent {
     },
 }
 
+/// Who may pass, as far as it is told to whoever answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asker {
+    /// The controller that HPAs are run by.
+    HpaController,
+    /// Anybody else.
+    Other,
+}
+
 /// Why a request that names somebody is not believed. The order is of precision: when two authorities refuse a
 /// certificate, what the one that knows it says is worth more than that the other does not.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -122,20 +131,24 @@ impl Guard {
     ///
     /// # Errors
     /// 401 for whoever is not who they say, 403 for whoever may not, 500 when the API server could not be asked.
-    pub(super) async fn admit(&self, parts: &Parts) -> Result<(), Status> {
+    pub(super) async fn admit(&self, parts: &Parts) -> Result<Asker, Status> {
         if OPEN_PATHS.contains(&parts.uri.path()) {
-            return Ok(());
+            return Ok(Asker::Other);
         }
         let user = self.identify(parts).await?;
         if user.is_master() {
-            return Ok(());
+            return Ok(Asker::Other);
         }
         let wanted = Attributes::of(parts);
         let decision = self.reviews.may(&user, &wanted).await.map_err(|error| {
             Status::unreviewed(format!("cannot authorize user {:?}: {error}", user.name))
         })?;
         if decision.allowed {
-            return Ok(());
+            return Ok(if user.is_hpa_controller() {
+                Asker::HpaController
+            } else {
+                Asker::Other
+            });
         }
         Err(Status::forbidden(
             wanted.forbidden(&user.name, &decision.reason),

@@ -16,7 +16,10 @@ use super::accept::{self, Form};
 use super::custom::PARENTS;
 use super::reply::Document;
 use super::status::Status;
-use super::{AppState, GroupVersion, openapi};
+use super::{AppState, GroupVersion, explain, openapi};
+
+/// The resource of one explanation.
+const EXPLANATION: &str = "explanation";
 
 /// The media type of aggregated discovery; without its parameters the aggregator would not take the answer for it.
 const AGGREGATED: HeaderValue = HeaderValue::from_static(
@@ -117,7 +120,8 @@ fn group(versions: &[GroupVersion]) -> Value {
     json!({"name": versions[0].group(), "versions": all, "preferredVersion": all[0]})
 }
 
-/// Every resource by name, and whether it is of a namespace. One of custom metrics is a metric of a kind of object.
+/// Every resource of metrics by name, and whether it is of a namespace. One of custom metrics is a metric of a kind of
+/// object.
 fn resources(one: GroupVersion) -> Vec<(String, bool)> {
     if one == GroupVersion::External {
         return Metric::ALL
@@ -132,8 +136,8 @@ fn resources(one: GroupVersion) -> Vec<(String, bool)> {
     PARENTS.iter().flat_map(of_parent).collect()
 }
 
-/// `get` alone, although an external read is a `list` to the authorizer: controllers crawl what can be listed or
-/// deleted.
+/// Of metrics `get` alone, although an external read is a `list` to the authorizer: controllers crawl what can be
+/// listed or deleted. Explanations can be listed, and nothing more that would make them objects to anybody.
 fn resources_content(one: GroupVersion) -> Value {
     let resource = |(name, namespaced): (String, bool)| {
         json!({
@@ -144,7 +148,16 @@ fn resources_content(one: GroupVersion) -> Value {
             "verbs": ["get"],
         })
     };
-    let resources: Vec<Value> = resources(one).into_iter().map(resource).collect();
+    let resources: Vec<Value> = match one {
+        GroupVersion::Explain => vec![json!({
+            "name": explain::RESOURCE,
+            "singularName": EXPLANATION,
+            "namespaced": true,
+            "kind": explain::KIND,
+            "verbs": ["get", "list"],
+        })],
+        _ => resources(one).into_iter().map(resource).collect(),
+    };
     json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
@@ -191,6 +204,15 @@ fn aggregated_resources(one: GroupVersion) -> Vec<Value> {
             })
         };
         return Metric::ALL.map(resource).into();
+    }
+    if one == GroupVersion::Explain {
+        return vec![json!({
+            "resource": explain::RESOURCE,
+            "responseKind": {"group": one.group(), "version": one.version(), "kind": explain::KIND},
+            "scope": "Namespaced",
+            "singularResource": EXPLANATION,
+            "verbs": ["get", "list"],
+        })];
     }
     let subresource = |metric: &Metric| json!({"subresource": metric.name(), "responseKind": kind, "verbs": ["get"]});
     let resource = |(parent, namespaced, metrics): &(&str, bool, &[Metric])| {

@@ -1,6 +1,6 @@
 //! The groups and versions that can be served, and what is the same of all of them: names and paths.
 
-/// A group of metrics in one of its versions.
+/// A group in one of its versions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum GroupVersion {
     /// `external.metrics.k8s.io/v1beta1`.
@@ -9,18 +9,37 @@ pub enum GroupVersion {
     CustomV1Beta2,
     /// `custom.metrics.k8s.io/v1beta1`, which has other names for some fields.
     CustomV1Beta1,
+    /// `explain.taffrail.dev/v1alpha1`, our own: why HPAs have the replicas they have.
+    Explain,
+}
+
+/// What is served beside external metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Extras {
+    /// Custom metrics, only where that is wanted: that group may be another adapter's.
+    pub custom_metrics: bool,
+    /// Explanations, where there is a cluster to watch HPAs of.
+    pub explanations: bool,
 }
 
 impl GroupVersion {
-    /// What is served: external metrics, and custom ones only where that is wanted, since that group may be another
-    /// adapter's. Versions of a group stand together, the preferred one first.
-    pub fn served(with_custom: bool) -> &'static [Self] {
-        const ALL: [GroupVersion; 3] = [
-            GroupVersion::External,
-            GroupVersion::CustomV1Beta2,
-            GroupVersion::CustomV1Beta1,
-        ];
-        if with_custom { &ALL } else { &ALL[..1] }
+    /// Every one. Versions of a group stand together, the preferred one first.
+    pub const ALL: [Self; 4] = [
+        Self::External,
+        Self::CustomV1Beta2,
+        Self::CustomV1Beta1,
+        Self::Explain,
+    ];
+
+    /// What is served: external metrics, and what else is wanted, in the order of [`GroupVersion::ALL`].
+    pub fn served(extras: Extras) -> &'static [Self] {
+        const WITHOUT_CUSTOM: [GroupVersion; 2] = [GroupVersion::External, GroupVersion::Explain];
+        match (extras.custom_metrics, extras.explanations) {
+            (false, false) => &Self::ALL[..1],
+            (false, true) => &WITHOUT_CUSTOM,
+            (true, false) => &Self::ALL[..3],
+            (true, true) => &Self::ALL,
+        }
     }
 
     /// The group.
@@ -28,6 +47,7 @@ impl GroupVersion {
         match self {
             Self::External => "external.metrics.k8s.io",
             Self::CustomV1Beta2 | Self::CustomV1Beta1 => "custom.metrics.k8s.io",
+            Self::Explain => "explain.taffrail.dev",
         }
     }
 
@@ -36,6 +56,7 @@ impl GroupVersion {
         match self {
             Self::CustomV1Beta2 => "v1beta2",
             Self::External | Self::CustomV1Beta1 => "v1beta1",
+            Self::Explain => "v1alpha1",
         }
     }
 
@@ -51,6 +72,7 @@ impl GroupVersion {
             Self::External => "/apis/external.metrics.k8s.io/v1beta1",
             Self::CustomV1Beta2 => "/apis/custom.metrics.k8s.io/v1beta2",
             Self::CustomV1Beta1 => "/apis/custom.metrics.k8s.io/v1beta1",
+            Self::Explain => "/apis/explain.taffrail.dev/v1alpha1",
         }
     }
 
@@ -60,14 +82,16 @@ impl GroupVersion {
             Self::External => "v1beta1.external.metrics.k8s.io",
             Self::CustomV1Beta2 => "v1beta2.custom.metrics.k8s.io",
             Self::CustomV1Beta1 => "v1beta1.custom.metrics.k8s.io",
+            Self::Explain => "v1alpha1.explain.taffrail.dev",
         }
     }
 
-    /// The kind of what is answered to a read.
+    /// The kind of what is answered to a read of several.
     pub(super) fn list_kind(self) -> &'static str {
         match self {
             Self::External => "ExternalMetricValueList",
             Self::CustomV1Beta2 | Self::CustomV1Beta1 => "MetricValueList",
+            Self::Explain => "ExplanationList",
         }
     }
 
@@ -81,10 +105,11 @@ impl GroupVersion {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::story::document;
 
     #[test]
     fn the_names_are_made_of_group_and_version() {
-        for one in GroupVersion::served(true) {
+        for one in GroupVersion::ALL {
             let (group, version) = (one.group(), one.version());
             assert_eq!(one.name(), format!("{group}/{version}"));
             assert_eq!(one.path(), format!("/apis/{group}/{version}"));
@@ -92,6 +117,30 @@ mod tests {
             assert!(one.has(one.path()) && one.has(&format!("{}/namespaces", one.path())));
             assert!(!one.has(&format!("{}0", one.path())));
         }
-        assert_eq!(GroupVersion::served(false), [GroupVersion::External]);
+    }
+
+    #[test]
+    fn explanations_are_where_their_readers_look_for_them() {
+        let one = GroupVersion::Explain;
+        assert_eq!(
+            (one.group(), one.version()),
+            (document::GROUP, document::VERSION)
+        );
+        assert_eq!(one.list_kind(), format!("{}List", document::KIND));
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_not_served() {
+        let served = |custom_metrics, explanations| {
+            GroupVersion::served(Extras {
+                custom_metrics,
+                explanations,
+            })
+        };
+        let [external, v1beta2, v1beta1, explain] = GroupVersion::ALL;
+        assert_eq!(served(false, false), [external]);
+        assert_eq!(served(false, true), [external, explain]);
+        assert_eq!(served(true, false), [external, v1beta2, v1beta1]);
+        assert_eq!(served(true, true), GroupVersion::ALL);
     }
 }

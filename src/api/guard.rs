@@ -97,9 +97,9 @@ async fn run(state: &AppState, request: Request, next: Next, until: Instant) -> 
     }
 }
 
-/// Reads a body that nobody wants to its end, or as much of it as is bearable, beside the answer: HTTP/2 resets a stream
-/// that is answered while its request goes on and is not read any more, and many a client then reports the reset and
-/// not the answer.
+/// Reads a body that nobody wants to its end, or as much of it as is bearable, beside the answer: HTTP/2 resets a
+/// stream that is answered while its request goes on and is not read any more, and many a client then reports the reset
+/// and not the answer.
 async fn discard(mut body: Body) {
     let mut left = BODY_BYTES_DISCARDED;
     while let Some(Ok(frame)) = body.frame().await {
@@ -112,13 +112,15 @@ async fn discard(mut body: Body) {
 }
 
 /// The request of somebody who may make it, before it is routed: whether a path exists is nobody's to know who may not
-/// ask. Behind this line nothing says any more who asks, so nothing there can believe a header that anybody may send.
+/// ask. Behind this line nothing says any more who asks, so nothing there can believe a header that anybody may send;
+/// only whether it is the HPA controller, whose reads are what HPAs decide on, goes with the request.
 async fn admit(state: &AppState, request: Request) -> Result<Request, Status> {
     let (mut parts, body) = request.into_parts();
     match &state.guard {
         Some(guard) => {
-            guard.admit(&parts).await?;
+            let asker = guard.admit(&parts).await?;
             guard.drop_identity(&mut parts.headers);
+            parts.extensions.insert(asker);
         }
         None => auth::drop_identity(&mut parts.headers),
     }
@@ -148,7 +150,7 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 
 /// The group and version that a path is of; those of external metrics where it is of none.
 fn group(path: &str) -> GroupVersion {
-    let mut all = GroupVersion::served(true).iter().copied();
+    let mut all = GroupVersion::ALL.into_iter();
     all.find(|one| one.has(path))
         .unwrap_or(GroupVersion::External)
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::GroupVersion;
 use reads::{Parameter, Read, reads};
-use schemas::{list_name, schemas};
+use schemas::schemas;
 
 /// `/openapi/v2`: one document for all.
 pub(super) fn v2_content(served: &[GroupVersion]) -> Value {
@@ -25,8 +25,8 @@ pub(super) fn v2_content(served: &[GroupVersion]) -> Value {
     let mut paths = Map::new();
     let mut definitions = Map::new();
     for one in served {
-        let schema = json!({"$ref": format!("{prefix}{}", list_name(*one))});
         paths.extend(reads(*one).into_iter().map(|read| {
+            let schema = json!({"$ref": format!("{prefix}{}", schemas::name(*one, read.kind))});
             let mut operation = operation(*one, &read);
             operation["produces"] = json!(["application/json"]);
             operation["schemes"] = json!(["https"]);
@@ -63,8 +63,8 @@ pub(super) fn v3_group_content(one: GroupVersion) -> Value {
         })
     };
     let prefix = "#/components/schemas/";
-    let schema = json!({"$ref": format!("{prefix}{}", list_name(one))});
     let path = |read: Read| {
+        let schema = json!({"$ref": format!("{prefix}{}", schemas::name(one, read.kind))});
         let mut operation = operation(one, &read);
         operation["responses"] = json!({"200": {
             "description": "OK",
@@ -94,7 +94,7 @@ fn operation(one: GroupVersion, read: &Read) -> Value {
         "operationId": read.id,
         "tags": [read.tag],
         "x-kubernetes-action": read.action,
-        "x-kubernetes-group-version-kind": schemas::kind(one, one.list_kind()),
+        "x-kubernetes-group-version-kind": schemas::kind(one, read.kind),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Reads of `external.metrics.k8s.io`: a metric of a namespace, as an `ExternalMetricValueList`. One that is not ours is
-//! the delegate's, if there is one. What is the same for custom metrics ([`super::custom`]) is here as well.
+//! the delegate's, if there is one. What an HPA was answered is told to whoever explains it. What is the same for custom
+//! metrics ([`super::custom`]) is here as well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use super::delegate::{self, Delegate, Passed};
 use super::query::Query;
 use super::reply::List;
 use super::status::Status;
-use super::{AppState, GroupVersion, Limits, accept, reply};
+use super::{AppState, GroupVersion, Limits, accept, explain, reply};
 
 /// What a read was about; [`super::guard`] finds it on the response.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,7 +96,11 @@ async fn answer(
         }
         _ => from_snapshot(state, request, about, |snapshot, query| {
             let selector = parse_selector(&query.label_selector)?;
-            let items = snapshot.read(&namespace, &metric, &selector)?;
+            let items = snapshot.read(&namespace, &metric, &selector);
+            explain::tell(
+                state, request, snapshot, &namespace, &metric, &selector, &items,
+            );
+            let items = items?;
             let content = list(&metric, &namespace, &items)?;
             let indent = reply::wants_indent(&request.uri, &request.headers);
             Ok(Answer {

@@ -26,8 +26,15 @@ pub(super) struct Empty {}
 pub(super) struct List<V> {
     kind: &'static str,
     api_version: &'static str,
-    metadata: Empty,
+    metadata: ListMetadata,
     items: Vec<V>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMetadata {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining_item_count: Option<usize>,
 }
 
 impl<V> List<V> {
@@ -35,9 +42,17 @@ impl<V> List<V> {
         Self {
             kind: one.list_kind(),
             api_version: one.name(),
-            metadata: Empty {},
+            metadata: ListMetadata {
+                remaining_item_count: None,
+            },
             items,
         }
+    }
+
+    /// The same of a list that has so many more, if any.
+    pub(super) fn with_more(mut self, more: usize) -> Self {
+        self.metadata.remaining_item_count = (0 < more).then_some(more);
+        self
     }
 }
 

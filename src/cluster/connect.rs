@@ -74,10 +74,14 @@ pub enum ConnectError {
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Cluster, ConnectError> {
     // Where another provider is installed already, as by a test, it serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut config = match kubeconfig {
+    let config = match kubeconfig {
         Some(path) => from_file(path).await?,
         None => Config::incluster().map_err(ConnectError::NoCluster)?,
     };
+    finish(config).await
+}
+
+async fn finish(mut config: Config) -> Result<Cluster, ConnectError> {
     set_timeouts(&mut config);
     let api_server = addresses(&config).await?;
     let namespace = config.default_namespace.clone();
@@ -90,6 +94,26 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Cluster, ConnectError>
     })
 }
 
+/// Finds the cluster for somebody at a terminal: that of `kubeconfig` or of `context` where one is given, else the one this
+/// is a pod of, else that of `$KUBECONFIG` or of `~/.kube/config`.
+///
+/// # Errors
+/// As of [`connect`].
+pub async fn connect_as_user(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+) -> Result<Cluster, ConnectError> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let is_named = kubeconfig.is_some() || context.is_some();
+    let mut config = match Config::incluster() {
+        Ok(config) if !is_named => config,
+        _ => from_user(kubeconfig, context).await?,
+    };
+    // The HPA reads a metric once and takes a 503 for an answer: a second try would hide it.
+    config.default_retry = false;
+    finish(config).await
+}
+
 fn set_timeouts(config: &mut Config) {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.write_timeout = Some(WRITE_TIMEOUT);
@@ -99,12 +123,22 @@ fn set_timeouts(config: &mut Config) {
 }
 
 async fn from_file(path: &Path) -> Result<Config, ConnectError> {
+    from_user(Some(path), None).await
+}
+
+async fn from_user(path: Option<&Path>, context: Option<&str>) -> Result<Config, ConnectError> {
     let failed = |error| ConnectError::Kubeconfig {
-        path: path.to_owned(),
+        path: path
+            .unwrap_or(Path::new("$KUBECONFIG or ~/.kube/config"))
+            .to_owned(),
         error: Box::new(error),
     };
-    let file = Kubeconfig::read_from(path).map_err(failed)?;
-    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+    let file = path.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
+    Config::from_custom_kubeconfig(file.map_err(failed)?, &options)
         .await
         .map_err(failed)
 }
@@ -154,6 +188,18 @@ contexts: [{name: x, context: {cluster: c, user: u, namespace: monitoring}}]
 current-context: x
 users: [{name: u, user: {token: hush}}]
 "#;
+
+    #[tokio::test]
+    async fn a_context_can_be_chosen_and_one_that_is_not_there_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), KUBECONFIG).unwrap();
+        let cluster = connect_as_user(Some(file.path()), Some("x")).await.unwrap();
+        assert_eq!(cluster.namespace, "monitoring");
+        let error = connect_as_user(Some(file.path()), Some("other"))
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("other"), "{error}");
+    }
 
     #[tokio::test]
     async fn a_kubeconfig_gives_the_namespace_and_the_api_servers_address() {

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::hpa;
 use crate::model::phase::Phase;
 use crate::model::pod;
 use crate::model::time::Timestamp;
@@ -37,6 +38,19 @@ pub(super) struct Pod {
     pub created: Timestamp,
     /// Where it is in its life.
     pub life: Life,
+    /// What an HPA sees of it.
+    pub counted: Counted,
+}
+
+/// What an HPA counts a pod by, which changes more often than what a source goes by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Counted {
+    /// `status.phase`.
+    pub phase: hpa::Phase,
+    /// `status.startTime`.
+    pub started: Option<Timestamp>,
+    /// Its `Ready` condition.
+    pub readiness: Option<hpa::Readiness>,
 }
 
 /// What a pod has from its template.
@@ -102,10 +116,44 @@ impl Pod {
             name: name.into(),
             uid: uid.into(),
             template: templates.share(template),
-            ip: status.pod_ip.and_then(|ip| ip.parse().ok()),
+            ip: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             created: created.unwrap_or_default(),
             life,
+            counted: status.counted(),
         })
+    }
+
+    /// Whether whoever reads it has nothing to do about it in place of `other`.
+    pub(super) fn is_read_as(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            uid,
+            template,
+            ip,
+            created,
+            life,
+            counted: _,
+        } = self;
+        (name, uid, template) == (&other.name, &other.uid, &other.template)
+            && (ip, created, life) == (&other.ip, &other.created, &other.life)
+    }
+
+    /// The pod as an HPA sees it.
+    pub(super) fn as_counted(&self) -> hpa::Pod {
+        let Counted {
+            phase,
+            started,
+            readiness,
+        } = self.counted;
+        hpa::Pod {
+            name: self.name.to_string(),
+            phase,
+            deleted: self.life.is_leaving,
+            started,
+            readiness,
+            // Of its containers only the ports are held.
+            requests: BTreeMap::new(),
+        }
     }
 
     /// Its phase as a target. One that was told to end before it was ever Ready has no users to wait for.

@@ -7,9 +7,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::conditions::Reason;
 use super::spec::{Behavior, DOWNSCALE_STABILIZATION, Policy, PolicyUnit, Rules, Select, Spec};
-use crate::model::time::Timestamp;
+use crate::model::time::{Timestamp, maybe_seconds};
 
 /// Most recommendations or events kept. An hour, the longest window, is 240 syncs of 15 s; a demo that syncs each second
 /// still fits.
@@ -20,16 +22,20 @@ const SCALE_UP_FACTOR: i32 = 2;
 /// or bring them to 4, whichever is more.
 const SCALE_UP_MINIMUM: i32 = 4;
 
-/// What is remembered from sync to sync.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Memory {
-    recommendations: Vec<Recommendation>,
-    ups: Vec<ScaleEvent>,
-    downs: Vec<ScaleEvent>,
+/// What is remembered from sync to sync. Slots of what is too old are written over, so that nothing here is in the order
+/// of time. An [`Autoscaler`](super::Autoscaler) made with it goes on exactly as the one it was taken from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// What the metrics wanted, a window long and longer.
+    pub recommendations: Vec<Recommendation>,
+    /// What scaling up added. Empty without `behavior`.
+    pub ups: Vec<ScaleEvent>,
+    /// What scaling down removed. Empty without `behavior`.
+    pub downs: Vec<ScaleEvent>,
 }
 
 /// What the metrics wanted at some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recommendation {
     /// When.
     pub at: Timestamp,
@@ -38,11 +44,15 @@ pub struct Recommendation {
 }
 
 /// A change of the replicas.
-#[derive(Clone, Copy, Debug)]
-struct ScaleEvent {
-    at: Timestamp,
-    change: i32,
-    outdated: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScaleEvent {
+    /// When.
+    pub at: Timestamp,
+    /// How many pods were added or removed.
+    pub change: i32,
+    /// Whether it was older than its direction's longest period when the next one was noted: its slot is free.
+    #[serde(default)]
+    pub outdated: bool,
 }
 
 /// What a recommendation became after looking at earlier ones.
@@ -59,18 +69,26 @@ pub struct Stabilized {
 }
 
 /// What the aim became after bounds and rates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Limited {
     /// The replicas to have.
     pub to: i32,
     /// `DesiredWithinRange`, or what cut the aim.
     pub reason: Reason,
     /// The policy that cut it, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
     /// Whether `selectPolicy: Disabled` cut it, which no policy and no time changes.
     pub disabled: bool,
     /// When a rate cut it: how long until earlier changes begin to leave the policy's period. `None` where there were
     /// none, so that the next sync may go further.
+    #[serde(
+        rename = "freesInSeconds",
+        with = "maybe_seconds",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub frees_in: Option<Duration>,
 }
 

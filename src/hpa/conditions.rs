@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::spec::MetricSpec;
 
 /// The three conditions. Each is `None` until the HPA has set it, and stays as it was when a sync says nothing of it.
@@ -27,7 +29,7 @@ pub struct Condition {
 }
 
 /// The `reason` of a condition; the variants are Kubernetes' words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(
     missing_docs,
     reason = "each word is its own description, and the API's, not ours"

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::time::{Timestamp, seconds};
 
 /// What an HPA sees in one sync.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,45 +23,56 @@ pub struct Observation {
 }
 
 /// A metric that was read. An `Err` in its place says why it could not be.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     /// The items of an External metric, or the one value of an Object metric, in thousandths.
+    #[serde(rename = "itemsMilli")]
     Values(Vec<i64>),
     /// What each pod uses, by the pod's name: for Pods and Resource metrics.
+    #[serde(rename = "perPod")]
     PerPod(BTreeMap<String, Usage>),
 }
 
 /// What one pod uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// In thousandths.
     pub milli: i64,
     /// The end of the time over which it was measured.
     pub at: Timestamp,
     /// How long that time was.
+    #[serde(rename = "windowSeconds", with = "seconds")]
     pub window: Duration,
 }
 
 /// A pod, as far as the HPA looks at it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// Its name, which metrics refer to.
     pub name: String,
     /// `status.phase`.
     pub phase: Phase,
     /// Whether it is being deleted (`metadata.deletionTimestamp` is set).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
     /// `status.startTime`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
     /// The `Ready` condition; a pod without it is starting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness: Option<Readiness>,
     /// What is requested of the resource that is scaled on, in thousandths: the pod's or, for a container's metric, that
     /// container's. Keyed by the resource's name.
+    #[serde(
+        rename = "requestsMilli",
+        default,
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub requests: BTreeMap<String, i64>,
 }
 
 /// `status.phase` of a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Not yet started.
     Pending,
@@ -72,7 +85,7 @@ pub enum Phase {
 }
 
 /// The `Ready` condition of a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
     /// Its `status`.
     pub status: ReadyStatus,
@@ -82,7 +95,7 @@ pub struct Readiness {
 
 /// `status` of the `Ready` condition. The HPA asks in one place whether it is `True` and in another whether it is
 /// `False`, so that a pod of unknown readiness is neither.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReadyStatus {
     /// Ready.
     True,

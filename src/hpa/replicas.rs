@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::observation::{Answer, Observation, Phase, Pod, ReadyStatus, Usage};
 use super::spec::{
     CPU_INITIALIZATION_PERIOD, INITIAL_READINESS_DELAY, MetricSpec, ResourceTarget, Target,
@@ -27,19 +29,36 @@ pub struct Proposal {
 }
 
 /// The metric's value as the status shows it, in thousandths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Current {
     /// The total.
+    #[serde(rename = "valueMilli")]
     Value(i64),
     /// The total over the replicas; `None` when there are none, for which the HPA shows an arbitrary number.
+    #[serde(rename = "averageValueMilli")]
     AverageValue(Option<i64>),
     /// The pods' usage as a share of their requests, and the average usage.
+    #[serde(rename = "utilization", rename_all = "camelCase")]
     Utilization {
         /// Per cent, truncated.
         percent: i32,
         /// Average usage per pod in thousandths, truncated.
         average_milli: i64,
     },
+}
+
+/// Why a pod has no part, or not its full part, in what a metric proposes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Exclusion {
+    /// It is not Running and Ready, and the ratio multiplies the pods that are.
+    NotReady,
+    /// It is being deleted, or has failed.
+    Leaving,
+    /// It is Pending, or its CPU is still that of its start: it counts as using nothing where pods are added.
+    Starting,
+    /// It has no value: it counts as on target where pods are removed, and as using nothing where they are added.
+    Missing,
 }
 
 /// What every calculation looks at.
@@ -90,6 +109,42 @@ pub fn propose<'a>(
         },
         (_, Answer::Values(_)) => Err("expected a value for each pod, got items".to_owned()),
         (_, Answer::PerPod(_)) => Err("expected items, got a value for each pod".to_owned()),
+    }
+}
+
+/// The pods that `metric` does not count, or not as they are, by name, given the `answer` it was read with. None where it
+/// does not look at pods, or was not read.
+pub fn excluded<'a>(
+    context: Context<'a>,
+    metric: &MetricSpec,
+    answer: &'a Result<Answer, String>,
+) -> Vec<(&'a str, Exclusion)> {
+    let pods = &context.observed.pods;
+    let per_pod = |resource: &str, usage: &'a BTreeMap<String, Usage>| {
+        Groups::of(context, resource, usage).map_or_else(|_| Vec::new(), |groups| groups.excluded())
+    };
+    match (metric, answer) {
+        (
+            MetricSpec::External {
+                target: Target::Value(_),
+                ..
+            }
+            | MetricSpec::Object {
+                target: Target::Value(_),
+                ..
+            },
+            Ok(_),
+        ) => {
+            let not_ready = pods.iter().filter(|pod| !pod.is_ready());
+            not_ready
+                .map(|pod| (pod.name.as_str(), Exclusion::NotReady))
+                .collect()
+        }
+        (MetricSpec::Pods { .. }, Ok(Answer::PerPod(usage))) => per_pod("", usage),
+        (MetricSpec::Resource { resource, .. }, Ok(Answer::PerPod(usage))) => {
+            per_pod(resource, usage)
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -287,6 +342,19 @@ impl<'a> Groups<'a> {
             }
         }
         Ok(groups)
+    }
+
+    /// The pods that are not simply counted, by name.
+    fn excluded(&self) -> Vec<(&'a str, Exclusion)> {
+        let each = |names: &BTreeSet<&'a str>, why| {
+            let named: Vec<_> = names.iter().map(|name| (*name, why)).collect();
+            named
+        };
+        let mut excluded = each(&self.unready, Exclusion::Starting);
+        excluded.extend(each(&self.missing, Exclusion::Missing));
+        excluded.extend(each(&self.ignored, Exclusion::Leaving));
+        excluded.sort_unstable();
+        excluded
     }
 
     /// The usage that counts.

@@ -1,9 +1,14 @@
 //! What an `autoscaling/v2` HorizontalPodAutoscaler asks for, resolved: defaults filled in, quantities in thousandths.
 //!
-//! Reading it from an object is [`crate::config::autoscaler`]'s work; here any value is taken as it is.
+//! Reading it from an object is [`crate::config::autoscaler`]'s work; here any value is taken as it is. In JSON, fields
+//! are called as in an HPA, and thousandths end in `Milli`.
 
 use std::fmt;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::time::seconds;
 
 /// Cluster-wide tolerance (`--horizontal-pod-autoscaler-tolerance`), in both directions.
 pub const TOLERANCE: f64 = 0.1;
@@ -23,7 +28,8 @@ pub const INITIAL_READINESS_DELAY: Duration = Duration::from_secs(30);
 const POLICY_PERIOD: Duration = Duration::from_secs(15);
 
 /// The resolved spec of an HPA.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// Fewest replicas; 1 where the object says nothing.
     pub min_replicas: i32,
@@ -32,11 +38,13 @@ pub struct Spec {
     /// What is read each sync, in this order.
     pub metrics: Vec<MetricSpec>,
     /// Rates and windows. `None` is not the same as the defaults: without `behavior` older rules hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behavior: Option<Behavior>,
 }
 
 /// One metric and its target; amounts in thousandths of the metric's unit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
 pub enum MetricSpec {
     /// A metric of `external.metrics.k8s.io`.
     External {
@@ -64,6 +72,7 @@ pub enum MetricSpec {
         /// `cpu` or `memory`.
         resource: String,
         /// The one container meant, for a `ContainerResource`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         container: Option<String>,
         /// What the pods' usage is compared with.
         target: ResourceTarget,
@@ -71,25 +80,30 @@ pub enum MetricSpec {
 }
 
 /// A target in thousandths of the metric's unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// For the total: replicas are multiplied by the ratio.
+    #[serde(rename = "valueMilli")]
     Value(i64),
     /// For each replica: replicas are the total over this.
+    #[serde(rename = "averageValueMilli")]
     AverageValue(i64),
 }
 
 /// A target for a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ResourceTarget {
     /// Per cent of what the pods request.
+    #[serde(rename = "utilizationPercent")]
     Utilization(i32),
     /// Thousandths per pod.
+    #[serde(rename = "averageValueMilli")]
     AverageValue(i64),
 }
 
 /// Rates and windows for each direction.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Behavior {
     /// For adding pods.
     pub scale_up: Rules,
@@ -98,11 +112,13 @@ pub struct Behavior {
 }
 
 /// What `behavior` says for one direction.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rules {
     /// Over which time the most cautious recommendation wins.
+    #[serde(rename = "stabilizationWindowSeconds", with = "seconds")]
     pub stabilization: Duration,
     /// Which policy counts.
+    #[serde(rename = "selectPolicy")]
     pub select: Select,
     /// How many pods may come or go.
     pub policies: Vec<Policy>,
@@ -111,7 +127,7 @@ pub struct Rules {
 }
 
 /// Which of several policies counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Select {
     /// The one that allows the largest change.
     Max,
@@ -122,18 +138,20 @@ pub enum Select {
 }
 
 /// At most so much change in a period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// In what `value` counts.
+    #[serde(rename = "type")]
     pub unit: PolicyUnit,
     /// How much.
     pub value: i32,
     /// In what time.
+    #[serde(rename = "periodSeconds", with = "seconds")]
     pub period: Duration,
 }
 
 /// In what a policy counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PolicyUnit {
     /// Pods.
     Pods,
@@ -153,6 +171,22 @@ impl Spec {
             },
             None => Tolerances::default(),
         }
+    }
+
+    /// How far back a decision may look: the longest of its windows and periods.
+    pub fn memory(&self) -> Duration {
+        let Some(Behavior {
+            scale_up,
+            scale_down,
+        }) = &self.behavior
+        else {
+            return DOWNSCALE_STABILIZATION;
+        };
+        let of_rules = |rules: &Rules| {
+            let periods = rules.policies.iter().map(|policy| policy.period);
+            periods.fold(rules.stabilization, Duration::max)
+        };
+        of_rules(scale_up).max(of_rules(scale_down))
     }
 }
 

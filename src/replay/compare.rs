@@ -59,18 +59,9 @@ pub fn compare(recording: &Recording) -> Result<Vec<Verdict>, RecordingError> {
     let mut autoscaler = Autoscaler::new(first.clone());
     let mut verdicts = Vec::with_capacity(syncs.len());
     for (index, sync) in syncs.iter().enumerate() {
-        if let Some(spec) = spec_at(&specs, sync.began)
-            && spec != autoscaler.spec()
-        {
-            autoscaler.set_spec(spec.clone());
-        }
-        let observed = observe(recording, request, autoscaler.spec(), sync);
-        let decision = autoscaler.decide(sync.at, &observed);
-        let scaled_to = match sync.decided {
-            Decided::Replicas(replicas) => replicas,
-            Decided::Unclear => decision.desired,
-        };
-        autoscaler.scaled(sync.at, decision.current, scaled_to);
+        let spec = spec_at(&specs, sync.began).unwrap_or(first);
+        let observed = observe(recording, request, spec, sync);
+        let decision = autoscaler.follow(sync.at, spec, &observed, sync.decided.replicas());
         let next = syncs.get(index + 1).map(|next| next.began);
         verdicts.push(Verdict {
             at: sync.at,

@@ -9,17 +9,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::recording::{PodLife, Read, Recording, RecordingError, Seconds};
+use crate::hpa::sync::{DECISION_DELAY, begins_another};
 use crate::hpa::{
     Answer, MetricSpec, Observation, Phase, Pod, Readiness, ReadyStatus, Spec, Usage,
 };
 use crate::model::quantity::parse_milli;
 use crate::model::time::Timestamp;
-
-/// Reads this far apart are not of one sync: syncs are 15 s apart, reads of one sync milliseconds.
-const READS_APART: Duration = Duration::from_secs(5);
-
-/// How long after its last read a change is still the sync's: the HPA scales at once, with a slow API server in between.
-const DECISION_DELAY: Duration = Duration::from_secs(5);
 
 /// How far apart somebody's act and the change it made may be recorded.
 const ACT_DELAY: Duration = Duration::from_secs(1);
@@ -54,6 +49,16 @@ struct Change {
     at: Timestamp,
     to: i32,
     by_others: bool,
+}
+
+impl Decided {
+    /// The replicas, where that is known.
+    pub fn replicas(self) -> Option<i32> {
+        match self {
+            Self::Replicas(replicas) => Some(replicas),
+            Self::Unclear => None,
+        }
+    }
 }
 
 /// The syncs of `recording` in order, given the `specs` it had.
@@ -179,14 +184,13 @@ fn groups<'a>(reads: &'a [Read], specs: &[(Timestamp, Spec)]) -> Vec<&'a [Read]>
     for (index, read) in reads.iter().enumerate() {
         let group = &reads[from..index];
         let Some(last) = group.last() else { continue };
-        let apart = READS_APART <= read.t.timestamp().since(last.t.timestamp());
         let known =
             spec_at(specs, read.t.timestamp()).map_or(0, |spec| times_in(spec, &read.metric));
         let seen = group
             .iter()
             .filter(|earlier| earlier.metric == read.metric)
             .count();
-        if apart || known.max(1) <= seen {
+        if begins_another(last.t.timestamp(), read.t.timestamp(), known, seen) {
             groups.push(group);
             from = index;
         }

@@ -1,5 +1,6 @@
 //! Starts the API: certificate, listener, accept loop.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use tracing::warn;
 
 use crate::api::auth::Guard;
 use crate::api::delegate::{Delegate, DelegateArgs, DelegateEvent};
+use crate::api::explain::Explains;
 use crate::api::server::{ConnectionLimits, require_loopback, serve as serve_api};
 use crate::api::tls::ServingCert;
-use crate::api::{AppState, GroupVersion, RequestEvent, router};
+use crate::api::{AppState, Extras, GroupVersion, RequestEvent, router};
 use crate::clock;
 use crate::engine::snapshot::{Metric, Snapshot};
 use crate::metrics::Metrics;
@@ -83,7 +85,6 @@ pub struct ApiArgs {
 }
 
 /// Who may reach the API, and over which certificate.
-#[derive(Debug)]
 pub enum Front {
     /// Whoever is on this machine: nobody is authenticated, so it listens on loopback only.
     Machine,
@@ -93,7 +94,30 @@ pub enum Front {
         guard: Arc<Guard>,
         /// The certificate that replicas share; absent where files hold one.
         certificate: Option<Arc<ServingCert>>,
+        /// Watches HPAs; absent where nobody does.
+        explains: Option<Arc<dyn Explains>>,
     },
+}
+
+impl Front {
+    fn explains(&self) -> bool {
+        matches!(
+            self,
+            Self::Cluster {
+                explains: Some(_),
+                ..
+            }
+        )
+    }
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Machine => "Machine",
+            Self::Cluster { .. } => "Cluster",
+        })
+    }
 }
 
 /// A running API.
@@ -114,9 +138,12 @@ impl ApiArgs {
         self.tls_cert_file.is_some()
     }
 
-    /// What is served.
-    pub(super) fn served(&self) -> &'static [GroupVersion] {
-        GroupVersion::served(self.custom_metrics)
+    /// What is served, with or without explanations.
+    pub(super) fn served(&self, explanations: bool) -> &'static [GroupVersion] {
+        GroupVersion::served(Extras {
+            custom_metrics: self.custom_metrics,
+            explanations,
+        })
     }
 
     /// A self-signed API on a free loopback port.
@@ -145,7 +172,7 @@ pub async fn start_api(
     stop: CancellationToken,
 ) -> anyhow::Result<RunningApi> {
     let certificate = certificate(&args, &front).await?;
-    let served = args.served();
+    let served = args.served(front.explains());
     let ApiArgs {
         listen,
         tls_ca_out,
@@ -174,7 +201,15 @@ pub async fn start_api(
     };
     let state = match front {
         Front::Machine => state,
-        Front::Cluster { guard, .. } => state.guarded_by(guard),
+        Front::Cluster {
+            guard, explains, ..
+        } => {
+            let state = state.guarded_by(guard);
+            match explains {
+                Some(explains) => state.explained_by(explains),
+                None => state,
+            }
+        }
     };
     let state = Arc::new(state);
     let (tls, app) = (certificate.server_config(), router(Arc::clone(&state)));

@@ -3,17 +3,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::api::GroupVersion;
 use crate::api::auth::{AuthEvent, Guard};
+use crate::api::explain::Explains;
 use crate::api::tls::ServingCert;
 use crate::clock;
 use crate::cluster::api_service::Follower;
+use crate::cluster::autoscalers;
 use crate::cluster::certificate::{Place, SelfManaged};
 use crate::cluster::connect::{Cluster, connect};
-use crate::cluster::discover::{self, Findings};
+use crate::cluster::discover::{self, Findings, PodsAsked};
 use crate::cluster::lease::Candidate;
 use crate::cluster::status;
 use crate::config::Service;
@@ -23,6 +25,7 @@ use crate::source::reach::{Bounds, Pattern, Reach};
 use crate::source::secret::SecretStore;
 
 use super::api::Front;
+use super::shadow::{NEWS_MAX, QUESTIONS_MAX, Shadow};
 use super::{Ground, Tasks};
 
 /// Which cluster, and our place in it. All of it goes without --config.
@@ -91,9 +94,21 @@ pub(super) struct ClusterArgs {
     )]
     allow_redis: Vec<Pattern>,
 
+    /// Do not watch HorizontalPodAutoscalers, and do not serve explain.taffrail.dev, which says why they have the replicas
+    /// they have. Delete its APIService first
+    #[arg(long, env = "TAFFRAIL_NO_EXPLANATIONS")]
+    no_explanations: bool,
+
     /// Let targets be at loopback addresses: for a cluster whose pods are processes of one machine
     #[arg(long, env = "TAFFRAIL_ALLOW_LOOPBACK")]
     allow_loopback: bool,
+}
+
+impl ClusterArgs {
+    /// Whether HPAs are watched and explained.
+    pub(super) fn explains(&self) -> bool {
+        !self.no_explanations
+    }
 }
 
 /// What the API has without the cluster.
@@ -162,6 +177,11 @@ pub(super) async fn begin(
         Some(begin_certificate(&cluster, place, offer.served, &metrics, tasks).await)
     };
 
+    let replica = args.replica.unwrap_or_else(nameless_replica);
+    let (ask_pods, asked) = mpsc::channel(QUESTIONS_MAX);
+    let explains = (!args.no_explanations)
+        .then(|| begin_shadow(&cluster, &replica, ask_pods, &metrics, tasks));
+
     let secrets = SecretStore::default();
     let (findings, found) = watch::channel(Arc::new(Findings::default()));
     let wiring = discover::Wiring {
@@ -171,10 +191,10 @@ pub(super) async fn begin(
         findings,
         metrics: Arc::clone(&metrics),
         names_pods: offer.served.contains(&GroupVersion::CustomV1Beta2),
+        asked,
     };
     tasks.spawn_with_last_words("discovery", discover::run(wiring, tasks.stop()));
 
-    let replica = args.replica.unwrap_or_else(nameless_replica);
     let (candidate, leadership) =
         Candidate::new(client.clone(), namespace, args.lease, replica.clone());
     tasks.spawn_with_last_words("the election", candidate.run(tasks.stop()));
@@ -191,7 +211,11 @@ pub(super) async fn begin(
     );
 
     Ok(Ground {
-        front: Front::Cluster { guard, certificate },
+        front: Front::Cluster {
+            guard,
+            certificate,
+            explains,
+        },
         secrets,
         reach: Reach::within(Bounds {
             allows_loopback: args.allow_loopback,
@@ -199,6 +223,26 @@ pub(super) async fn begin(
             redis: args.allow_redis,
         }),
     })
+}
+
+/// Whoever watches HPAs and says why they have the replicas they have.
+fn begin_shadow(
+    cluster: &Cluster,
+    replica: &str,
+    ask_pods: mpsc::Sender<PodsAsked>,
+    metrics: &Arc<Metrics>,
+    tasks: &mut Tasks,
+) -> Arc<dyn Explains> {
+    let (tell, news) = mpsc::channel(NEWS_MAX);
+    let (shadow, keeper) = Shadow::new(replica.to_owned(), Arc::clone(metrics), news, ask_pods);
+    let wiring = autoscalers::Wiring {
+        client: cluster.client.clone(),
+        news: tell,
+        metrics: Arc::clone(metrics),
+    };
+    tasks.spawn_with_last_words("watching HPAs", autoscalers::run(wiring, tasks.stop()));
+    tasks.spawn("shadowing HPAs", keeper.run());
+    shadow
 }
 
 /// Whoever knows who asks, kept in step with the cluster's authorities.

@@ -24,6 +24,12 @@ pub(crate) const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/
 /// The path of every metric.
 const METRICS: &str = "/apis/external.metrics.k8s.io/v1beta1";
 
+/// The APIServices of the manifests.
+const API_SERVICES: [&str; 2] = [
+    "v1beta1.external.metrics.k8s.io",
+    "v1alpha1.explain.taffrail.dev",
+];
+
 /// Enough for two replicas to start, share a certificate, and be believed by the aggregation layer, which looks again
 /// every 30 s at the latest.
 const INSTALLED: Duration = Duration::from_secs(90);
@@ -47,7 +53,9 @@ pub(crate) async fn installed(cluster: &Cluster) -> anyhow::Result<()> {
     })
     .await?;
     allow_redis(cluster).await?;
-    available(cluster, "v1beta1.external.metrics.k8s.io").await?;
+    for apiservice in API_SERVICES {
+        available(cluster, apiservice).await?;
+    }
     until("two replicas", INSTALLED, async || {
         let pods = replicas(cluster).await?;
         let ready = pods.iter().filter(|pod| is_ready(pod)).count();
@@ -57,8 +65,8 @@ pub(crate) async fn installed(cluster: &Cluster) -> anyhow::Result<()> {
     .await
 }
 
-/// Lets objects read the tests' own Redis servers, from the beginning, so that no test has to change the adapter for it.
-/// Applying the manifests again keeps a variable that they do not name.
+/// Lets objects read the tests' own Redis servers, from the beginning, so that no test has to change the adapter for
+/// it. Applying the manifests again keeps a variable that they do not name.
 async fn allow_redis(cluster: &Cluster) -> anyhow::Result<()> {
     let allowed = format!("TAFFRAIL_ALLOW_REDIS={REDIS_NETWORK}");
     let set = [

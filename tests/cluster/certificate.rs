@@ -13,8 +13,8 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::json;
-use taffrail::api::GroupVersion;
 use taffrail::api::tls::ServingCert;
+use taffrail::api::{Extras, GroupVersion};
 use taffrail::cluster::certificate::{Place, SelfManaged};
 use taffrail::cluster::lease::{Candidate, Leadership};
 use taffrail::metrics::Metrics;
@@ -246,7 +246,7 @@ async fn replica(
         SelfManaged::new(
             &client,
             place,
-            GroupVersion::served(false),
+            GroupVersion::served(Extras::default()),
             Arc::clone(&metrics),
         ),
         metrics,

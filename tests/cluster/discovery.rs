@@ -15,7 +15,7 @@ use taffrail::metrics::Metrics;
 use taffrail::model::id::ServiceId;
 use taffrail::model::phase::Phase;
 use taffrail::source::secret::{SecretKey, SecretStore};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::harness::{Cluster, Table, sample, table, until};
@@ -69,6 +69,8 @@ impl Discovery {
             services: send_services,
             findings: send_findings,
             metrics: Arc::clone(&metrics),
+            // Nobody asks.
+            asked: mpsc::channel(1).1,
         };
         let stop = CancellationToken::new();
         tokio::spawn(discover::run(wiring, stop.clone()));

@@ -10,6 +10,7 @@ mod conformance;
 mod control_plane;
 mod custom;
 mod discovery;
+mod explain;
 mod harness;
 mod lint;
 mod loadtest;
@@ -20,6 +21,7 @@ mod rollouts;
 mod scaling;
 mod seeds;
 mod service;
+mod shadow;
 mod status;
 mod tenancy;
 mod uninstall;
@@ -40,11 +42,13 @@ fn main() -> ExitCode {
         custom::tests(),
         discovery::tests(),
         lint::tests(),
+        explain::tests(),
         loadtest::tests(),
         objects::tests(),
         pods::tests(),
         replays::tests(),
         scaling::tests(),
+        shadow::tests(),
         status::tests(),
         tenancy::tests(),
         // It takes away what the others share.

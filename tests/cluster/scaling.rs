@@ -60,14 +60,14 @@ pub(crate) fn tests() -> Table {
 }
 
 /// Everything in a namespace: the sample's RequestMetrics and HPA with a service of their own.
-struct Scene<'a> {
+pub(crate) struct Scene<'a> {
     cluster: &'a Cluster,
     namespace: String,
 }
 
 impl<'a> Scene<'a> {
     /// One ready pod with `args` that requests so much CPU, and an HPA of 1 to 3 replicas with this latency target.
-    async fn start(
+    pub(crate) async fn start(
         cluster: &'a Cluster,
         purpose: &str,
         args: &[&str],
@@ -122,7 +122,7 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    async fn patch(&self, kind: &str, patch: &Value) -> anyhow::Result<()> {
+    pub(crate) async fn patch(&self, kind: &str, patch: &Value) -> anyhow::Result<()> {
         let patch = patch.to_string();
         let object = format!("{kind}/users");
         let args = ["patch", &object, "--type=merge", "--patch", &patch];
@@ -139,8 +139,13 @@ impl<'a> Scene<'a> {
         Api::namespaced(self.cluster.admin(), &self.namespace)
     }
 
+    /// Where it all is.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// So many requests a second.
-    fn load(&self, rate: f64) -> anyhow::Result<Load> {
+    pub(crate) fn load(&self, rate: f64) -> anyhow::Result<Load> {
         let profile = Profile::constant(rate, LOAD)?;
         Load::start(self.cluster.admin(), &self.namespace, "users", &profile)
     }

@@ -332,16 +332,23 @@ pub(crate) async fn rights(
 }
 
 /// In every namespace.
-const EVERYWHERE: [&str; 11] = [
+const EVERYWHERE: [&str; 18] = [
     "create events.events.k8s.io any",
     "create subjectaccessreviews.authorization.k8s.io any",
     "create tokenreviews.authentication.k8s.io any",
+    "get apiservices.apiregistration.k8s.io v1alpha1.explain.taffrail.dev",
     "get apiservices.apiregistration.k8s.io v1beta1.external.metrics.k8s.io",
+    "get deployments/scale.apps any",
+    "get replicasets/scale.apps any",
+    "get statefulsets/scale.apps any",
+    "list horizontalpodautoscalers.autoscaling any",
     "list pods any",
     "list requestmetrics.taffrail.dev any",
+    "patch apiservices.apiregistration.k8s.io v1alpha1.explain.taffrail.dev",
     "patch apiservices.apiregistration.k8s.io v1beta1.external.metrics.k8s.io",
     "patch events.events.k8s.io any",
     "patch requestmetrics/status.taffrail.dev any",
+    "watch horizontalpodautoscalers.autoscaling any",
     "watch pods any",
     "watch requestmetrics.taffrail.dev any",
 ];
@@ -362,7 +369,7 @@ const IN_KUBE_SYSTEM: [&str; 3] = [
 ];
 
 /// What people fear of an adapter, in their words.
-const NEVER: [&[&str]; 14] = [
+const NEVER: [&[&str]; 16] = [
     &["get", "secrets", "--all-namespaces"],
     &["list", "secrets", "--namespace=taffrail"],
     &["get", "secrets/other", "--namespace=taffrail"],
@@ -373,6 +380,12 @@ const NEVER: [&[&str]; 14] = [
         "--namespace=taffrail",
     ],
     &["get", "pods", "--namespace=default"],
+    &["update", "deployments.apps/scale", "--namespace=default"],
+    &[
+        "patch",
+        "horizontalpodautoscalers.autoscaling",
+        "--namespace=default",
+    ],
     &["create", "pods", "--namespace=taffrail"],
     &["delete", "pods", "--namespace=default"],
     &["list", "configmaps", "--namespace=default"],

@@ -10,9 +10,11 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("exposition", &["model"]),
     ("engine", &["model"]),
     ("hpa", &["model"]),
+    ("story", &["hpa", "model"]),
+    ("shadow", &["hpa", "model", "story"]),
     ("sim", &["engine", "hpa", "model"]),
     ("source", &["clock", "exposition", "model"]),
-    ("api", &["clock", "engine", "model"]),
+    ("api", &["clock", "engine", "model", "story"]),
     (
         "config",
         &["engine", "exposition", "hpa", "model", "source"],
@@ -20,7 +22,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "cluster",
         &[
-            "api", "clock", "config", "engine", "metrics", "model", "source",
+            "api", "clock", "config", "engine", "hpa", "metrics", "model", "shadow", "source",
+            "story",
         ],
     ),
     ("metrics", &["clock", "engine", "model"]),
@@ -31,12 +34,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("clock", &["model"]),
     (
         "cli",
-        &["cluster", "demo", "lint", "replay", "serve", "simulate"],
+        &["cluster", "demo", "explain", "lint", "replay", "serve", "simulate"],
     ),
     (
         "serve",
         &[
-            "api", "clock", "cluster", "config", "engine", "metrics", "model", "pipeline", "source",
+            "api", "clock", "cluster", "config", "engine", "metrics", "model", "pipeline",
+            "shadow", "source", "story",
         ],
     ),
     ("replay", &["config", "hpa", "model"]),
@@ -50,6 +54,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "hpa",
             "model",
             "source",
+        ],
+    ),
+    (
+        "explain",
+        &[
+            "clock", "cluster", "config", "hpa", "model", "shadow", "story",
         ],
     ),
     ("simulate", &["clock", "config", "model", "sim", "source"]),
@@ -71,7 +81,15 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
 ];
 
-const PURE: &[&str] = &["model", "exposition", "engine", "hpa", "sim"];
+const PURE: &[&str] = &[
+    "model",
+    "exposition",
+    "engine",
+    "hpa",
+    "shadow",
+    "story",
+    "sim",
+];
 
 /// What no pure room says outside its tests.
 const IMPURE_WORDS: &[&str] = &[

@@ -9,6 +9,13 @@ const UNAUTHENTICATED: &str = "system:unauthenticated";
 const ANONYMOUS: &str = "system:anonymous";
 const MASTERS: &str = "system:masters";
 
+/// The HPA controller, with a service account of its own and as a part of its process, which depends on that one's flag
+/// `--use-service-account-credentials`.
+const HPA_CONTROLLERS: [&str; 2] = [
+    "system:serviceaccount:kube-system:horizontal-pod-autoscaler",
+    "system:kube-controller-manager",
+];
+
 /// Who asks.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct User {
@@ -42,6 +49,11 @@ impl User {
 
     pub(super) fn is_anonymous(&self) -> bool {
         self.name == ANONYMOUS
+    }
+
+    /// Whether the user is who runs HPAs.
+    pub(super) fn is_hpa_controller(&self) -> bool {
+        HPA_CONTROLLERS.contains(&self.name.as_str())
     }
 
     /// Whether the user may do anything, which no rule can take away. The aggregator checks the API's health as one, so

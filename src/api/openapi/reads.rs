@@ -1,6 +1,6 @@
 //! What can be read: paths and their parameters.
 
-use crate::api::GroupVersion;
+use crate::api::{GroupVersion, explain};
 
 /// Name, place, whether it must be there, and what it is.
 pub(super) type Parameter = (&'static str, &'static str, bool, &'static str);
@@ -12,6 +12,8 @@ pub(super) struct Read {
     pub(super) id: String,
     pub(super) tag: String,
     pub(super) action: &'static str,
+    /// The kind of what is answered.
+    pub(super) kind: &'static str,
     pub(super) parameters: Vec<Parameter>,
 }
 
@@ -50,6 +52,13 @@ const CUSTOM_SERIES: Parameter = (
     "which of the metric's series; all when empty",
 );
 
+const AT: Parameter = (
+    "at",
+    "query",
+    false,
+    "a time of RFC 3339: the newest sync that was not after it; the newest of all when empty",
+);
+
 const PRETTY: Parameter = ("pretty", "query", false, "true for an indented answer");
 
 /// All there is to read of a group and version.
@@ -58,6 +67,7 @@ pub(super) fn reads(one: GroupVersion) -> Vec<Read> {
         GroupVersion::External => vec![external()],
         GroupVersion::CustomV1Beta2 => custom(one, "V1beta2"),
         GroupVersion::CustomV1Beta1 => custom(one, "V1beta1"),
+        GroupVersion::Explain => explanations(),
     }
 }
 
@@ -71,6 +81,7 @@ fn external() -> Read {
         id: "listExternalMetricsV1beta1NamespacedExternalMetricValue".to_owned(),
         tag: "externalMetrics_v1beta1".to_owned(),
         action: "list",
+        kind: GroupVersion::External.list_kind(),
         parameters: vec![NAMESPACE, METRIC, SERIES, PRETTY],
     }
 }
@@ -82,6 +93,7 @@ fn custom(one: GroupVersion, version: &str) -> Vec<Read> {
         id: format!("readCustomMetrics{version}{of}MetricValue"),
         tag: format!("customMetrics_{}", one.version()),
         action: "get",
+        kind: one.list_kind(),
         parameters: [&[NAMESPACE], own, &[METRIC, CUSTOM_SERIES, PRETTY]].concat(),
     };
     let name = |what| ("name", "path", true, what);
@@ -102,6 +114,44 @@ fn custom(one: GroupVersion, version: &str) -> Vec<Read> {
             "metrics",
             "Namespace",
             "read the current value of a metric of all services of a namespace",
+            &[],
+        ),
+    ]
+}
+
+fn explanations() -> Vec<Read> {
+    let one = GroupVersion::Explain;
+    let read = |path, description, verb: &str, action, kind, own: &[Parameter]| Read {
+        path,
+        description,
+        id: format!("{verb}ExplainV1alpha1NamespacedExplanation"),
+        tag: "explain_v1alpha1".to_owned(),
+        action,
+        kind,
+        parameters: [&[NAMESPACE], own, &[PRETTY]].concat(),
+    };
+    let list = explain::path("{namespace}");
+    let name = (
+        "name",
+        "path",
+        true,
+        "the name of the HorizontalPodAutoscaler",
+    );
+    vec![
+        read(
+            format!("{list}/{{name}}"),
+            "say why a HorizontalPodAutoscaler has the replicas it has",
+            "read",
+            "get",
+            explain::KIND,
+            &[name, AT],
+        ),
+        read(
+            list,
+            "say why the HorizontalPodAutoscalers of a namespace have the replicas they have",
+            "list",
+            "list",
+            one.list_kind(),
             &[],
         ),
     ]

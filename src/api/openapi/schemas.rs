@@ -2,12 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::GroupVersion;
-
-/// The schema of what is answered to a read.
-pub(super) fn list_name(one: GroupVersion) -> String {
-    name(one, one.list_kind())
-}
+use crate::api::{GroupVersion, explain};
 
 /// A kind, in the words of Kubernetes.
 pub(super) fn kind(one: GroupVersion, kind: &str) -> Value {
@@ -22,6 +17,7 @@ pub(super) fn schemas(one: GroupVersion, prefix: &str) -> Map<String, Value> {
     let mut value = match one {
         GroupVersion::External => external_value(),
         GroupVersion::CustomV1Beta2 | GroupVersion::CustomV1Beta1 => custom_value(one),
+        GroupVersion::Explain => explanation(),
     };
     value["type"] = json!("object");
     value["x-kubernetes-group-version-kind"] = json!([kind(one, value_kind)]);
@@ -33,6 +29,10 @@ pub(super) fn schemas(one: GroupVersion, prefix: &str) -> Map<String, Value> {
         GroupVersion::CustomV1Beta2 | GroupVersion::CustomV1Beta1 => {
             ("a metric of objects", "the objects, none of them twice")
         }
+        GroupVersion::Explain => (
+            "why the HorizontalPodAutoscalers of a namespace have the replicas they have",
+            "each by the name of its HorizontalPodAutoscaler",
+        ),
     };
     let list = json!({
         "description": of_list,
@@ -50,13 +50,15 @@ pub(super) fn schemas(one: GroupVersion, prefix: &str) -> Map<String, Value> {
         },
         "x-kubernetes-group-version-kind": [kind(one, kinds)],
     });
-    Map::from_iter([(value_name, value), (list_name(one), list)])
+    Map::from_iter([(value_name, value), (name(one, kinds), list)])
 }
 
-fn name(one: GroupVersion, kind: &str) -> String {
+/// The name of a kind's schema.
+pub(super) fn name(one: GroupVersion, kind: &str) -> String {
     let group = match one {
         GroupVersion::External => "external_metrics",
         GroupVersion::CustomV1Beta2 | GroupVersion::CustomV1Beta1 => "custom_metrics",
+        GroupVersion::Explain => "explain",
     };
     format!("dev.taffrail.{group}.{}.{kind}", one.version())
 }
@@ -120,6 +122,41 @@ fn custom_value(one: GroupVersion) -> Value {
         "description": "a metric of one object, and its value",
         "required": ["describedObject", named, "timestamp", "value"],
         "properties": properties,
+    })
+}
+
+/// What lies in the fields is for people and for the program's own commands, so their form is not promised here.
+fn explanation() -> Value {
+    let open = |description: &str| {
+        json!({
+            "type": "object",
+            "description": description,
+            "x-kubernetes-preserve-unknown-fields": true,
+        })
+    };
+    json!({
+        "description": "why a HorizontalPodAutoscaler has the replicas it has",
+        "properties": {
+            "apiVersion": {"type": "string", "description": "the group and version"},
+            "kind": {"type": "string", "description": explain::KIND},
+            "metadata": {
+                "type": "object",
+                "description": "name and namespace of the HorizontalPodAutoscaler, and when it synced",
+            },
+            "explanation": open("what happened in the sync, and what would change it"),
+            "facts": open("what the HorizontalPodAutoscaler saw, remembered and decided"),
+            "keptSince": {
+                "type": "string",
+                "format": "date-time",
+                "description": "when the oldest sync was that can be asked for",
+            },
+            "partedCount": {
+                "type": "integer",
+                "format": "int64",
+                "description": "how many of the syncs kept the HorizontalPodAutoscaler decided otherwise than is worked out here",
+            },
+            "record": open("how much this replica of the adapter knows, and since when"),
+        },
     })
 }
 

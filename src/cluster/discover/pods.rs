@@ -7,7 +7,7 @@ use kube::runtime::watcher::Event;
 
 use crate::cluster::pod::{Pod, Templates, WirePod};
 
-/// Pods held in all namespaces together, each some 300 bytes: three times the largest fleet that Taffrail is meant for.
+/// Pods held in all namespaces together, each some 350 bytes: three times the largest fleet that Taffrail is meant for.
 pub(super) const PODS_MAX: usize = 100_000;
 
 /// The pods of a namespace.
@@ -81,12 +81,10 @@ impl Pods {
         let Some(pod) = Pod::new(wire, previous, templates) else {
             return false;
         };
-        // Most updates of a pod are of what is not held.
-        if previous == Some(&pod) {
-            return false;
-        }
+        // Most updates of a pod are of what is not held, or of what only an HPA counts by.
+        let is_change = previous.is_none_or(|previous| !previous.is_read_as(&pod));
         self.held.insert(pod.name.clone(), pod);
-        true
+        is_change
     }
 }
 

@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 
 use super::objects::Held;
 use super::*;
+use crate::hpa;
 use crate::model::health::{Failure, FailureReason};
 use crate::model::id::ServiceId;
 use crate::model::phase::Phase;
+use crate::model::selector::Selector;
 use crate::model::time::Timestamp;
 use crate::source::SourceSpec;
 
@@ -365,6 +367,58 @@ fn changes_that_change_nothing_held_are_no_changes() {
     assert!(!pods.take(Event::Delete(wire(pod(2))), PODS_MAX, &mut templates));
     assert!(pods.take(Event::Delete(wire(successor)), PODS_MAX, &mut templates));
     assert_eq!(names(&pods), ["users-1"]);
+}
+
+#[test]
+fn pods_are_told_as_an_hpa_counts_them() {
+    let mut starting = pod(3);
+    starting["status"] = json!({"phase": "Pending"});
+    let mut leaving = pod(2);
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:02:00Z".into();
+    leaving["status"]["startTime"] = "2026-01-01T00:00:30Z".into();
+    let mut other = pod(4);
+    other["metadata"]["labels"]["app"] = "shifts".into();
+    let mut pods = pods([starting, other, leaving, pod(1)]);
+    let selector = Selector::parse("app=users").unwrap();
+    let told = |pods: &Pods| -> Vec<(String, hpa::Phase, bool, bool)> {
+        let matched = ask::matched(pods, &selector).unwrap();
+        let each = matched.iter().map(|pod| {
+            let name = pod.name.clone();
+            (name, pod.phase, pod.deleted, pod.is_ready())
+        });
+        each.collect()
+    };
+    let running =
+        |n: u8, deleted, is_ready| (format!("users-{n}"), hpa::Phase::Running, deleted, is_ready);
+    let pending = ("users-3".to_owned(), hpa::Phase::Pending, false, false);
+    assert_eq!(
+        told(&pods),
+        [
+            running(1, false, true),
+            running(2, true, true),
+            pending.clone()
+        ]
+    );
+    let matched = ask::matched(&pods, &selector).unwrap();
+    assert_eq!(
+        matched[1].started,
+        Some(Timestamp::from_ms(1_767_225_630_000))
+    );
+
+    // Readiness that comes and goes is no news to whoever reads it, but to an HPA it is.
+    let mut unready = pod(1);
+    unready["status"]["conditions"][0]["status"] = "False".into();
+    unready["status"]["conditions"][0]["lastTransitionTime"] = "2026-01-01T00:09:00Z".into();
+    let mut templates = Templates::default();
+    assert!(!pods.take(Event::Apply(wire(unready)), PODS_MAX, &mut templates));
+    assert_eq!(
+        told(&pods),
+        [running(1, false, false), running(2, true, true), pending]
+    );
+    assert!(
+        ask::matched(&Pods::default(), &selector).is_none(),
+        "nothing was listed"
+    );
 }
 
 #[test]

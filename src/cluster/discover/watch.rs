@@ -31,7 +31,7 @@ const BACK_AFTER: Duration = Duration::from_secs(25);
 
 /// What a watch says.
 #[derive(Debug)]
-pub(super) enum News<K> {
+pub(in crate::cluster) enum News<K> {
     /// Objects as they are now, or the beginning or end of a complete list.
     Event(Event<K>),
     /// It is lost, or lost for another reason than before. What was known stays.
@@ -42,7 +42,7 @@ pub(super) enum News<K> {
 
 /// Why a watch says nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Loss {
+pub(in crate::cluster) enum Loss {
     /// RBAC does not allow it.
     Forbidden,
     /// The API server does not know the resource.
@@ -52,8 +52,11 @@ pub(super) enum Loss {
 }
 
 /// Follows a watch and tells `sender`, until nobody listens.
-pub(super) async fn follow<K, M>(api: Api<K>, sender: mpsc::Sender<M>, wrap: impl Fn(News<K>) -> M)
-where
+pub(in crate::cluster) async fn follow<K, M>(
+    api: Api<K>,
+    sender: mpsc::Sender<M>,
+    wrap: impl Fn(News<K>) -> M,
+) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let mut events = pin!(watcher(

@@ -10,7 +10,8 @@ use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use serde::{Deserialize, Deserializer};
 
-use super::READY_FELL_AFTER;
+use super::{Counted, READY_FELL_AFTER};
+use crate::hpa;
 use crate::model::time::Timestamp;
 
 /// A pod, trimmed.
@@ -57,6 +58,7 @@ struct Port {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Status {
     pub(super) phase: Option<String>,
+    start_time: Option<Time>,
     #[serde(rename = "podIP")]
     pub(super) pod_ip: Option<String>,
     #[serde(default)]
@@ -146,6 +148,31 @@ impl Status {
             condition.changed().filter(|_| condition.status == "True")
         })?;
         (READY_FELL_AFTER < changed.since(begun)).then_some(begun)
+    }
+
+    /// What an HPA counts the pod by.
+    pub(super) fn counted(&self) -> Counted {
+        let readiness = self.condition("Ready").and_then(|ready| {
+            Some(hpa::Readiness {
+                status: match ready.status.as_str() {
+                    "True" => hpa::ReadyStatus::True,
+                    "False" => hpa::ReadyStatus::False,
+                    _ => hpa::ReadyStatus::Unknown,
+                },
+                since: ready.changed()?,
+            })
+        });
+        Counted {
+            phase: match self.phase.as_deref() {
+                None | Some("Pending") => hpa::Phase::Pending,
+                Some("Succeeded") => hpa::Phase::Succeeded,
+                Some("Failed") => hpa::Phase::Failed,
+                // Of a lost node's pod the phase is unknown, and its readiness as well: it was running.
+                Some(_) => hpa::Phase::Running,
+            },
+            started: self.start_time.as_ref().map(timestamp),
+            readiness,
+        }
     }
 
     fn condition(&self, kind: &str) -> Option<&Condition> {

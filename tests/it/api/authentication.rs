@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value, json};
-use taffrail::api::GROUP_VERSION_PATH;
 use taffrail::api::auth::{AuthEvent, Guard};
+use taffrail::api::{AppState, GROUP_VERSION_PATH};
 use taffrail::clock;
 
 use crate::fixtures::authority::Authority;
@@ -23,11 +23,11 @@ const TOKENS: &str = "TokenReview";
 const PROXY: &str = "front-proxy-client";
 
 /// A guarded API, its authorities, and the control plane that it asks.
-struct Cluster {
-    plane: ControlPlane,
+pub(super) struct Cluster {
+    pub(super) plane: ControlPlane,
     front_proxy: Authority,
     clients: Authority,
-    api: Api,
+    pub(super) api: Api,
     events: Arc<Mutex<Vec<AuthEvent>>>,
 }
 
@@ -38,6 +38,14 @@ impl Cluster {
 
     /// One whose ConfigMap is changed before it is read.
     async fn with(change: impl Fn(&mut BTreeMap<String, String>)) -> Self {
+        Self::dressed(change, |state| state).await
+    }
+
+    /// One whose API is more than a guarded one.
+    pub(super) async fn dressed(
+        change: impl Fn(&mut BTreeMap<String, String>),
+        dress: impl FnOnce(AppState) -> AppState,
+    ) -> Self {
         let (front_proxy, clients) = (Authority::new(), Authority::new());
         let mut entries = entries(&front_proxy.ca_pem(), &clients.ca_pem());
         change(&mut entries);
@@ -50,7 +58,7 @@ impl Cluster {
         let guard = Arc::new(Guard::new(plane.client(), observer));
         let follower = Arc::clone(&guard);
         tokio::spawn(async move { follower.follow().await });
-        let api = Api::guarded_by(guard).await;
+        let api = Api::guarded_by(guard, dress).await;
         let cluster = Self {
             plane,
             front_proxy,
@@ -76,7 +84,7 @@ impl Cluster {
         builder.build().expect("a client")
     }
 
-    fn proxy(&self) -> reqwest::Client {
+    pub(super) fn proxy(&self) -> reqwest::Client {
         self.shows(&self.front_proxy, PROXY)
     }
 
@@ -88,7 +96,7 @@ impl Cluster {
             .await
     }
 
-    fn access(&self) -> Vec<Value> {
+    pub(super) fn access(&self) -> Vec<Value> {
         self.plane.reviews(ACCESS)
     }
 
@@ -556,7 +564,7 @@ async fn it_is_not_ready_before_it_knows_whom_to_trust() {
     let guard = Arc::new(Guard::new(plane.client(), Arc::new(|_| {})));
     let follower = Arc::clone(&guard);
     tokio::spawn(async move { follower.follow().await });
-    let api = Api::guarded_by(guard).await;
+    let api = Api::guarded_by(guard, |state| state).await;
     assert_eq!(api.get("/livez").await.code, 200);
     let answer = api.get("/readyz").await;
     assert_eq!(answer.code, 500);

@@ -12,7 +12,7 @@ use taffrail::engine::snapshot::{BacklogView, Load, PodView, ServiceView, Snapsh
 use taffrail::model::pod::Pod;
 
 use super::discovery::{AGGREGATED, assert_references_resolve};
-use super::fixture::{Api, WINDOW, assert_golden, service, shop};
+use super::fixture::{Api, CUSTOM, WINDOW, assert_golden, service, shop};
 
 const V1BETA1: &str = "/apis/custom.metrics.k8s.io/v1beta1";
 const V1BETA2: &str = "/apis/custom.metrics.k8s.io/v1beta2";
@@ -342,7 +342,7 @@ async fn both_versions_are_in_every_document_and_v1beta2_is_preferred() {
     assert_references_resolve(&v2, &v2);
     let v3 = api.get("/openapi/v3").await.json();
     let documents = v3["paths"].as_object().expect("paths");
-    assert_eq!(documents.len(), GroupVersion::served(true).len());
+    assert_eq!(documents.len(), GroupVersion::served(CUSTOM).len());
     for document in documents.values() {
         let url = document["serverRelativeURL"].as_str().expect("an address");
         let document = api.get(url).await.json();

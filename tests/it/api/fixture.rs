@@ -7,9 +7,12 @@ use std::time::Duration;
 use serde_json::Value;
 use taffrail::api::auth::Guard;
 use taffrail::api::delegate::Delegate;
+use taffrail::api::explain::Explains;
 use taffrail::api::server::{ConnectionCounts, ConnectionLimits, Drained, serve};
 use taffrail::api::tls::ServingCert;
-use taffrail::api::{AppState, GROUP_VERSION_PATH, GroupVersion, Limits, RequestEvent, router};
+use taffrail::api::{
+    AppState, Extras, GROUP_VERSION_PATH, GroupVersion, Limits, RequestEvent, router,
+};
 use taffrail::clock;
 use taffrail::engine::Objective;
 use taffrail::engine::snapshot::{Coverage, Merged, ServiceView, Snapshot, State};
@@ -18,6 +21,12 @@ use taffrail::model::time::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+
+/// Custom metrics beside external ones.
+pub(crate) const CUSTOM: Extras = Extras {
+    custom_metrics: true,
+    explanations: false,
+};
 
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 
@@ -84,16 +93,39 @@ impl Api {
             Limits::default(),
             ConnectionLimits::default(),
             cert,
-            |state: AppState| state.serving(GroupVersion::served(true)),
+            |state: AppState| state.serving(GroupVersion::served(CUSTOM)),
             router,
         )
         .await
     }
 
-    /// Serves [`shop`] to whom `guard` lets in, custom metrics included.
-    pub(crate) async fn guarded_by(guard: Arc<Guard>) -> Self {
+    /// Serves [`shop`], and explanations.
+    pub(crate) async fn explained_by(explains: Arc<dyn Explains>) -> Self {
         let cert = ServingCert::self_signed(&[], clock::now()).expect("legal names");
-        let dress = |state: AppState| state.guarded_by(guard).serving(GroupVersion::served(true));
+        Self::serve(
+            shop(clock::now()),
+            Limits::default(),
+            ConnectionLimits::default(),
+            cert,
+            |state| explained(state, explains),
+            router,
+        )
+        .await
+    }
+
+    /// Serves [`shop`] to whom `guard` lets in, custom metrics included, and what `more` makes of that.
+    pub(crate) async fn guarded_by(
+        guard: Arc<Guard>,
+        more: impl FnOnce(AppState) -> AppState,
+    ) -> Self {
+        let cert = ServingCert::self_signed(&[], clock::now()).expect("legal names");
+        let dress = |state: AppState| {
+            more(
+                state
+                    .guarded_by(guard)
+                    .serving(GroupVersion::served(CUSTOM)),
+            )
+        };
         Self::serve(
             shop(clock::now()),
             Limits::default(),
@@ -278,6 +310,17 @@ impl Answer {
         assert!(!self.headers.contains_key("retry-after"), "{self:?}");
         json["message"].as_str().expect("a message").to_owned()
     }
+}
+
+/// The same API, with every group.
+pub(crate) fn explained(state: AppState, explains: Arc<dyn Explains>) -> AppState {
+    let extras = Extras {
+        explanations: true,
+        ..CUSTOM
+    };
+    state
+        .explained_by(explains)
+        .serving(GroupVersion::served(extras))
 }
 
 /// A client that trusts the authority `ca_pem` alone; no proxy of the environment is in between.

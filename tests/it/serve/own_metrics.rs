@@ -137,6 +137,11 @@ fn what_only_a_cluster_or_a_delegate_brings_is_counted_without_fault() {
     metrics.watch_synced("pods", true);
     metrics.discovered(2, 30);
     metrics.status_written("written");
+    metrics.shadow_decided("parted", 2);
+    metrics.shadow_changed_by_others(1);
+    metrics.shadow_dropped("reads", 3);
+    metrics.shadow_held(240, 70_000);
+    metrics.autoscalers_held(1);
 
     let page = metrics.text();
     for series in [
@@ -152,6 +157,12 @@ fn what_only_a_cluster_or_a_delegate_brings_is_counted_without_fault() {
         r#"taffrail_objects_held{resource="requestmetrics"} 2"#,
         r#"taffrail_objects_held{resource="pods"} 30"#,
         r#"taffrail_status_writes_total{result="written"} 1"#,
+        r#"taffrail_shadow_decisions_total{outcome="parted"} 2"#,
+        "taffrail_shadow_changes_by_others_total 1",
+        r#"taffrail_shadow_dropped_total{what="reads"} 3"#,
+        "taffrail_shadow_syncs 240",
+        "taffrail_shadow_bytes 70000",
+        r#"taffrail_objects_held{resource="horizontalpodautoscalers"} 1"#,
     ] {
         assert!(
             page.lines().any(|line| line == series),

@@ -1,0 +1,243 @@
+//! Every HPA that is watched, within bounds: how many, how many syncs of each, and how much memory for all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::ring::{Known, NotKnown, Outcome, Ring};
+use super::seen::{Id, Object, Pods, Read};
+use super::sync::Agreement;
+use super::watched::Watched;
+use crate::model::selector::Selector;
+use crate::model::time::Timestamp;
+
+/// What the book may hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// HPAs that are watched. A controller with its usual rate of 20 reads a second can keep 300 HPAs of one external
+    /// metric at their period of 15 s; this is three times as many.
+    pub autoscalers: usize,
+    /// Bytes for the syncs of all of them, as [`Book::bytes`] counts. A third of the least memory that the manifests
+    /// give: 350 HPAs with an hour each. With more of them, or with pods that come and go, it is less than an hour.
+    pub bytes: usize,
+}
+
+/// Every HPA that is watched.
+#[derive(Debug, Default)]
+pub struct Book {
+    limits: Limits,
+    watched: BTreeMap<Id, Watched>,
+    bytes: usize,
+    counts: Counts,
+}
+
+/// What happened, for counters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Syncs by how the decisions stood to each other, in the order of [`Agreement::ALL`].
+    pub decisions: [u64; Agreement::ALL.len()],
+    /// Syncs before which somebody else had changed the replicas.
+    pub changes_by_others: u64,
+    /// Syncs forgotten before their hour, for want of room.
+    pub forgotten_syncs: u64,
+    /// Objects not watched, for want of room.
+    pub refused_autoscalers: u64,
+}
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            autoscalers: 1_000,
+            bytes: 24 * 1024 * 1024,
+        }
+    }
+}
+
+// === impl Book ===
+
+impl Book {
+    /// An empty one.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
+    /// Takes an HPA as its object says it now, with the pods that it counts.
+    pub fn apply(&mut self, now: Timestamp, id: &Id, object: Object, pods: Option<Pods>) {
+        let is_another = self.watched.get(id).is_some_and(|known| !known.is(&object));
+        if is_another {
+            self.remove(id);
+        }
+        if !self.watched.contains_key(id) {
+            if self.limits.autoscalers <= self.watched.len() {
+                self.counts.refused_autoscalers += 1;
+            } else {
+                self.watched.insert(id.clone(), Watched::new(now, object));
+            }
+            return;
+        }
+        self.change(id, |watched| watched.apply(now, object, pods));
+    }
+
+    /// Forgets an HPA that is gone, or reads no metric of ours any more.
+    pub fn remove(&mut self, id: &Id) {
+        if let Some(gone) = self.watched.remove(id) {
+            self.bytes -= gone.ring().bytes();
+        }
+    }
+
+    /// Forgets every HPA that is not among `ids`, which are all there are.
+    pub fn retain(&mut self, ids: &BTreeSet<Id>) {
+        let gone: Vec<Id> = self
+            .watched
+            .keys()
+            .filter(|id| !ids.contains(id))
+            .cloned()
+            .collect();
+        for id in &gone {
+            self.remove(id);
+        }
+    }
+
+    /// Which HPA made a read: of those that have such a metric, the one whose last read of it is the longest ago, for
+    /// the controller does not say for whom it reads.
+    pub fn whose<'b>(&'b self, read: &'b Read) -> Option<&'b Id> {
+        let readers = self
+            .of_namespace(&read.namespace)
+            .filter_map(|(id, watched)| {
+                let last = watched.last_read(read)?;
+                Some((last, id))
+            });
+        readers.min().map(|(_, id)| id)
+    }
+
+    /// Takes what selects an HPA's pods, as its target's scale has it.
+    pub fn select(&mut self, id: &Id, selector: Arc<Selector>) {
+        if let Some(watched) = self.watched.get_mut(id) {
+            watched.select(selector);
+        }
+    }
+
+    /// What selects an HPA's pods, as far as is known.
+    pub fn selector(&self, id: &Id) -> Option<Arc<Selector>> {
+        self.watched.get(id)?.selector().cloned()
+    }
+
+    /// Takes a read that an HPA made, with the pods there were then.
+    pub fn read(&mut self, id: &Id, read: Read, pods: Option<Pods>) {
+        self.change(id, |watched| watched.read(read, pods));
+    }
+
+    /// Ends the syncs that are over by now.
+    pub fn tick(&mut self, now: Timestamp) {
+        let mut outcomes = Vec::new();
+        for watched in self.watched.values_mut() {
+            let before = watched.ring().bytes();
+            outcomes.extend(watched.tick(now));
+            self.bytes = self.bytes + watched.ring().bytes() - before;
+        }
+        for outcome in outcomes {
+            self.count(outcome);
+        }
+        self.make_room();
+    }
+
+    /// What is known of an HPA's newest sync, or of the newest one at or before `at`.
+    ///
+    /// # Errors
+    /// Why nothing is.
+    pub fn explain(&self, id: &Id, at: Option<Timestamp>) -> Result<Known, NotKnown> {
+        let ring = self.ring(id).ok_or(NotKnown::Autoscaler)?;
+        ring.explain(id, at)
+    }
+
+    /// The syncs of an HPA. A copy of them costs little, and lets the book go on while they are looked at.
+    pub fn ring(&self, id: &Id) -> Option<&Ring> {
+        Some(self.watched.get(id)?.ring())
+    }
+
+    /// The HPAs of a namespace that are watched, in the order of their names.
+    pub fn names<'b>(&'b self, namespace: &'b str) -> impl Iterator<Item = &'b Id> {
+        self.of_namespace(namespace).map(|(id, _)| id)
+    }
+
+    /// How many HPAs are watched.
+    pub fn len(&self) -> usize {
+        self.watched.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.watched.is_empty()
+    }
+
+    /// How many syncs are kept.
+    pub fn syncs(&self) -> usize {
+        self.watched
+            .values()
+            .map(|watched| watched.ring().len())
+            .sum()
+    }
+
+    /// The bytes that the syncs kept take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What happened since this was last asked.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    fn of_namespace<'b>(
+        &'b self,
+        namespace: &'b str,
+    ) -> impl Iterator<Item = (&'b Id, &'b Watched)> {
+        let from = Id::new(namespace, "");
+        let range = self.watched.range(from..);
+        range.take_while(move |(id, _)| *id.namespace == *namespace)
+    }
+
+    fn change(&mut self, id: &Id, change: impl FnOnce(&mut Watched) -> Option<Outcome>) {
+        let Some(watched) = self.watched.get_mut(id) else {
+            return;
+        };
+        let before = watched.ring().bytes();
+        let outcome = change(watched);
+        self.bytes = self.bytes + watched.ring().bytes() - before;
+        if let Some(outcome) = outcome {
+            self.count(outcome);
+        }
+        self.make_room();
+    }
+
+    fn count(&mut self, outcome: Outcome) {
+        let index = Agreement::ALL
+            .iter()
+            .position(|one| *one == outcome.agreement);
+        if let Some(count) = index.and_then(|index| self.counts.decisions.get_mut(index)) {
+            *count += 1;
+        }
+        self.counts.changes_by_others += u64::from(outcome.is_changed_by_others);
+    }
+
+    /// Forgets the oldest syncs of whoever has most, so that nobody's history is lost to another's.
+    fn make_room(&mut self) {
+        while self.limits.bytes < self.bytes {
+            let largest = self
+                .watched
+                .values_mut()
+                .max_by_key(|watched| watched.ring().bytes());
+            let Some(ring) = largest.map(Watched::ring_mut).filter(|ring| 0 < ring.len()) else {
+                return;
+            };
+            let before = ring.bytes();
+            ring.drop_oldest();
+            self.bytes = (self.bytes + ring.bytes()).saturating_sub(before);
+            self.counts.forgotten_syncs += 1;
+        }
+    }
+}

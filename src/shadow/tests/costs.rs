@@ -1,0 +1,148 @@
+//! What is kept and for how long, and what it costs in memory and time.
+
+use super::*;
+use crate::model::selector::Selector;
+
+#[test]
+fn the_oldest_syncs_go_first_and_what_follows_from_them_stays() {
+    let mut book = book();
+    // At first twice the target, so that there is something to remember for five minutes.
+    sync(&mut book, 15.0, 500, 4, 8);
+    for n in 1..400 {
+        let (replicas, desired) = if n < 21 {
+            (8, 8)
+        } else if n == 21 {
+            (8, 4)
+        } else {
+            (4, 4)
+        };
+        let latency = if n < 22 { 125 } else { 250 };
+        sync(
+            &mut book,
+            15.0 + 15.0 * f64::from(n),
+            latency,
+            replicas,
+            desired,
+        );
+    }
+    let known = newest(&book);
+    assert_eq!(known.syncs, ring::SYNCS_MAX);
+    assert_eq!(known.oldest, at(15.0 + 15.0 * 160.0));
+    assert_eq!(known.parted, 0);
+    let change = known.facts.last_change.unwrap();
+    assert_eq!(
+        (change.spec_replicas, change.desired_replicas),
+        (8, 4),
+        "it left the ring long ago"
+    );
+    assert_eq!(known.facts.history.len(), 40);
+    assert_eq!(book.take_counts().decisions[0], 400);
+}
+
+#[test]
+fn the_limits_hold_and_the_largest_history_pays() {
+    let mut book = Book::new(Limits {
+        autoscalers: 2,
+        bytes: 5_000,
+    });
+    for name in ["a", "b", "c"] {
+        let object = object(&spec(false), status(2, 2, Some("250")));
+        book.apply(at(0.0), &Id::new("shop", name), object, None);
+    }
+    assert_eq!(book.len(), 2);
+    let small = Id::new("shop", "a");
+    book.read(&small, read(1.0, Ok(250)), pods(2));
+    book.tick(at(10.0));
+    for n in 0..100 {
+        let seconds = 15.0 * f64::from(n);
+        book.read(&Id::new("shop", "b"), read(seconds, Ok(250)), pods(2));
+        book.tick(at(seconds + 6.0));
+        assert!(book.bytes() <= 5_000);
+    }
+    assert!(book.explain(&small, None).is_ok());
+    let counts = book.take_counts();
+    assert_eq!(counts.refused_autoscalers, 1);
+    assert!(0 < counts.forgotten_syncs);
+    assert_eq!(book.syncs() as u64 + counts.forgotten_syncs, 101);
+}
+
+/// An hour of an HPA with a latency that changes each sync and CPU, of `replicas` pods that stay.
+fn hour(replicas: usize) -> Book {
+    let mut book = Book::new(Limits::default());
+    let mut spec = spec(true);
+    spec["maxReplicas"] = 1_000.into();
+    let selector = Selector::parse("app=users").unwrap();
+    book.apply(at(0.0), &users(), object(&spec, Status::default()), None);
+    book.select(&users(), Arc::new(selector));
+    for n in 1..=240_i32 {
+        let seconds = 15.0 * f64::from(n);
+        let latency = 240 + i64::from(n % 20);
+        book.read(&users(), read(seconds, Ok(latency)), pods(replicas));
+        let count = i32::try_from(replicas).unwrap();
+        let metrics = json!([
+            {"resource": {"current": {"averageUtilization": 65 + n % 5, "averageValue": "65m"}}},
+            {"external": {"current": {"value": latency.to_string()}}},
+        ]);
+        let condition = |kind: &str, reason: &str| {
+            let message = "a sentence as long as those that the controller writes into its conditions, more or less";
+            json!({"type": kind, "status": "True", "reason": reason, "message": message})
+        };
+        let status = Status::of(&json!({
+            "currentReplicas": count, "desiredReplicas": count, "currentMetrics": metrics,
+            "conditions": [
+                condition("AbleToScale", "ReadyForNewScale"), condition("ScalingActive", "ValidMetricFound"),
+                condition("ScalingLimited", "DesiredWithinRange"),
+            ],
+        }));
+        book.apply(
+            at(seconds + 0.1),
+            &users(),
+            object(&spec, status),
+            pods(replicas),
+        );
+    }
+    book
+}
+
+#[test]
+fn the_memory_of_an_hour_is_as_documented() {
+    for (replicas, bytes_max) in [(3, 80_000), (100, 110_000)] {
+        let book = hour(replicas);
+        let known = newest(&book);
+        assert_eq!(
+            (known.syncs, known.parted),
+            (240, 0),
+            "{:?}",
+            known.facts.real
+        );
+        println!("{replicas} pods: {} bytes", book.bytes());
+        assert!(
+            book.bytes() < bytes_max,
+            "{replicas} pods: {} bytes",
+            book.bytes()
+        );
+    }
+}
+
+#[test]
+fn an_hour_is_decided_again_in_little_time_and_a_sync_taken_in_in_less() {
+    // The best of three: a machine that stands still for a second is no finding.
+    let runs = (0..3).map(|_| {
+        let began = crate::clock::instant();
+        let book = hour(20);
+        let taken_in = began.elapsed() / 240;
+        let began = crate::clock::instant();
+        let known = newest(&book);
+        assert_eq!(known.facts.history.len(), 40);
+        let decided = began.elapsed();
+        let began = crate::clock::instant();
+        let explanation = crate::story::Explanation::new(&known.facts);
+        assert!(!explanation.headline.is_empty());
+        let told = began.elapsed();
+        println!("a sync {taken_in:?}, an hour {decided:?}, in words {told:?}");
+        (taken_in, decided)
+    });
+    let (taken_in, decided) = runs.min().unwrap();
+    assert!(taken_in < Duration::from_millis(20), "{taken_in:?}");
+    assert!(decided < Duration::from_millis(200), "{decided:?}");
+}

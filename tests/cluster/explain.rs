@@ -1,0 +1,183 @@
+//! `taffrail explain` beside a real HPA that the adapter watches, at moments when the reason is known: at rest, scaled by
+//! latency, at its maximum, held by stabilization, and without its metric.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::adapter;
+use crate::harness::{Cluster, Table, sample, table, until};
+use crate::scaling::Scene;
+
+/// Enough for load to be felt, measured, acted upon and told on a slow machine.
+const SOON: Duration = Duration::from_secs(120);
+
+pub(crate) fn tests() -> Table {
+    table!("explain";
+        each_moment_is_explained_by_its_reason,
+        an_absent_metric_is_explained_by_what_the_adapter_said_of_it,
+    )
+}
+
+/// What the command tells of the HPA `users`.
+async fn explain(cluster: &Cluster, namespace: &str, more: &[&str]) -> anyhow::Result<Value> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taffrail"));
+    command.args(["explain", "hpa/users", "-o", "json", "-n", namespace]);
+    command
+        .args(more)
+        .arg("--kubeconfig")
+        .arg(cluster.kubectl().kubeconfig());
+    let output = command.kill_on_drop(true).output().await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Waits until the adapter explains the HPA in these words, and returns everything it tells.
+async fn until_told(cluster: &Cluster, namespace: &str, words: &[&str]) -> anyhow::Result<Value> {
+    until("the reason", SOON, async || {
+        let told = explain(cluster, namespace, &[]).await?;
+        let headline = told["explanation"]["headline"]
+            .as_str()
+            .context("a headline")?;
+        ensure!(told["source"] == "adapter", "{}", told["notes"]);
+        ensure!(
+            words.iter().all(|word| headline.contains(word)),
+            "{headline}"
+        );
+        Ok(told)
+    })
+    .await
+}
+
+async fn each_moment_is_explained_by_its_reason(cluster: &Cluster) -> anyhow::Result<()> {
+    // No request takes less than 100 ms, however many pods there are, and the target is below.
+    let args = [
+        "--workers=8",
+        "--service-time=100ms",
+        "--service-cv=0",
+        "--cpu-share=0",
+    ];
+    let scene = Scene::start(cluster, "explain", &args, "500m", "60").await?;
+    let namespace = scene.namespace();
+    let told = until_told(
+        cluster,
+        namespace,
+        &["users has 1 replica, its minReplicas"],
+    )
+    .await?;
+    assert_eq!(told["facts"]["outcome"]["desiredReplicas"], 1);
+    assert_eq!(
+        told["explanation"]["changes"].as_array().map(Vec::is_empty),
+        Some(false)
+    );
+
+    // Scaled by latency, one pod in 5 s as its policy has it.
+    let load = scene.load(8.0)?;
+    let told = until_told(
+        cluster,
+        namespace,
+        &["users has 2 replicas", "p95", "over target 60 ms asked for"],
+    )
+    .await?;
+    let metrics = told["facts"]["metrics"].as_array().context("metrics")?;
+    assert!(
+        metrics
+            .iter()
+            .any(|metric| 1.0 < metric["ratio"].as_f64().unwrap_or(0.0)),
+        "{metrics:?}"
+    );
+    let scaled_at = told["facts"]["at"].as_str().context("a time")?.to_owned();
+
+    let told = until_told(
+        cluster,
+        namespace,
+        &["users has 3 replicas, its maxReplicas: p95"],
+    )
+    .await?;
+    let warnings = told["explanation"]["warnings"]
+        .as_array()
+        .context("warnings")?;
+    assert!(
+        warnings.iter().any(|warning| warning["id"] == "atMax"),
+        "{warnings:?}"
+    );
+    let changes = told["explanation"]["changes"]
+        .as_array()
+        .context("changes")?;
+    assert!(
+        changes
+            .iter()
+            .any(|change| change["kind"] == "noMore" && change["why"] == "bound"),
+        "{changes:?}"
+    );
+
+    // Longer than this test: what holds the pods is then known.
+    let wait = json!({"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 900}}}});
+    scene.patch("hpa", &wait).await?;
+    load.stop().await?;
+    let told = until_told(
+        cluster,
+        namespace,
+        &[
+            "users has 3 replicas because",
+            "scaling down follows the highest of 900 s",
+            "p95 0 ms under target",
+        ],
+    )
+    .await?;
+    let held = &told["facts"]["outcome"]["stabilized"]["heldBy"];
+    let left = held["leftSeconds"].as_f64().context("what is left")?;
+    assert!(0.0 < left && left <= 900.0, "{held}");
+    let changes = told["explanation"]["changes"]
+        .as_array()
+        .context("changes")?;
+    let waiting = changes
+        .iter()
+        .find(|change| change["kind"] == "waiting")
+        .context("what waits")?;
+    // As the latency fell there may have been a proposal in between, which then holds.
+    assert!(waiting["to"].as_i64().is_some_and(|to| to < 3), "{waiting}");
+    let after = waiting["afterSeconds"].as_f64().context("until when")?;
+    // It is the recommendation that holds which must leave the window.
+    assert!((after - left).abs() <= 15.0, "{after} {left}");
+
+    // The adapter remembers.
+    let past = explain(cluster, namespace, &["--at", &scaled_at]).await?;
+    assert_eq!(past["facts"]["at"], Value::from(scaled_at));
+    assert_eq!(past["facts"]["outcome"]["desiredReplicas"], 2);
+    Ok(())
+}
+
+async fn an_absent_metric_is_explained_by_what_the_adapter_said_of_it(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    adapter::installed(cluster).await?;
+    let namespace = cluster.namespace("explain-absent").await?;
+    let app = sample::deployment("users", 2, &[]).to_string();
+    cluster.kubectl().apply(&namespace, &app).await?;
+    let hpa = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "users"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "users"},
+            "minReplicas": 1, "maxReplicas": 5,
+            "metrics": [{"type": "External", "external": {
+                "metric": {"name": "request_latency_ms",
+                           "selector": {"matchLabels": {"service": "users", "quantile": "0.95"}}},
+                "target": {"type": "Value", "value": "250"}}}],
+        },
+    });
+    cluster
+        .kubectl()
+        .apply(&namespace, &hpa.to_string())
+        .await?;
+    let words = [
+        "users has 2 replicas and keeps them: its only metric has no value",
+        "no RequestMetrics",
+    ];
+    let told = until_told(cluster, &namespace, &words).await?;
+    assert_eq!(told["facts"]["outcome"]["way"], "failed");
+    Ok(())
+}
