@@ -9,6 +9,7 @@ mod api;
 mod demo;
 mod fixtures;
 mod house;
+mod misbehaving;
 mod picture;
 mod prometheus;
 mod recording;
