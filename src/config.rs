@@ -26,6 +26,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde_json::{Map, Value, json};
+
 use crate::engine::ServiceSpec;
 use crate::model::id::{ServiceId, TargetId};
 use crate::model::phase::Phase;
@@ -147,6 +149,47 @@ pub fn object(text: &str) -> Result<Object, Problem> {
         return Err(named(wrong(None, message)));
     }
     Ok(object)
+}
+
+/// The documents that a scenario says of a service: one, or the items of a `List`. A head may be left out: a document is
+/// then called as the service is.
+pub fn documents_of(written: Option<&Value>, service: &str) -> Vec<Value> {
+    let items = written.map(|written| {
+        let items = written.get("items").and_then(Value::as_array);
+        items.map_or(std::slice::from_ref(written), Vec::as_slice)
+    });
+    let with_head = |document: &Value| {
+        let mut whole = Map::new();
+        whole.insert("apiVersion".to_owned(), json!(API_VERSION));
+        whole.insert("kind".to_owned(), json!("RequestMetrics"));
+        whole.insert("metadata".to_owned(), json!({"name": service}));
+        match document.as_object() {
+            Some(fields) if fields.contains_key("spec") => whole.extend(fields.clone()),
+            _ => drop(whole.insert("spec".to_owned(), document.clone())),
+        }
+        Value::Object(whole)
+    };
+    items.into_iter().flatten().map(with_head).collect()
+}
+
+/// The first field of a document's pods that says something else than the pods that a scenario plays: their page, by
+/// `page` in the document's own words, and their label `app`, which is `service`.
+pub fn unlike_played(document: &Value, service: &str, page: &[(&str, &str)]) -> Option<String> {
+    let said = |pointer: &str| document.pointer(&format!("/spec/source/pods/{pointer}"));
+    let label = ("selector/matchLabels/app", service);
+    page.iter()
+        .copied()
+        .chain([label])
+        .find_map(|(pointer, played)| {
+            let written = said(pointer)?.as_str()?;
+            let field = pointer.replace('/', ".");
+            let is_other = written != played;
+            is_other.then(|| {
+                format!(
+                    "{field} is {written:?}, and that of the pods that are played is {played:?}"
+                )
+            })
+        })
 }
 
 fn read_spec(

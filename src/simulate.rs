@@ -19,6 +19,7 @@ use taffrail_loadtest::cli::{ExitStatus, outputs};
 use taffrail_loadtest::judge::threshold;
 use taffrail_loadtest::judge::verdict::judge_all;
 use taffrail_loadtest::recording::Recording;
+use taffrail_loadtest::scenario::file::read_trace;
 use taffrail_loadtest::scenario::{Outputs, Scenario};
 
 use crate::clock;
@@ -137,9 +138,12 @@ fn plan(args: &Args) -> anyhow::Result<Plan> {
         ),
         None => None,
     };
-    let read = |name: &str| std::fs::read_to_string(beside.join(name));
-    resolve::plan(scenario, hpa.as_deref(), read)
-        .with_context(|| args.scenario.display().to_string())
+    let (plan, notes) = resolve::plan(scenario, hpa.as_deref(), |name| read_trace(beside, name))
+        .with_context(|| args.scenario.display().to_string())?;
+    for note in notes {
+        eprintln!("note: {note}");
+    }
+    Ok(plan)
 }
 
 /// Plays it, and says now and then how far it is; also how long that took.

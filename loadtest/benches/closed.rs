@@ -38,10 +38,8 @@ async fn main() -> anyhow::Result<()> {
             Uri::from_static("/"),
         )
     };
-    let load = Load::Closed {
-        users,
-        duration: Duration::from_secs(seconds.parse().context("the number of seconds")?),
-    };
+    let seconds = seconds.parse().context("the number of seconds")?;
+    let load = Load::closed(users, Duration::from_secs(seconds));
     let (_endpoints, followed) = watch::channel(vec![address]);
     let measured = Engine::new(config)
         .run(load, followed, CancellationToken::new())

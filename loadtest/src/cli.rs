@@ -71,7 +71,7 @@ pub async fn run(command: Command) -> ExitCode {
     };
     let done = match command {
         Command::Run(args) => run::run(&args).await,
-        Command::Lint(args) => lint::run(&args),
+        Command::Lint(args) => lint::run(&args).await,
         Command::Report(args) => report::run(&args),
         Command::Schema { of } => schema(of),
         Command::Completions { shell } => {

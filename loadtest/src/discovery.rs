@@ -119,8 +119,9 @@ impl DiscoveryError {
 }
 
 impl Backends {
-    /// What to notify when a connection could not be opened: names are then looked up at once, since a Service's pods may
-    /// have moved. Notifying it more often than it is heard costs nothing.
+    /// What to notify when a connection could not be opened: names are then looked up again at once, since a Service's
+    /// pods may have moved. Addresses that were written down stay, and a watch needs nobody to tell it. Notifying it more
+    /// often than it is heard costs nothing.
     #[must_use]
     pub fn again(&self) -> Arc<Notify> {
         Arc::clone(&self.again)
@@ -139,14 +140,26 @@ impl Backends {
     }
 
     fn looked_up(first: Vec<SocketAddr>, authority: Authority, refresh: Span) -> Self {
+        let look = move || {
+            let authority = authority.clone();
+            async move { look_up(&authority).await }
+        };
+        Self::searched(first, refresh, look)
+    }
+
+    /// Backends that `look` finds, every so often and when a connection could not be opened.
+    fn searched<F>(
+        first: Vec<SocketAddr>,
+        refresh: Span,
+        look: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Vec<SocketAddr>, String>> + Send,
+    {
         let again = Arc::<Notify>::default();
         let (sender, addresses) = watch::channel(first);
         let asked = Arc::clone(&again);
         let search = tokio::spawn(async move {
-            let look = || {
-                let authority = authority.clone();
-                async move { look_up(&authority).await }
-            };
             address::refresh(look, *refresh, &asked, &sender).await;
         });
         Self {
@@ -266,9 +279,15 @@ async fn fallen_back(authority: Authority, count: usize) -> Result<Backends, Dis
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderValue, Uri};
     use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::arrivals::{Arrivals, Spacing};
+    use crate::engine::{Config, Engine};
+    use crate::measured::Measured;
+    use crate::sample_app;
     use crate::scenario::{Connections, Http, HttpVersion, OnEndpointAdd};
 
     fn target(url: &str, discovery: Discovery) -> Target {
@@ -339,6 +358,60 @@ mod tests {
             );
             assert_eq!(backends.how, how);
         }
+    }
+
+    /// A sample app that closes its port when it is told to stop.
+    async fn app(stop: &CancellationToken) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = sample_app::Config {
+            service_time: Duration::from_millis(1),
+            ..sample_app::Config::default()
+        };
+        let stop = stop.clone().cancelled_owned();
+        tokio::spawn(sample_app::run(listener, config, stop));
+        address
+    }
+
+    /// What comes of three seconds of load on `backends`, of whom one goes after the first.
+    async fn played(backends: &Backends, goes: &CancellationToken) -> Measured {
+        let config = Config::new(HeaderValue::from_static("shop"), Uri::from_static("/"));
+        let engine = Engine::new(config).with_unreachable(backends.again());
+        let arrivals = Arrivals::new(&"50@3s".parse().unwrap(), Spacing::Uniform);
+        let (addresses, cancel) = (backends.addresses.clone(), CancellationToken::new());
+        let running = tokio::spawn(engine.run(arrivals, addresses, cancel));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        goes.cancel();
+        running.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_closes_its_port_has_its_name_looked_up_again_at_once() {
+        let (goes, stays) = (CancellationToken::new(), CancellationToken::new());
+        let (old, new) = (app(&goes).await, app(&stays).await);
+        // By itself the name would be looked up in an hour.
+        let moved = move || async move { Ok(vec![new]) };
+        let backends = Backends::searched(vec![old], Span::from_secs(3600), moved);
+        let measured = played(&backends, &goes).await;
+        assert_eq!(*backends.addresses.borrow(), [new]);
+        let by_new = measured.endpoints.get(&new).map_or(0, |counts| counts.ok);
+        assert!(0 < by_new, "{:?}", measured.counts);
+    }
+
+    #[tokio::test]
+    async fn addresses_that_were_written_down_stay_and_the_other_one_answers() {
+        let (goes, stays) = (CancellationToken::new(), CancellationToken::new());
+        let both = [app(&goes).await, app(&stays).await];
+        let listed = Discovery::Addresses(both.map(|address| address.to_string()).to_vec());
+        let backends = start(&target("http://shop/", listed), None).await.unwrap();
+        let measured = played(&backends, &goes).await;
+        assert_eq!(*backends.addresses.borrow(), both);
+        assert_eq!(measured.counts.ok + measured.counts.errors(), 150);
+        assert!(
+            0 < measured.retried,
+            "whoever met the closed port tried the other one"
+        );
+        assert!(measured.counts.errors() < 10, "{:?}", measured.counts);
     }
 
     #[tokio::test]

@@ -35,6 +35,7 @@ use self::pacer::Alarm;
 pub use self::request::{Path, RequestKind, Template};
 pub use self::tls::{Error as TlsError, Tls};
 use crate::arrivals::Arrivals;
+use crate::arrivals::plan::{Plan, Schedule};
 use crate::clock;
 use crate::measured::recorder::Recorder;
 use crate::measured::{Measured, Progress, SoFar};
@@ -61,7 +62,7 @@ pub struct Config {
     pub timeout: Duration,
     /// How long requests under way may take when the load has ended.
     pub graceful_stop: Duration,
-    /// Requests in flight at most; above it they are dropped, and counted. A closed loop has as many as users.
+    /// Requests in flight at most; above it they are dropped, and counted. Users of a closed loop always send theirs.
     pub max_in_flight: usize,
     /// Connections to one endpoint at most; requests above it wait their turn, which counts into their latency.
     pub connections_per_endpoint: usize,
@@ -90,18 +91,20 @@ pub struct Config {
     pub tell_seconds: bool,
 }
 
-/// When requests start.
-#[derive(Debug, Clone)]
-pub enum Load {
-    /// At these moments, whatever becomes of the others.
-    Open(Arrivals),
-    /// Whenever one of the users was answered.
-    Closed {
-        /// How many users.
-        users: usize,
-        /// How long they ask.
-        duration: Duration,
-    },
+/// When requests start: at moments that are known before, whatever becomes of the others; whenever one of a number of
+/// users was answered; or both at once, as where a service has a load of either kind.
+#[derive(Debug, Clone, Default)]
+pub struct Load {
+    arrivals: Option<Arrivals>,
+    users: Vec<Users>,
+}
+
+/// Users who ask again when they are answered, from the beginning to the end.
+#[derive(Debug, Clone, Copy)]
+struct Users {
+    count: usize,
+    begin: Duration,
+    end: Duration,
 }
 
 /// An engine that is ready to run once.
@@ -110,6 +113,7 @@ pub struct Engine {
     config: Config,
     progress: Option<mpsc::Sender<Progress>>,
     so_far: Option<watch::Sender<SoFar>>,
+    unreachable: Arc<Notify>,
 }
 
 /// An engine whose connections are open and whose threads wait for the clock to start. Dropping it ends them.
@@ -176,13 +180,13 @@ impl Config {
     /// How many threads send `load`. Each needs something of every bound.
     fn threads_for(&self, load: &Load) -> usize {
         let cores = || available_parallelism().map_or(1, NonZeroUsize::get);
-        let (by_itself, at_most) = match load {
-            Load::Open(arrivals) => {
+        let (by_itself, at_most) = match &load.arrivals {
+            Some(arrivals) => {
                 let rate = arrivals.planned() as f64 / arrivals.duration().as_secs_f64().max(1.0);
                 let wanted = (rate / RATE_PER_THREAD).ceil() as usize;
                 (wanted.min(cores()), self.max_in_flight)
             }
-            Load::Closed { users, .. } => (cores(), *users),
+            None => (cores(), load.users()),
         };
         let threads = self.threads.map_or(by_itself, NonZeroUsize::get);
         threads
@@ -193,19 +197,64 @@ impl Config {
 }
 
 impl Load {
-    fn is_closed(&self) -> bool {
-        matches!(self, Self::Closed { .. })
+    /// This many users, who ask for so long.
+    #[must_use]
+    pub fn closed(users: usize, duration: Duration) -> Self {
+        let users = Users {
+            count: users,
+            begin: Duration::ZERO,
+            end: duration,
+        };
+        Self {
+            arrivals: None,
+            users: vec![users],
+        }
+    }
+
+    /// Several loads on one service as one: it is one server that feels them.
+    #[must_use]
+    pub fn together<'p>(plans: impl IntoIterator<Item = &'p Plan>) -> Self {
+        let (mut arrivals, mut users) = (Vec::new(), Vec::new());
+        for plan in plans {
+            match plan.schedule {
+                Schedule::Open { .. } => arrivals.extend(plan.arrivals()),
+                Schedule::Closed {
+                    users: count,
+                    start: begin,
+                    end,
+                } => users.push(Users { count, begin, end }),
+            }
+        }
+        let merged = match arrivals.len() {
+            0 | 1 => arrivals.pop(),
+            _ => Some(Arrivals::merged(arrivals)),
+        };
+        Self {
+            arrivals: merged,
+            users,
+        }
+    }
+
+    /// How long it lasts: the last request starts at this moment or before.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        let ends = self.users.iter().map(|users| users.end);
+        let open = self.arrivals.as_ref().map(Arrivals::duration);
+        ends.chain(open).max().unwrap_or_default()
+    }
+
+    /// The users of all closed loops.
+    fn users(&self) -> usize {
+        self.users.iter().map(|users| users.count).sum()
     }
 
     fn recorder(&self, config: &Config) -> Recorder {
-        let recorder = match self {
-            Self::Open(arrivals) => {
-                let duration = config.told(arrivals.duration());
+        let duration = config.told(self.duration());
+        let recorder = match &self.arrivals {
+            Some(arrivals) if self.users.is_empty() => {
                 Recorder::new(arrivals.planned(), duration, config.timeout)
             }
-            Self::Closed { duration, .. } => {
-                Recorder::closed(config.told(*duration), config.timeout)
-            }
+            _ => Recorder::closed(duration, config.timeout),
         };
         recorder.with_kinds(config.requests.iter().map(|kind| kind.name.as_str()))
     }
@@ -213,7 +262,10 @@ impl Load {
 
 impl From<Arrivals> for Load {
     fn from(arrivals: Arrivals) -> Self {
-        Self::Open(arrivals)
+        Self {
+            arrivals: Some(arrivals),
+            users: Vec::new(),
+        }
     }
 }
 
@@ -225,6 +277,7 @@ impl Engine {
             config,
             progress: None,
             so_far: None,
+            unreachable: Arc::default(),
         }
     }
 
@@ -239,6 +292,13 @@ impl Engine {
     #[must_use]
     pub fn with_so_far(mut self, so_far: watch::Sender<SoFar>) -> Self {
         self.so_far = Some(so_far);
+        self
+    }
+
+    /// Notifies this whenever an endpoint gave no connection, so that whoever keeps the list looks again.
+    #[must_use]
+    pub fn with_unreachable(mut self, unreachable: Arc<Notify>) -> Self {
+        self.unreachable = unreachable;
         self
     }
 
@@ -292,6 +352,7 @@ impl Engine {
                     Pacing::Precise => Alarm::Pacer(Arc::clone(alarm)),
                 },
                 endpoints: endpoints.clone(),
+                unreachable: Arc::clone(&self.unreachable),
                 start: start.clone(),
                 told: tell.clone(),
                 cancel: cancel.clone(),
@@ -332,7 +393,7 @@ impl Ready {
     /// As [`Engine::run`] does.
     pub async fn start(mut self, zero: Instant) -> Measured {
         self.begin.send_replace(Some(zero));
-        if let (Pacing::Precise, Load::Open(arrivals)) = (self.config.pacing, self.load) {
+        if let (Pacing::Precise, Some(arrivals)) = (self.config.pacing, self.load.arrivals) {
             let (alarms, stop) = (self.alarms, self.given_up.clone());
             let pace = move || pacer::run(arrivals, zero, &alarms, &stop);
             self.threads.push(spawn("load-pacer".to_owned(), pace));

@@ -41,6 +41,15 @@ use self::visits::Visits;
 use self::work::{Refused, Workers};
 use crate::clock;
 
+/// The page that it serves, in the words of who reads it: where it is, and what its series are called.
+pub const PAGE: [(&str, &str); 5] = [
+    ("path", "/metrics"),
+    ("scheme", "http"),
+    ("histogram", "http_request_duration_seconds"),
+    ("inFlight", "http_requests_in_flight"),
+    ("cpu", "process_cpu_seconds_total"),
+];
+
 /// Connections at once: far above any load here, and below the 4,096 sockets that Debian queues for a listener.
 const CONNECTIONS_MAX: usize = 4_096;
 

@@ -53,6 +53,15 @@ pub struct Scenario {
     pub report: Outputs,
 }
 
+impl Scenario {
+    /// Whether something in it may end a run before its time: its safety, or a threshold that aborts.
+    #[must_use]
+    pub fn may_end_early(&self) -> bool {
+        let mut thresholds = self.thresholds.values().flatten();
+        self.safety.max_error_rate < 1.0 || thresholds.any(|threshold| threshold.abort_on_fail)
+    }
+}
+
 /// A service under load.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -24,17 +24,19 @@ use taffrail_loadtest::judge::verdict::{judge_all, judge_series};
 use taffrail_loadtest::measured::Measured;
 use taffrail_loadtest::recording::Recording;
 use taffrail_loadtest::report::{Report, terminal};
+use taffrail_loadtest::scenario::file::read_trace;
 use taffrail_loadtest::scenario::{Action, Event, Outputs, Scenario};
-use tokio::time::MissedTickBehavior;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 
 use super::adapter::Adapter;
 use super::visits::Visits;
-use super::{Interrupt, Pace, REPORT, START_TIMEOUT, load, scaler};
+use super::{Interrupt, Pace, REPORT, START_TIMEOUT, scaler};
 use part::Part;
-use sending::Sending;
+use sending::{Sending, Waiting};
 use witness::Witness;
 
 /// How often pods are looked after, on the wall's clock: at ten times the speed half a second of the scenario.
@@ -58,17 +60,12 @@ pub(super) async fn run(file: &Path, speed: f64, flags: Outputs) -> anyhow::Resu
     let scenario = &script.scenario;
     let mut interrupt = Interrupt::listen().context("listening for signals")?;
     let given = scenario.report.clone();
+    let html = flags.html.or(given.html);
     let outputs = Outputs {
         json: flags.json.or(given.json),
-        junit: given.junit,
-        html: Some(
-            flags
-                .html
-                .or(given.html)
-                .unwrap_or_else(|| REPORT.to_owned()),
-        ),
-        openmetrics: given.openmetrics,
+        html: Some(html.unwrap_or_else(|| REPORT.to_owned())),
         prometheus: None,
+        ..given
     };
     if let Err(error) = outputs::check(&outputs) {
         eprintln!("error: {error:#}");
@@ -119,16 +116,16 @@ impl Script {
         let written = Scenario::load(file)?;
         threshold::check(&written)?;
         let scenario = written.expand(clock::env).context("the scenario")?;
-        for (name, service) in &scenario.services {
-            Part::check(name, service).with_context(|| format!("service {name}"))?;
+        for name in scenario.services.keys() {
+            let checked = Part::check(name, &scenario, speed);
+            checked.with_context(|| format!("service {name}"))?;
         }
-        // Says first of a trace that it is not played here, so that none is read below.
-        let sendings = Sending::all(&scenario, speed)?;
-        let no_trace = |_: &str| Err(std::io::Error::other("traces are not played here"));
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let plans = Plan::all(&scenario, |trace| read_trace(folder, trace))?;
         Ok(Self {
-            plans: Plan::all(&scenario, no_trace).context("the scenario's loads")?,
+            sendings: Sending::all(&scenario, &plans, speed)?,
+            plans,
             shown: written.redacted(),
-            sendings,
             scenario,
         })
     }
@@ -152,8 +149,10 @@ async fn play(
     for part in &stage.parts {
         witness.meet(part);
     }
-    let loads = stage.loads(&script.sendings, &stop)?;
-    witness.begin();
+    let waiting = stage.prepare(&script.sendings, &stop).await?;
+    let zero = Instant::from_std(clock::instant());
+    witness.begin(zero, &waiting);
+    let loads = waiting.into_iter().map(|load| load.start(zero)).collect();
     let measured = stage
         .conduct(&script.scenario, loads, &mut witness, interrupt, &stop)
         .await?;
@@ -254,33 +253,26 @@ impl Stage {
         Ok(events)
     }
 
-    /// Starts the loads, each on its own thread, by the service that each is for.
-    fn loads(
+    /// Has the load of each service ready. None starts before the last is, since all are on one clock.
+    async fn prepare(
         &self,
         sendings: &[Sending],
         stop: &CancellationToken,
-    ) -> anyhow::Result<Vec<(String, load::Load)>> {
-        let mut loads: Vec<(String, load::Load)> = Vec::new();
+    ) -> anyhow::Result<Vec<Waiting>> {
+        let mut preparing = Vec::new();
         for sending in sendings {
-            let name = &sending.service;
-            let part = self.parts.iter().find(|part| part.name == *name);
-            let part = part.with_context(|| format!("there is no service {name}"))?;
-            let started = load::Load::start(
-                sending.config.clone(),
-                sending.arrivals.clone(),
-                part.fleet.endpoints(),
-                stop.clone(),
-            )?;
-            loads.push((name.clone(), started));
+            let part = self.parts.iter().find(|part| part.name == sending.service);
+            let part = part.with_context(|| format!("there is no service {}", sending.service))?;
+            preparing.push(sending.prepare(part.fleet.endpoints(), stop.clone()));
         }
-        Ok(loads)
+        Ok(join_all(preparing).await)
     }
 
-    /// Runs until the loads have ended, or a person ends it before.
+    /// Runs until the loads have ended, or a person or the scenario ends it before.
     async fn conduct(
         &mut self,
         scenario: &Scenario,
-        loads: Vec<(String, load::Load)>,
+        loads: JoinSet<(String, Measured)>,
         witness: &mut Witness,
         interrupt: &mut Interrupt,
         stop: &CancellationToken,
@@ -295,7 +287,7 @@ impl Stage {
             .wall(look_every.unwrap_or(LOOK_EVERY))
             .max(LOOK_PERIOD_MIN);
         let sync = self.pace.wall(scaler::SYNC_PERIOD);
-        let start = tokio::time::Instant::from_std(clock::instant());
+        let start = Instant::from_std(clock::instant());
         let mut syncs = tokio::time::interval_at(start + sync, sync);
         let mut looks = tokio::time::interval_at(start, look_every);
         let mut steps = tokio::time::interval_at(start, STEP);
@@ -303,11 +295,7 @@ impl Stage {
             timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
         }
         let mut script = scenario.events.iter().peekable();
-        let mut ended = std::pin::pin!(join_all(
-            loads
-                .into_iter()
-                .map(|(name, load)| async { (name, load.report.await) })
-        ));
+        let mut ended = std::pin::pin!(loads.join_all());
         let measured = loop {
             tokio::select! {
                 () = interrupt.heard() => {
@@ -316,7 +304,12 @@ impl Stage {
                 }
                 measured = &mut ended => break measured,
                 _ = syncs.tick() => self.sync(witness).await?,
-                _ = looks.tick() => self.look(witness).await,
+                _ = looks.tick() => {
+                    self.look(witness).await;
+                    if witness.must_end() {
+                        stop.cancel();
+                    }
+                }
                 _ = steps.tick() => {
                     let now_s = witness.now_s();
                     while let Some(event) = script.next_if(|event| event.at.seconds() <= now_s) {
@@ -332,12 +325,7 @@ impl Stage {
                 }
             }
         };
-        let measured = measured
-            .into_iter()
-            .map(|(name, report)| Ok((name, report?)));
-        measured
-            .collect::<anyhow::Result<_>>()
-            .context("the load generator ended early")
+        Ok(measured.into_iter().collect())
     }
 
     /// One sync of every HPA.

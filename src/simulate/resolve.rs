@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, bail};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use taffrail_loadtest::arrivals::plan::Plan as LoadPlan;
-use taffrail_loadtest::sample_app::TOKEN_HEADER;
+use taffrail_loadtest::sample_app::{self, TOKEN_HEADER};
 use taffrail_loadtest::scenario::Scenario;
 
 use crate::config::{self, autoscaler};
@@ -18,22 +18,28 @@ use crate::source::SourceSpec;
 /// The namespace of what names none, as `kubectl` has it.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// The plan of `scenario`. `hpa` is the text of an HPA that replaces one of it, and `read` has the text of a trace.
+/// The plan of `scenario`, and what a reader of it should know. `hpa` is the text of an HPA that replaces one of it, and
+/// `read` has the text of a trace.
 pub(super) fn plan(
     mut scenario: Scenario,
     hpa: Option<&str>,
     read: impl Fn(&str) -> std::io::Result<String>,
-) -> anyhow::Result<Plan> {
+) -> anyhow::Result<(Plan, Vec<String>)> {
     if let Some(text) = hpa {
         replace_hpa(&mut scenario, text)?;
     }
     let loads = LoadPlan::all(&scenario, read)?;
-    let mut sources = Vec::new();
+    let (mut sources, mut notes) = (Vec::new(), Vec::new());
     let mut autoscalers = BTreeMap::new();
     for (place, (name, service)) in scenario.services.iter().enumerate() {
-        for document in service.metrics.iter().flat_map(documents) {
+        for document in config::documents_of(service.metrics.as_ref(), name) {
+            // Pods are computed, so nothing is wrong with a page that is another; the sample app's own it is not.
+            let unlike = config::unlike_played(&document, name, &sample_app::PAGE);
+            notes.extend(unlike.map(|unlike| {
+                format!("metrics of {name}: {unlike}; that is not looked at in virtual time")
+            }));
             let token = service.app.as_ref().and_then(|app| app.token.as_deref());
-            let source = source(document, name, place, token);
+            let source = source(document, place, token);
             sources.push(source.with_context(|| format!("metrics of service {name}"))?);
         }
         if let Some(object) = &service.hpa {
@@ -45,13 +51,8 @@ pub(super) fn plan(
         }
     }
     let version = env!("CARGO_PKG_VERSION");
-    Ok(Plan::new(scenario, loads, sources, autoscalers, version)?)
-}
-
-/// One document, or the items of a `List`.
-fn documents(value: &Value) -> &[Value] {
-    let items = value.get("items").and_then(Value::as_array);
-    items.map_or(std::slice::from_ref(value), Vec::as_slice)
+    let plan = Plan::new(scenario, loads, sources, autoscalers, version)?;
+    Ok((plan, notes))
 }
 
 /// Puts an HPA in the place of that of the service with its name, or of the only service that has one.
@@ -105,15 +106,8 @@ fn autoscaler(object: &Value, service: &str) -> anyhow::Result<Hpa> {
     })
 }
 
-/// What a `RequestMetrics` document of the service at `place` says. Its head may be left out: it is then called as the
-/// service is.
-fn source(
-    document: &Value,
-    service: &str,
-    place: usize,
-    token: Option<&str>,
-) -> anyhow::Result<Source> {
-    let mut document = with_head(document, service);
+/// What a `RequestMetrics` document of the service at `place` says.
+fn source(mut document: Value, place: usize, token: Option<&str>) -> anyhow::Result<Source> {
     let has_token = hide_token(&mut document, token);
     let object = config::object(&document.to_string());
     let object = object.map_err(|problem| anyhow::anyhow!("{problem}"))?;
@@ -168,18 +162,6 @@ fn hide_token(document: &mut Value, token: Option<&str>) -> bool {
     has_token
 }
 
-fn with_head(document: &Value, service: &str) -> Value {
-    let mut whole = Map::new();
-    whole.insert("apiVersion".to_owned(), json!(config::API_VERSION));
-    whole.insert("kind".to_owned(), json!("RequestMetrics"));
-    whole.insert("metadata".to_owned(), json!({"name": service}));
-    match document.as_object() {
-        Some(fields) if fields.contains_key("spec") => whole.extend(fields.clone()),
-        _ => drop(whole.insert("spec".to_owned(), document.clone())),
-    }
-    Value::Object(whole)
-}
-
 #[cfg(test)]
 mod tests {
     use std::ops::ControlFlow;
@@ -198,7 +180,7 @@ scenarios: {{ main: {{ profile: 20@5s }} }}
         );
         let none = |_: &str| Err(std::io::ErrorKind::NotFound.into());
         let scenario = Scenario::read("users.yaml", &text, none).unwrap();
-        sim::play(&plan(scenario, None, none).unwrap(), &mut |_| {
+        sim::play(&plan(scenario, None, none).unwrap().0, &mut |_| {
             ControlFlow::Continue(())
         })
     }
@@ -219,5 +201,33 @@ scenarios: {{ main: {{ profile: 20@5s }} }}
             let shown = serde_json::to_string(&recording).unwrap();
             assert!(!shown.contains("hush"), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_page_that_is_not_the_sample_apps_is_noted() {
+        let noted = |pods: &str| {
+            let text = format!(
+                "name: users
+app: {{ workers: 4 }}
+metrics: {{ source: {{ pods: {{ selector: {{ matchLabels: {{ app: users }} }}, {pods} }} }}, objective: {{ quantile: 0.95, latency: 1s }} }}
+scenarios: {{ main: {{ profile: 20@5s }} }}
+"
+            );
+            let none = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+            let scenario = Scenario::read("users.yaml", &text, none).unwrap();
+            plan(scenario, None, none).unwrap().1
+        };
+        assert_eq!(
+            noted("port: 8080, histogram: http_request_duration_seconds"),
+            [""; 0]
+        );
+        assert_eq!(
+            noted("histogram: http_server_seconds"),
+            [
+                "metrics of users: histogram is \"http_server_seconds\", and that of the pods that are played is \
+              \"http_request_duration_seconds\"; that is not looked at in virtual time"
+            ]
+        );
+        assert_eq!(noted("inFlight: in_flight").len(), 1);
     }
 }

@@ -11,6 +11,7 @@ mod explain;
 mod fixtures;
 mod house;
 mod lint;
+mod misbehaving;
 mod picture;
 mod prometheus;
 mod recording;

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use serde_json::Value;
 use taffrail_loadtest::scenario::Scenario;
 use tempfile::TempDir;
 
@@ -12,32 +13,37 @@ use tempfile::TempDir;
 const SPEED: &str = "10";
 
 /// The exit code of a run in which something did not hold.
-const FAILED: i32 = 99;
+pub(crate) const FAILED: i32 = 99;
 
 /// The exit code of a scenario that cannot be played.
 const INVALID: i32 = 104;
 
 /// Runs of one scenario, of which one must pass.
-const RUNS_MAX: usize = 4;
+pub(crate) const RUNS_MAX: usize = 4;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/scenarios")
 }
 
-fn play(file: &Path) -> Output {
+pub(crate) fn play(file: &Path) -> Output {
+    play_with(file, &[])
+}
+
+fn play_with(file: &Path, flags: &[&str]) -> Output {
     let folder = TempDir::new().unwrap();
     let report = folder.path().join("report.html");
     let mut command = Command::new(env!("CARGO_BIN_EXE_taffrail"));
     command
         .args(["demo", "--speed", SPEED, "--scenario"])
-        .arg(file);
+        .arg(file)
+        .args(flags);
     command.arg("--report").arg(&report);
     let output = command.stdin(Stdio::null()).output().unwrap();
     assert!(report.exists(), "no report: {}", said(&output));
     output
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     format!("{}\n{}", text(&output.stderr), text(&output.stdout))
 }
@@ -96,11 +102,17 @@ fn what_is_not_played_on_one_machine_is_refused_before_anything_is_started() {
     for (service, load, rest, expected) in [
         (
             app,
-            "{executor: constant-vus, vus: 2, duration: 10s}",
+            "{executor: replay, file: day.csv}",
             "",
-            "a closed loop is not played here",
+            "load `main`: reading day.csv: ",
         ),
         ("requests: []", open, "", "has no `app`"),
+        (
+            "app: {workers: 1}, metrics: {source: {redis: {server: {}}}}",
+            open,
+            "",
+            "service shop: metrics: reads Redis, but no app of the scenario uses it",
+        ),
         (
             app,
             open,
@@ -128,6 +140,103 @@ fn what_is_not_played_on_one_machine_is_refused_before_anything_is_started() {
         assert!(
             said(&output).contains(expected),
             "{expected} is not in {}",
+            said(&output)
+        );
+    }
+}
+
+/// Two open loads, a trace and a closed loop on one service, and one on another, at different times.
+const LOADS: &str = "
+name: mixed
+services:
+  shop: { app: { workers: 4, serviceTime: 40ms } }
+  other: { app: { workers: 4, serviceTime: 40ms } }
+scenarios:
+  day: { service: shop, executor: replay, file: day.csv, startTime: 10s }
+  early: { service: shop, profile: 40@20s }
+  late: { service: shop, profile: 20@20s, startTime: 20s }
+  other: { service: other, profile: 30@40s }
+  users: { service: shop, executor: constant-vus, vus: 3, startTime: 10s, duration: 20s }
+assertions:
+  - { service: shop, error_rate: { max: 0 } }
+  - { service: other, error_rate: { max: 0 } }
+";
+
+#[test]
+fn loads_of_every_kind_are_played_together_here_as_in_virtual_time() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("mixed.yaml");
+    std::fs::write(&file, LOADS).unwrap();
+    std::fs::write(folder.path().join("day.csv"), "0,10\n10,50\n20,10\n").unwrap();
+    let json = folder.path().join("run.json");
+    let output = (0..RUNS_MAX)
+        .map(|_| play_with(&file, &["--recording", json.to_str().unwrap()]))
+        .find(|output| output.status.code() == Some(0))
+        .expect("it passed in none of a few runs");
+    let recorded = || -> Value { serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap() };
+    let here = recorded();
+    let simulated = Command::new(env!("CARGO_BIN_EXE_taffrail"))
+        .arg("simulate")
+        .arg(&file)
+        .arg("--json")
+        .arg(&json)
+        .output()
+        .unwrap();
+    assert_eq!(simulated.status.code(), Some(0), "{}", said(&simulated));
+    let there = recorded();
+    assert_eq!(
+        here["stages"], there["stages"],
+        "both are on the scenario's clock"
+    );
+    let offered = |run: &Value, service: &str| {
+        let counts = &run["services"][service]["load"]["counts"];
+        counts["offered"].as_u64().unwrap()
+    };
+    // Ten times as fast, a tenth of the requests is sent.
+    assert_eq!(
+        (offered(&here, "other"), offered(&there, "other")),
+        (120, 1_200)
+    );
+    let (open_here, open_there) = (80 + 40 + 70, 800 + 400 + 700);
+    let users = [
+        offered(&here, "shop") - open_here,
+        offered(&there, "shop") - open_there,
+    ];
+    // Within 2 s of the wall, three users who wait 40 ms and more for each answer; within 20 s of virtual time.
+    assert!(
+        (3..=250).contains(&users[0]),
+        "{users:?}, {}",
+        said(&output)
+    );
+    assert!((150..=2_500).contains(&users[1]), "{users:?}");
+}
+
+#[test]
+fn a_run_ends_early_when_its_safety_or_a_threshold_says_so() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("refused.yaml");
+    for (rule, code) in [
+        ("safety: { maxErrorRate: 0.1, for: 5s }", 115),
+        (
+            "thresholds: { http_req_failed: [{ threshold: 'rate<0.1', abortOnFail: true }] }",
+            FAILED,
+        ),
+    ] {
+        // Nobody sends the token. Without an end it would take six minutes.
+        let text = format!(
+            "name: refused\napp: {{ workers: 1, token: hush }}\nscenarios: {{ main: {{ profile: 20@1h }} }}\n{rule}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let output = play(&file);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{rule}: {}",
+            said(&output)
+        );
+        assert!(
+            said(&output).contains("ending the run: "),
+            "{}",
             said(&output)
         );
     }

@@ -33,6 +33,20 @@ Exit codes:
   116  everything holds, but it is worse than --baseline
 When several hold, 105 and 109 count first, then 104, 114 and 100, 115, 99, 112 and 113, and 116.";
 
+/// What lint tells, under its help.
+const LINT_HELP: &str = "\
+Beside what is wrong with a file, it tells of checks that an HPA's rules do not allow to hold:
+  impossible  nothing could be so fast, or so many; --strict makes it an error
+  racy        it depends on the moment at which the controller looks, so the check fails now and then
+  doubtful    it may be meant so
+
+Examples:
+  taffrail-loadtest lint scenarios/*.yaml
+  taffrail-loadtest lint --strict --hpa deploy/hpa.yaml --metric-window 30s scenarios/users.yaml
+  taffrail-loadtest lint --cluster --context staging scenarios/users.yaml
+
+Exit codes: 0 nothing is wrong, 104 something is, 114 the cluster cannot be reached or does not allow what is needed.";
+
 /// Load over HTTP that checks autoscaling, with latency from the moment each request should have started
 #[derive(Debug, Parser)]
 #[command(name = "taffrail-loadtest", version, after_help = EXAMPLES)]
@@ -48,6 +62,7 @@ pub enum Command {
     #[command(after_help = EXAMPLES)]
     Run(Box<RunArgs>),
     /// Check scenarios without sending anything: every error of a file at once, with its line
+    #[command(after_help = LINT_HELP)]
     Lint(LintArgs),
     /// Judge and draw a recorded run again, without sending anything
     Report(ReportArgs),
@@ -252,6 +267,35 @@ pub struct LintArgs {
     /// Fail also when a check can never hold
     #[arg(long, env = "TAFFRAIL_LOADTEST_STRICT")]
     pub strict: bool,
+
+    /// A file with HorizontalPodAutoscalers to check limits against, each for the service that observes it or has its
+    /// name; may be given several times
+    #[arg(long, env = "TAFFRAIL_LOADTEST_HPA", value_name = "FILE")]
+    pub hpa: Vec<PathBuf>,
+
+    /// Check limits against the HPAs of the cluster that the scenarios observe
+    #[arg(long, env = "TAFFRAIL_LOADTEST_CLUSTER")]
+    pub cluster: bool,
+
+    /// The kubeconfig of the cluster
+    #[arg(long, env = "TAFFRAIL_LOADTEST_KUBECONFIG", requires = "cluster")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// The context in it
+    #[arg(long, env = "TAFFRAIL_LOADTEST_CONTEXT", requires = "cluster")]
+    pub context: Option<String>,
+
+    /// Over how long metrics are taken, where a service's `metrics` do not say; else that of the objective counts
+    #[arg(long, env = "TAFFRAIL_LOADTEST_METRIC_WINDOW", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub metric_window: Option<Duration>,
+
+    /// How often pods are scraped, where a service's `metrics` do not say
+    #[arg(long, env = "TAFFRAIL_LOADTEST_SCRAPE_INTERVAL", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub scrape_interval: Option<Duration>,
+
+    /// How often the HPA controller looks, which is its --horizontal-pod-autoscaler-sync-period
+    #[arg(long, env = "TAFFRAIL_LOADTEST_SYNC_PERIOD", value_name = "DURATION", default_value = "15s", value_parser = humantime::parse_duration)]
+    pub sync_period: Duration,
 }
 
 /// Flags of `taffrail-loadtest report`.

@@ -15,8 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::live::{Followed, Live};
-use crate::arrivals::Arrivals;
-use crate::arrivals::plan::{Plan, Schedule};
+use crate::arrivals::plan::Plan;
 use crate::clock;
 use crate::discovery::{self, Backends, DiscoveryError};
 use crate::engine::{Engine, Load, Ready, resolve};
@@ -156,7 +155,7 @@ impl Play<'_> {
             if plans.is_empty() {
                 continue;
             }
-            let load = together(&plans).map_err(&invalid)?;
+            let load = Load::together(plans);
             let Some(target) = &service.target else {
                 return Err(invalid(
                     "has no target; write `target: http://users.shop.svc:8080/`",
@@ -168,13 +167,16 @@ impl Play<'_> {
             let max_age = backends.max_age.map(|age| *age);
             let mut config = resolve::config(service, target, &loads, max_age, self.expanded.seed)
                 .map_err(|error| invalid(&format!("{error:#}")))?;
-            config.tell_seconds = live::may_end(self.expanded);
+            config.tell_seconds = self.expanded.may_end_early();
             let (sender, seconds) = mpsc::channel(PROGRESS_CAPACITY);
             let (tell, so_far) = watch::channel(SoFar::default());
             tokio::spawn(forward(name.clone(), seconds, progress.clone()));
             loaded.push(Loaded {
                 name: name.clone(),
-                engine: Engine::new(config).with_progress(sender).with_so_far(tell),
+                engine: Engine::new(config)
+                    .with_progress(sender)
+                    .with_so_far(tell)
+                    .with_unreachable(backends.again()),
                 so_far,
                 load,
                 backends,
@@ -261,28 +263,6 @@ async fn send(waiting: Vec<Waiting>, zero: Instant) -> BTreeMap<String, Measured
     });
     let running: JoinSet<_> = starting.collect();
     running.join_all().await.into_iter().collect()
-}
-
-/// The loads of one service as one. A closed loop stands alone: what it sends depends on its own answers only.
-fn together(plans: &[&Plan]) -> Result<Load, &'static str> {
-    match plans {
-        [
-            Plan {
-                schedule: Schedule::Closed { users, start, end },
-                ..
-            },
-        ] if start.is_zero() => Ok(Load::Closed {
-            users: *users,
-            duration: *end,
-        }),
-        plans => {
-            let arrivals: Option<Vec<Arrivals>> =
-                plans.iter().map(|plan| plan.arrivals()).collect();
-            let arrivals = arrivals
-                .ok_or("constant-vus must be the service's only load, without a startTime")?;
-            Ok(Load::Open(Arrivals::merged(arrivals)))
-        }
-    }
 }
 
 /// What discovery said, for the report.

@@ -1,7 +1,6 @@
 //! `taffrail-loadtest run`: everything that may be wrong is found before the first request, then the scenario is played
 //! as often as it says, each run is judged and reported, and the runs together give the exit code.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,11 +23,8 @@ use crate::exposition;
 use crate::judge::threshold;
 use crate::judge::verdict::{Reason, Verdict, judge_all, judge_series};
 use crate::recording::Recording;
-use crate::scenario::file::read_bounded;
+use crate::scenario::file::read_trace;
 use crate::scenario::{Discovery, Scenario};
-
-/// Bytes of a trace: a week of seconds, with room for comments.
-pub(super) const TRACE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Everything that a run takes, known to be sound.
 #[derive(Debug)]
@@ -135,7 +131,7 @@ fn prepare(args: &RunArgs) -> Result<Prepared, Stop> {
     let baseline = args.baseline.as_deref().map(report::read).transpose()?;
     let doubts = lint::doubts(scenario);
     for doubt in &doubts {
-        eprintln!("lint: {}; {}", doubt.sentence, doubt.fix);
+        eprintln!("lint: {}", lint::sentence(doubt));
     }
     if args.strict && lint::impossible(&doubts) {
         return Err(Stop::invalid(anyhow!(
@@ -152,9 +148,7 @@ fn prepare(args: &RunArgs) -> Result<Prepared, Stop> {
 
 /// The plans of a scenario, with traces that are relative to its file.
 pub(super) fn plans(scenario: &Scenario, beside: &Path) -> Result<Vec<Plan>, Stop> {
-    let trace =
-        |file: &str| -> io::Result<String> { read_bounded(&beside.join(file), TRACE_BYTES_MAX) };
-    Plan::all(scenario, trace).map_err(Stop::invalid)
+    Plan::all(scenario, |file| read_trace(beside, file)).map_err(Stop::invalid)
 }
 
 /// A client, when the scenario needs one.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::endpoints::{Balancer, Checkout};
 use super::pacer::Alarm;
 use super::request::{Body, Requests};
-use super::{Config, Load, Share};
+use super::{Config, Load, Share, Users};
 use crate::arrivals::Arrivals;
 use crate::clock;
 use crate::measured::ErrorClass;
@@ -54,6 +54,8 @@ pub(super) struct Assignment {
     pub(super) share: Share,
     pub(super) alarm: Alarm,
     pub(super) endpoints: watch::Receiver<Vec<SocketAddr>>,
+    /// Told when an endpoint gave no connection.
+    pub(super) unreachable: Arc<Notify>,
     /// When the clock starts, once every thread is ready.
     pub(super) start: watch::Receiver<Option<Instant>>,
     pub(super) told: mpsc::UnboundedSender<(usize, Told)>,
@@ -68,7 +70,12 @@ struct Core {
     share: Share,
     balancer: Balancer,
     recorder: RefCell<Recorder>,
+    unreachable: Arc<Notify>,
     start: Instant,
+    /// When the next request of the arrivals should start, as it is told; none is left at the maximum.
+    next: Cell<Duration>,
+    /// Whether users ask as well, of whom nobody knows when they do.
+    has_users: bool,
     /// Set when no request will be begun any more; then `idle` tells that none is under way.
     ending: Cell<bool>,
     idle: Notify,
@@ -90,6 +97,7 @@ pub(super) async fn play(assignment: Assignment) {
         share,
         alarm,
         mut endpoints,
+        unreachable,
         mut start,
         told,
         cancel,
@@ -115,17 +123,21 @@ pub(super) async fn play(assignment: Assignment) {
         share,
         balancer,
         recorder: RefCell::new(recorder),
+        unreachable,
         start,
+        next: Cell::new(Duration::ZERO),
+        has_users: !load.users.is_empty(),
         ending: Cell::new(false),
         idle: Notify::new(),
     });
     tokio::task::spawn_local(Rc::clone(&core).follow(endpoints));
-    let telling = tokio::task::spawn_local(Rc::clone(&core).tell(told.clone(), load.is_closed()));
+    let telling = tokio::task::spawn_local(Rc::clone(&core).tell(told.clone()));
     let sending = async {
-        match load {
-            Load::Open(arrivals) => core.pace(arrivals, &alarm).await,
-            Load::Closed { users, duration } => core.users(users, duration).await,
-        }
+        let first = load.arrivals.as_ref().map_or(0, Arrivals::planned);
+        tokio::join!(
+            core.pace(load.arrivals, &alarm),
+            core.users(&load.users, first)
+        );
     };
     cancel.run_until_cancelled(sending).await;
     core.end(&cancel).await;
@@ -138,19 +150,17 @@ pub(super) async fn play(assignment: Assignment) {
 
 impl Core {
     /// Launches every request of this thread at its moment.
-    async fn pace(self: &Rc<Self>, arrivals: Arrivals, alarm: &Alarm) {
+    async fn pace(self: &Rc<Self>, arrivals: Option<Arrivals>, alarm: &Alarm) {
         let mut burst = 0;
         let mine = (0..)
-            .zip(arrivals)
+            .zip(arrivals.into_iter().flatten())
             .skip(self.share.index)
             .step_by(self.share.of);
         for (number, at) in mine {
             let intended = Duration::from_nanos(at);
             let should_start = self.start + intended;
             if clock::instant() < should_start {
-                self.recorder
-                    .borrow_mut()
-                    .expect_next(self.config.told(intended));
+                self.expect_next(self.config.told(intended));
                 alarm.until(should_start).await;
                 burst = 0;
             } else if BURST_MAX <= burst {
@@ -169,22 +179,39 @@ impl Core {
                 tokio::task::spawn_local(async move { core.request(number, kind, intended).await });
             }
         }
-        self.recorder.borrow_mut().expect_next(Duration::MAX);
+        self.expect_next(Duration::MAX);
     }
 
-    /// Starts this thread's users, and ends with the load.
-    async fn users(self: &Rc<Self>, users: usize, duration: Duration) {
-        for user in (self.share.index..users).step_by(self.share.of) {
-            tokio::task::spawn_local(Rc::clone(self).user(user as u64, users as u64, duration));
+    /// The next request of the arrivals. Where users ask as well, a second is over once it is over for both.
+    fn expect_next(&self, next: Duration) {
+        self.next.set(next);
+        if !self.has_users {
+            self.recorder.borrow_mut().expect_next(next);
         }
-        tokio::time::sleep_until(self.start + duration).await;
     }
 
-    /// Asks again when answered.
-    async fn user(self: Rc<Self>, user: u64, users: u64, duration: Duration) {
-        for number in (user..).step_by(usize::try_from(users).unwrap_or(usize::MAX)) {
-            let intended = clock::instant() - self.start;
-            if duration <= intended || self.ending.get() {
+    /// Starts this thread's users when they begin, and ends with the last of them. Their requests are numbered from
+    /// `first` on.
+    async fn users(self: &Rc<Self>, groups: &[Users], first: u64) {
+        let all: usize = groups.iter().map(|users| users.count).sum();
+        let each = groups
+            .iter()
+            .flat_map(|users| std::iter::repeat_n(*users, users.count));
+        let mine = (first..).zip(each);
+        for (number, users) in mine.skip(self.share.index).step_by(self.share.of) {
+            tokio::task::spawn_local(Rc::clone(self).user(number, all, users));
+        }
+        if let Some(end) = groups.iter().map(|users| users.end).max() {
+            tokio::time::sleep_until(self.start + end).await;
+        }
+    }
+
+    /// Asks again when answered. Each of `all` users has every `all`-th number.
+    async fn user(self: Rc<Self>, first: u64, all: usize, users: Users) {
+        tokio::time::sleep_until(self.start + users.begin).await;
+        for number in (first..).step_by(all) {
+            let intended = clock::instant().saturating_duration_since(self.start);
+            if users.end <= intended || self.ending.get() {
                 return;
             }
             let kind = self.requests.kind(number);
@@ -210,8 +237,17 @@ impl Core {
         let deadline = should_start + self.config.timeout;
         let exchange = self.exchange(number, kind, &mut trace);
         let in_time = tokio::time::timeout_at(deadline, exchange).await;
-        let outcome = in_time.unwrap_or(Err(ErrorClass::Timeout));
         let now = clock::instant();
+        let outcome = match in_time {
+            // It came in while this machine stood still, and nobody could say meanwhile that its time was over.
+            Ok(Ok(())) if deadline < now => Err(ErrorClass::Timeout),
+            Ok(outcome) => outcome,
+            Err(_) => Err(ErrorClass::Timeout),
+        };
+        if outcome == Err(ErrorClass::Timeout) && trace.sent.is_none() {
+            // An address that nobody has any more does not refuse: nothing comes back from it at all.
+            self.unreachable.notify_one();
+        }
         let mut recorder = self.recorder.borrow_mut();
         recorder.finished(&Finished {
             intended: self.config.told(intended),
@@ -249,7 +285,10 @@ impl Core {
             trace.endpoint = Some(endpoint.address());
             let class = match endpoint.checkout().await {
                 Err(Checkout::Removed) => continue,
-                Err(Checkout::Refused) => ErrorClass::Connect,
+                Err(Checkout::Refused) => {
+                    self.unreachable.notify_one();
+                    ErrorClass::Connect
+                }
                 Ok(mut lease) => {
                     trace.sent = Some(clock::instant());
                     match lease.send(request).await {
@@ -291,14 +330,14 @@ impl Core {
     }
 
     /// Tells what came of each second once the next has begun, and ends connections that are too old meanwhile.
-    async fn tell(self: Rc<Self>, told: mpsc::UnboundedSender<(usize, Told)>, is_closed: bool) {
+    async fn tell(self: Rc<Self>, told: mpsc::UnboundedSender<(usize, Told)>) {
         for second in 1u64.. {
             let begins = Duration::from_secs(second);
             tokio::time::sleep_until(self.start + self.config.wall(begins)).await;
             self.balancer.prune(clock::instant());
             let mut recorder = self.recorder.borrow_mut();
-            if is_closed {
-                recorder.expect_next(begins);
+            if self.has_users {
+                recorder.expect_next(begins.min(self.next.get()));
             }
             let _ = told.send((self.share.index, Told::Second(second, recorder.take_part())));
         }
@@ -317,5 +356,26 @@ impl Core {
         if cancel.run_until_cancelled(graceful).await.is_none() {
             let _ = tokio::time::timeout(INTERRUPT_GRACE, idle).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is kept of one request that is under way, as it is spawned.
+    async fn spawned(core: Rc<Core>, number: u64, kind: usize, intended: Duration) {
+        let _ = core.request(number, kind, intended).await;
+    }
+
+    fn size_of<F>(_: fn(Rc<Core>, u64, usize, Duration) -> F) -> usize {
+        std::mem::size_of::<F>()
+    }
+
+    #[test]
+    fn a_request_under_way_takes_little_memory() {
+        // Ten thousand wait when a server stalls, and what they took is not given back soon.
+        let size = size_of(spawned);
+        assert!(size <= 3 * 1024, "{size} bytes");
     }
 }

@@ -288,7 +288,7 @@ impl Endpoint {
                 OnEndpointAdd::Rebalance => self.idle.borrow_mut().pop_back(),
             };
             let Some(mut idle) = idle else {
-                return self.open().await;
+                return Box::pin(self.open()).await;
             };
             // It may be too old, or the server may have closed it meanwhile; then the next one will do.
             let is_over = idle.lifetime.until.is_some() && idle.lifetime.is_over(clock::instant());
@@ -313,7 +313,7 @@ impl Endpoint {
                 continue;
             }
             let _opening = Opens(self);
-            let mut shared = Shared::new(self.open().await?);
+            let mut shared = Shared::new(Box::pin(self.open()).await?);
             let stream = shared.stream().ok_or(Checkout::Refused)?;
             self.shared.borrow_mut().push(shared);
             return Ok(stream);
@@ -331,7 +331,8 @@ impl Endpoint {
             .stream()
     }
 
-    /// Opens a connection, which nobody wants any more when the endpoint was removed meanwhile.
+    /// Opens a connection, which nobody wants any more when the endpoint was removed meanwhile. A request that does this
+    /// boxes it: few do, and the handshakes that may be part of it are larger than all else that a request waits with.
     async fn open(&self) -> Result<Connection, Checkout> {
         let opened = self.policy.opening.open(self.address).await;
         if self.permits.is_closed() {

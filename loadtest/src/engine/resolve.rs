@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 
 use super::{Config, RequestKind, Template, Tls};
 use crate::scenario::file::default_request;
-use crate::scenario::{Http, Load, Pacing, Request, Service, Target};
+use crate::scenario::{Executor, Http, Load, Pacing, Request, Service, Target};
 
 /// The engine's configuration for a service whose variables are replaced, under these loads. `max_age` is how old a
 /// connection may get where new backends are only seen by new connections.
@@ -45,7 +45,7 @@ pub fn config(
             .map(|load| *load.graceful_stop)
             .max()
             .unwrap_or_default(),
-        max_in_flight: loads.iter().map(|load| load.max_in_flight).sum(),
+        max_in_flight: loads.iter().map(|load| in_flight_max(load)).sum(),
         connections_per_endpoint: connections.per_endpoint,
         preconnect: connections.preconnect,
         max_age: ages.into_iter().flatten().min(),
@@ -60,6 +60,14 @@ pub fn config(
         seed,
         ..Config::new(host, Uri::from_static("/"))
     })
+}
+
+/// How many requests of a load may be under way: no user has two.
+fn in_flight_max(load: &Load) -> usize {
+    match load.executor {
+        Executor::ConstantVus { vus, .. } => vus,
+        _ => load.max_in_flight,
+    }
 }
 
 /// What is asked: one `GET /` where nothing is said.

@@ -2,6 +2,7 @@
 
 mod connections;
 mod requests;
+mod stall;
 mod users;
 mod witness;
 

@@ -6,6 +6,8 @@
 //! the surest, a scrape, the metric's window and a sync period are added.
 
 pub mod growth;
+mod hpa;
+mod timing;
 
 use std::collections::BTreeMap;
 
@@ -13,23 +15,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::growth::{grow_s, shrink_s};
+pub use self::timing::{Timing, timings};
 use super::demand;
 use super::draft::seconds;
+use super::{Group, group_of};
 use crate::arrivals::plan::Plan;
 use crate::recording::{Autoscaler, Select, Stage};
-use crate::scenario::{Anchor, Assertion, Check, Scenario, Scope, Span};
+use crate::scenario::{Anchor, Assertion, Check, Executor, Scenario, Scope, Span};
 
 /// How long before a jump of the load its rate is still the former, in seconds.
 const JUST_S: f64 = 1e-3;
-
-/// How long a metric takes, where it is known.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Timing {
-    /// Over how long the metric is taken, in seconds.
-    pub metric_window_s: Option<f64>,
-    /// How often pods are scraped, in seconds.
-    pub scrape_interval_s: Option<f64>,
-}
 
 /// Something about a scenario that should be mended before it is run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -38,12 +33,24 @@ pub struct LintFinding {
     pub id: LintId,
     /// How bad it is.
     pub severity: Severity,
+    /// Where it is.
+    pub place: Place,
     /// The check that it is about, by its name with its service; `None` when it is about the whole scenario.
     pub assertion: Option<String>,
     /// What is wrong, in a sentence.
     pub sentence: String,
     /// What to do.
     pub fix: String,
+}
+
+/// Which part of a scenario something is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// The HPA of this service.
+    Hpa(String),
+    /// The check of this number in the scenario's list, from 0.
+    Assertion(usize),
 }
 
 /// What kind of thing a lint is about.
@@ -62,6 +69,12 @@ pub enum LintId {
     ScaleInEarlier,
     /// A stretch is as long as a stabilization window.
     AsLongAsStabilization,
+    /// Nobody looks at what a check is about.
+    NotObserved,
+    /// The bounds of an HPA are the wrong way round.
+    Bounds,
+    /// An HPA cannot be read.
+    Unreadable,
 }
 
 /// How bad a lint is.
@@ -78,64 +91,120 @@ pub enum Severity {
     Impossible,
 }
 
+impl Severity {
+    /// Its word in a message.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Doubtful => "doubtful",
+            Self::Racy => "racy",
+            Self::Impossible => "impossible",
+        }
+    }
+}
+
 /// What a check is looked at with.
 struct View<'a> {
     scenario: &'a Scenario,
     name: &'a str,
     hpa: &'a Autoscaler,
     timing: Timing,
+    place: Place,
     title: String,
 }
 
-/// What is wrong with the checks of a scenario, given the HPAs of its services.
+/// What is wrong with the checks of a scenario, given the HPAs of its services and how long their metrics take.
 #[must_use]
 pub fn lint(
     scenario: &Scenario,
     autoscalers: &BTreeMap<String, Autoscaler>,
-    timing: Timing,
+    timings: &BTreeMap<String, Timing>,
 ) -> Vec<LintFinding> {
-    let of_demand = autoscalers
-        .iter()
-        .filter_map(|(name, hpa)| above_max(scenario, name, hpa));
-    let of_checks = scenario.assertions.iter().filter_map(|assertion| {
-        view(scenario, autoscalers, timing, assertion)?.look(&assertion.check)
+    let of_hpas = autoscalers.iter().flat_map(|(name, autoscaler)| {
+        let checks = [
+            hpa::reversed(name, autoscaler),
+            hpa::declared(scenario, name, autoscaler),
+            hpa::above_max(scenario, name, autoscaler),
+        ];
+        checks.into_iter().flatten()
     });
-    of_demand.chain(of_checks).collect()
+    let of_checks = scenario.assertions.iter().enumerate();
+    let of_checks = of_checks.filter_map(|(index, assertion)| {
+        let unseen = not_observed(scenario, index, assertion);
+        unseen.or_else(|| {
+            let view = view(scenario, autoscalers, timings, index, assertion)?;
+            view.look(&assertion.check)
+        })
+    });
+    of_hpas.chain(of_checks).collect()
+}
+
+/// The service that a check is about.
+fn service_of<'a>(scenario: &'a Scenario, assertion: &'a Assertion) -> Option<&'a String> {
+    let first = scenario.services.keys().next();
+    assertion.service.as_ref().or(first)
+}
+
+fn title(assertion: &Assertion) -> String {
+    match &assertion.service {
+        Some(name) => format!("{} of {name}", assertion.check.title()),
+        None => assertion.check.title(),
+    }
 }
 
 fn view<'a>(
     scenario: &'a Scenario,
     autoscalers: &'a BTreeMap<String, Autoscaler>,
-    timing: Timing,
+    timings: &BTreeMap<String, Timing>,
+    index: usize,
     assertion: &Assertion,
 ) -> Option<View<'a>> {
-    let first = scenario.services.keys().next();
-    let name = assertion.service.as_ref().or(first)?;
+    let name = service_of(scenario, assertion)?;
     let (name, hpa) = autoscalers.get_key_value(name)?;
-    let title = match assertion.service {
-        Some(_) => format!("{} of {name}", assertion.check.title()),
-        None => assertion.check.title(),
-    };
     Some(View {
         scenario,
         name,
         hpa,
-        timing,
-        title,
+        timing: timings.get(name).copied().unwrap_or_default(),
+        place: Place::Assertion(index),
+        title: title(assertion),
     })
 }
 
-fn above_max(scenario: &Scenario, name: &str, hpa: &Autoscaler) -> Option<LintFinding> {
-    let needed = demand::peak(scenario, name, f64::INFINITY)?;
-    (hpa.max_replicas < needed).then(|| LintFinding {
-        id: LintId::DemandAboveMax,
-        severity: Severity::Doubtful,
-        assertion: None,
-        sentence: format!(
-            "the load on {name} needs {needed} replicas at its peak, and its HPA has {} at most",
-            hpa.max_replicas
+/// A check of replicas or metrics, where nobody looks at them. Where a service is played, its HPA is known anyway.
+fn not_observed(scenario: &Scenario, index: usize, assertion: &Assertion) -> Option<LintFinding> {
+    let looks = match group_of(&assertion.check) {
+        // New backends and their first answers are seen by the load itself.
+        Group::Reaction => !matches!(assertion.check, Check::TimeToTraffic(_)),
+        Group::Bounds | Group::Stability | Group::Cost | Group::Health => true,
+        _ => false,
+    };
+    let name = service_of(scenario, assertion)?;
+    let service = scenario.services.get(name)?;
+    let is_played_only = service.hpa.is_some() && service.target.is_none();
+    if !looks || service.observe.is_some() || is_played_only {
+        return None;
+    }
+    let title = title(assertion);
+    let (severity, sentence) = match service.hpa {
+        Some(_) => (
+            Severity::Doubtful,
+            format!(
+                "{title} can be told where {name} is played, and not in a cluster: nobody looks at its HPA there"
+            ),
         ),
-        fix: format!("set maxReplicas to {needed} or more, or lower the load"),
+        None => (
+            Severity::Impossible,
+            format!("{title} cannot be told: nobody looks at the HPA of {name}"),
+        ),
+    };
+    Some(LintFinding {
+        id: LintId::NotObserved,
+        severity,
+        place: Place::Assertion(index),
+        assertion: Some(title),
+        sentence,
+        fix: format!("write `observe: {{ hpa: {{ namespace: ..., name: {name} }} }}` for {name}"),
     })
 }
 
@@ -249,6 +318,7 @@ impl View<'_> {
             return Some(LintFinding {
                 id: LintId::Disabled,
                 severity: Severity::Impossible,
+                place: self.place.clone(),
                 assertion: Some(self.title.clone()),
                 sentence: format!(
                     "{} waits for what the rules of the HPA never allow",
@@ -265,6 +335,7 @@ impl View<'_> {
         (max_s < surest_s).then(|| LintFinding {
             id: LintId::TooSoon,
             severity: Severity::Racy,
+            place: self.place.clone(),
             assertion: Some(self.title.clone()),
             sentence: format!(
                 "{} has a limit of {}, and whether the HPA makes it depends on when it looks: from {} to {} after the cause",
@@ -282,6 +353,7 @@ impl View<'_> {
         LintFinding {
             id: LintId::TooSoon,
             severity: Severity::Impossible,
+            place: self.place.clone(),
             assertion: Some(self.title.clone()),
             sentence: format!(
                 "{} cannot hold before {} have passed",
@@ -295,6 +367,10 @@ impl View<'_> {
     /// Whether the HPA can have at most `most`, which its minimum may forbid, and at least `fewest`.
     fn reachable(&self, most: u32, fewest: u32) -> Option<LintFinding> {
         let (min, max) = (self.hpa.min_replicas, self.hpa.max_replicas);
+        if max < min {
+            // That is told of the HPA, and nothing can be in bounds that are none.
+            return None;
+        }
         let wrong = match (most < min, max < fewest) {
             (true, _) => format!("{most} replicas, which are fewer than the HPA's {min}"),
             (_, true) => format!("{fewest} replicas, which are more than the HPA's {max}"),
@@ -303,6 +379,7 @@ impl View<'_> {
         Some(LintFinding {
             id: LintId::OutOfBounds,
             severity: Severity::Impossible,
+            place: self.place.clone(),
             assertion: Some(self.title.clone()),
             sentence: format!("{} asks for {wrong}", self.title),
             fix: format!("ask for {min} to {max}, or change the HPA's bounds"),
@@ -323,6 +400,7 @@ impl View<'_> {
         Some(LintFinding {
             id: LintId::ScaleInEarlier,
             severity,
+            place: self.place.clone(),
             assertion: Some(self.title.clone()),
             sentence: format!(
                 "{} forbids a scale-in for {}, and the HPA stabilizes for {}",
@@ -354,6 +432,7 @@ impl View<'_> {
         Some(LintFinding {
             id: LintId::AsLongAsStabilization,
             severity: Severity::Racy,
+            place: self.place.clone(),
             assertion: Some(self.title.clone()),
             sentence: format!(
                 "{} looks at {}, which is as long as the HPA stabilizes, {}: whether it scales within is chance",

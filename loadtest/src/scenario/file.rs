@@ -4,9 +4,11 @@
 
 mod events;
 mod fields;
+mod lines;
 mod load;
 mod names;
 mod node;
+mod possible;
 mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +16,10 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use anyhow::{Context, anyhow};
+
 use self::fields::Fields;
+pub use self::lines::Lines;
 pub(crate) use self::load::{IN_FLIGHT_MAX, shorthand};
 use self::names::Names;
 use self::node::{Node, Value};
@@ -30,6 +35,9 @@ use super::{
 
 /// Bytes of a scenario, and of a file that it names: a hundred times what a person writes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Bytes of a trace: a week of seconds, with room for comments.
+const TRACE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Services of a scenario: each has pods where it is played.
 const SERVICES_MAX: usize = 64;
@@ -164,6 +172,48 @@ impl Scenario {
     }
 }
 
+/// The text of a trace that a scenario names, which is relative to the folder of the scenario's file.
+///
+/// # Errors
+/// When it cannot be read, or is larger than any trace.
+pub fn read_trace(folder: &Path, name: &str) -> io::Result<String> {
+    read_bounded(&folder.join(name), TRACE_BYTES_MAX)
+}
+
+/// The objects of a YAML file of Kubernetes: one, or several between lines of `---`.
+pub(crate) fn read_objects(path: &Path) -> anyhow::Result<Vec<serde_json::Value>> {
+    let file = path.display();
+    let text = read_file(path).with_context(|| format!("reading {file}"))?;
+    let mut objects = Vec::new();
+    let mut first_line = 0;
+    for document in documents(&text) {
+        let read = Node::read(document);
+        let node = read.map_err(|problem| {
+            anyhow!("{file}:{}: {}", first_line + problem.line, problem.message)
+        })?;
+        first_line += document.lines().count() as u64 + 1;
+        // A file may begin or end with a line of `---`.
+        if !matches!(node.value, Value::Null) {
+            objects.push(node.json());
+        }
+    }
+    Ok(objects)
+}
+
+/// The documents of a YAML text, which lines of `---` divide.
+fn documents(text: &str) -> Vec<&str> {
+    let (mut documents, mut begin, mut at) = (Vec::new(), 0, 0);
+    for line in text.split_inclusive('\n') {
+        if line.trim_end() == "---" {
+            documents.push(&text[begin..at]);
+            begin = at + line.len();
+        }
+        at += line.len();
+    }
+    documents.push(&text[begin..]);
+    documents
+}
+
 /// The text of a file, unless it is too large.
 pub(crate) fn read_file(path: &Path) -> io::Result<String> {
     read_bounded(path, FILE_BYTES_MAX)
@@ -225,13 +275,16 @@ fn read(fields: &mut Fields<'_, '_>) -> Scenario {
             "is missing; write `scenarios: { main: { profile: \"50@2m\" } }`",
         );
     }
-    let events = events::read(fields, &services);
+    let known = names::services(fields);
+    let scenarios: BTreeMap<_, _> = scenarios.into_iter().collect();
+    let end = possible::end(&scenarios, fields.count("scenarios"));
+    let events = events::read(fields, &services, &known, end);
     let mut scenario = Scenario {
         name,
         description,
         seed,
         services,
-        scenarios: scenarios.into_iter().collect(),
+        scenarios,
         events,
         slo: fields.inside("slo", slo).flatten(),
         run: fields.inside("run", repeat).unwrap_or_default(),
@@ -242,9 +295,10 @@ fn read(fields: &mut Fields<'_, '_>) -> Scenario {
         report: fields.inside("report", outputs).unwrap_or_default(),
         ..Scenario::default()
     };
-    names::check(&scenario, fields);
-    let names = Names::of(&scenario);
-    scenario.assertions = assertions(fields, &names);
+    names::check(&scenario, &known, fields);
+    possible::check_calls(&scenario, fields);
+    let names = Names::of(&scenario, known, fields);
+    scenario.assertions = assertions(fields, &names, &possible::Lengths::of(&scenario, end));
     scenario.thresholds = thresholds(fields);
     scenario.check_errors();
     scenario
@@ -262,19 +316,26 @@ fn services(name: &str, fields: &mut Fields<'_, '_>) -> BTreeMap<String, Service
     BTreeMap::from([(name.to_owned(), service::read(fields))])
 }
 
-fn assertions(fields: &mut Fields<'_, '_>, names: &Names) -> Vec<Assertion> {
+fn assertions(
+    fields: &mut Fields<'_, '_>,
+    names: &Names,
+    lengths: &possible::Lengths,
+) -> Vec<Assertion> {
     let mut assertions = Vec::new();
     for (index, item) in fields.items("assertions", CHECKS_MAX).iter().enumerate() {
         let json = item.json();
         let at = format!("assertions[{index}]");
-        match serde_json::from_value::<Assertion>(json.clone()) {
-            Ok(assertion) => assertions.push(assertion),
-            Err(error) => {
-                fields.note(item.line, &at, error.to_string());
-                continue;
+        let wrong = names.wrong_in(&json);
+        match serde_json::from_value::<Assertion>(json) {
+            Ok(assertion) => {
+                if let Some(message) = possible::wrong_with(&assertion.check, lengths) {
+                    fields.note(item.line, &at, message);
+                }
+                assertions.push(assertion);
             }
+            Err(error) => fields.note(item.line, &at, error.to_string()),
         }
-        if let Some(message) = names.wrong_in(&json) {
+        for message in wrong {
             fields.note(item.line, &at, message);
         }
     }

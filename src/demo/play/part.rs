@@ -42,14 +42,24 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Whether a service can be played here, as far as that is known before anything is started.
+    /// Whether a service can be played here at this speed, as far as that is known before anything is started.
     ///
     /// # Errors
     /// What is missing, or is not played.
-    pub(super) fn check(name: &str, service: &Service) -> anyhow::Result<()> {
+    pub(super) fn check(name: &str, scenario: &Scenario, speed: f64) -> anyhow::Result<()> {
+        let service = scenario.services.get(name).context("is no service")?;
         app(service)?;
         let hpa = service.hpa.as_ref().map(|object| Hpa::read(object, name));
-        hpa.transpose().context("hpa").map(drop)
+        hpa.transpose().context("hpa")?;
+        let mut apps = scenario
+            .services
+            .values()
+            .filter_map(|service| service.app.as_ref());
+        // Where it will be is known when it is started.
+        let redis = apps
+            .any(|app| app.redis)
+            .then_some(([127, 0, 0, 1], 1).into());
+        objects(name, service, speed, redis).map(drop)
     }
 
     pub(super) fn new(
@@ -64,10 +74,6 @@ impl Part {
         let app = app(service)?.clone();
         let hpa = service.hpa.as_ref().map(|object| Hpa::read(object, name));
         let hpa = hpa.transpose().context("hpa")?;
-        let documents = documents(service.metrics.as_ref());
-        let objects = documents
-            .into_iter()
-            .map(|document| object(document, pace, redis));
         Ok(Self {
             name: name.to_owned(),
             fleet: Fleet::new(pace, name, template(&app, pace, redis)),
@@ -77,7 +83,7 @@ impl Part {
             slowdown: 1.0,
             app,
             former: None,
-            objects: objects.collect::<anyhow::Result<_>>().context("metrics")?,
+            objects: objects(name, service, pace.speed, redis)?,
             pace,
             redis,
         })
@@ -159,36 +165,110 @@ fn template(app: &App, pace: Pace, redis: Option<SocketAddr>) -> Template {
     }
 }
 
-/// The documents of a service's `metrics`: one, or the items of a `List`.
-fn documents(metrics: Option<&Value>) -> Vec<Value> {
-    let Some(metrics) = metrics else {
-        return Vec::new();
-    };
-    match metrics.get("items").and_then(Value::as_array) {
-        Some(items) => items.clone(),
-        None => vec![metrics.clone()],
-    }
+/// The `RequestMetrics` objects of a service.
+fn objects(
+    name: &str,
+    service: &Service,
+    speed: f64,
+    redis: Option<SocketAddr>,
+) -> anyhow::Result<Vec<config::Object>> {
+    let documents = config::documents_of(service.metrics.as_ref(), name).into_iter();
+    let objects = documents.map(|document| {
+        // The adapter reads the pods' own page here, and would find nothing on it.
+        match config::unlike_played(&document, name, &sample_app::PAGE) {
+            Some(unlike) => bail!("{unlike}"),
+            None => object(document, speed, redis),
+        }
+    });
+    objects.collect::<anyhow::Result<_>>().context("metrics")
 }
 
 /// A `RequestMetrics` object as a cluster would have it, in this run's time, with this machine's Redis.
 fn object(
     mut document: Value,
-    pace: Pace,
+    speed: f64,
     redis: Option<SocketAddr>,
 ) -> anyhow::Result<config::Object> {
-    for name in ["window", "interval"] {
-        let Some(value) = document.pointer_mut(&format!("/spec/{name}")) else {
-            bail!("spec.{name} must be said, because it is shortened where time runs faster");
-        };
-        let text = value.as_str().unwrap_or_default();
-        let span: taffrail_loadtest::scenario::Span = text.parse().context("a duration")?;
-        *value = format!("{}ms", pace.wall(*span).as_millis()).into();
-    }
     if let Some(Value::Object(source)) = document.pointer_mut("/spec/source/redis") {
         let redis = redis.context("reads Redis, but no app of the scenario uses it")?;
         source.insert("address".to_owned(), redis.to_string().into());
         // The cluster's Redis wants them, and the one that is started here knows no user.
         source.retain(|field, _| field != "username" && field != "password");
     }
-    config::object(&document.to_string()).map_err(|problem| anyhow::anyhow!(problem.message))
+    let read = |document: &Value| {
+        let read = config::object(&document.to_string());
+        read.map_err(|problem| anyhow::anyhow!(problem.message))
+    };
+    // What it does not say has a default, which is shortened as well.
+    let spec = read(&document)?.service.spec;
+    if let Some(Value::Object(fields)) = document.pointer_mut("/spec") {
+        for (name, span) in [("window", spec.window), ("interval", spec.interval)] {
+            let shorter = format!("{}ms", span.div_f64(speed).as_millis());
+            fields.insert(name.to_owned(), shorter.into());
+        }
+    }
+    read(&document).with_context(|| format!("{speed} times as fast"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(service: &str, speed: f64) -> Result<(), String> {
+        let text = format!(
+            "name: shop\nservices: {{shop: {{{service}}}}}\nscenarios: {{main: {{profile: 1@1s}}}}\n"
+        );
+        let scenario = Scenario::read("s.yaml", &text, |_| unreachable!("no other file")).unwrap();
+        Part::check("shop", &scenario, speed).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn metrics_without_head_window_and_interval_are_played_as_elsewhere() {
+        let metrics = "source: {pods: {selector: {matchLabels: {app: shop}}}}, objective: {quantile: 0.95, latency: 1s}";
+        checked(
+            &format!("app: {{workers: 2}}, metrics: {{{metrics}}}"),
+            10.0,
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_known_before_anything_is_started() {
+        let pods = "source: {pods: {selector: {matchLabels: {app: shop}}}}";
+        let metrics = |rest: &str| {
+            format!(
+                "app: {{workers: 2}}, metrics: {{{rest}, objective: {{quantile: 0.95, latency: 1s}}}}"
+            )
+        };
+        let cases = [
+            ("requests: []".to_owned(), "has no `app`"),
+            (
+                metrics("source: {redis: {server: {}}}"),
+                "metrics: reads Redis, but no app of the scenario uses it",
+            ),
+            (metrics("source: {pods: {}}"), "metrics: spec.source.pods"),
+            (
+                metrics(&format!("{pods}, window: 1s, interval: 500ms")),
+                "metrics: 10 times as fast: spec.interval",
+            ),
+            (
+                metrics("source: {pods: {selector: {matchLabels: {app: shpo}}}}"),
+                "metrics: selector.matchLabels.app is \"shpo\", and that of the pods that are played is \"shop\"",
+            ),
+            (
+                metrics(
+                    "source: {pods: {selector: {matchLabels: {app: shop}}, histogram: http_server_seconds}}",
+                ),
+                "metrics: histogram is \"http_server_seconds\"",
+            ),
+            (
+                "app: {workers: 2}, hpa: {spec: {maxReplicas: 0}}".to_owned(),
+                "hpa: ",
+            ),
+        ];
+        for (service, expected) in cases {
+            let error = checked(&service, 10.0).unwrap_err();
+            assert!(error.starts_with(expected), "{service}: {error}");
+        }
+    }
 }

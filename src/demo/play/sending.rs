@@ -1,59 +1,97 @@
-//! What is sent to a service: its load in this run's time, and how the scenario wants requests to be sent, resolved for
+//! What is sent to a service: its loads in this run's time, and how the scenario wants requests to be sent, resolved for
 //! processes on one machine. All of it is known before anything is started, so that what cannot be played is refused
 //! at once.
 
-use anyhow::{Context, bail};
-use taffrail_loadtest::arrivals::Arrivals;
+use std::net::SocketAddr;
+
+use anyhow::Context;
 use taffrail_loadtest::arrivals::plan::Plan;
-use taffrail_loadtest::engine::{self, resolve};
+use taffrail_loadtest::engine::{self, Engine, Ready, resolve};
+use taffrail_loadtest::measured::{Measured, SoFar};
 use taffrail_loadtest::scenario::file::{default_connections, default_http};
 use taffrail_loadtest::scenario::{
-    Connections, Discovery, Executor, Http, HttpVersion, Load, Scenario, Service, Span, Target,
+    Connections, Discovery, Http, HttpVersion, Load, Scenario, Service, Span, Target,
 };
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-/// The load on one service.
+/// The loads on one service, together.
 #[derive(Clone, Debug)]
 pub(super) struct Sending {
     pub(super) service: String,
     pub(super) config: engine::Config,
-    pub(super) arrivals: Arrivals,
+    pub(super) load: engine::Load,
+}
+
+/// A load whose connections are open and that waits for the clock.
+pub(super) struct Waiting {
+    service: String,
+    ready: Ready,
+    /// What came of it until now.
+    pub(super) so_far: watch::Receiver<SoFar>,
 }
 
 impl Sending {
-    /// What is sent to each service of a scenario whose variables are replaced.
+    /// What is sent to each service of a scenario whose variables are replaced, by these plans of its loads.
     ///
     /// # Errors
-    /// A load that is not played here, by its name.
-    pub(super) fn all(scenario: &Scenario, speed: f64) -> anyhow::Result<Vec<Self>> {
-        let mut all: Vec<Self> = Vec::new();
-        for (name, load) in &scenario.scenarios {
-            let sending =
-                Self::new(name, load, scenario, speed).with_context(|| format!("load {name}"))?;
-            if all.iter().any(|other| other.service == sending.service) {
-                bail!(
-                    "load {name}: service {} has two loads, and one is played here",
-                    sending.service
-                );
+    /// What cannot be sent, by its service or load.
+    pub(super) fn all(
+        scenario: &Scenario,
+        plans: &[Plan],
+        speed: f64,
+    ) -> anyhow::Result<Vec<Self>> {
+        let mut all = Vec::new();
+        for (name, service) in &scenario.services {
+            let mine = plans.iter().filter(|plan| plan.service == *name);
+            let faster = mine.map(|plan| plan.faster(speed));
+            let faster: Vec<Plan> = faster.collect::<Result<_, _>>()?;
+            if faster.is_empty() {
+                continue;
             }
-            all.push(sending);
+            let loads = scenario.scenarios.values();
+            let loads: Vec<&Load> = loads.filter(|load| load.service == *name).collect();
+            let target = target(name, service, speed);
+            let config = resolve::config(service, &target, &loads, None, scenario.seed)
+                .with_context(|| format!("service {name}"))?;
+            all.push(Self {
+                service: name.clone(),
+                config: engine::Config {
+                    pace: speed,
+                    tell_seconds: scenario.may_end_early(),
+                    ..config
+                },
+                load: engine::Load::together(&faster),
+            });
         }
         Ok(all)
     }
 
-    fn new(name: &str, load: &Load, scenario: &Scenario, speed: f64) -> anyhow::Result<Self> {
-        let service = scenario.services.get(&load.service);
-        let service = service.with_context(|| format!("no service {}", load.service))?;
-        let plan = Plan::new(name, &faster(load, speed)?, scenario.seed, None)?;
-        let target = target(&load.service, service, speed);
-        let config = resolve::config(service, &target, &[load], None, scenario.seed)?;
-        Ok(Self {
-            service: load.service.clone(),
-            config: engine::Config {
-                pace: speed,
-                ..config
-            },
-            arrivals: plan.arrivals().context("an open loop has arrivals")?,
-        })
+    /// Opens connections to `endpoints`, which may come and go.
+    pub(super) async fn prepare(
+        &self,
+        endpoints: watch::Receiver<Vec<SocketAddr>>,
+        stop: CancellationToken,
+    ) -> Waiting {
+        let (tell, so_far) = watch::channel(SoFar::default());
+        let engine = Engine::new(self.config.clone()).with_so_far(tell);
+        Waiting {
+            service: self.service.clone(),
+            ready: engine.prepare(self.load.clone(), endpoints, stop).await,
+            so_far,
+        }
+    }
+}
+
+impl Waiting {
+    pub(super) fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// Sends it from `zero` on, and says to which service and what came of it.
+    pub(super) async fn start(self, zero: Instant) -> (String, Measured) {
+        (self.service, self.ready.start(zero).await)
     }
 }
 
@@ -80,40 +118,9 @@ fn target(name: &str, service: &Service, speed: f64) -> Target {
     }
 }
 
-/// The load with its times divided by `speed`; rates stay.
-fn faster(load: &Load, speed: f64) -> anyhow::Result<Load> {
-    let shorter = |span: &mut Span| *span = Span::from(span.div_f64(speed));
-    let mut load = load.clone();
-    shorter(&mut load.start_time);
-    match &mut load.executor {
-        Executor::RampingArrivalRate { stages, .. } => {
-            stages
-                .iter_mut()
-                .for_each(|stage| shorter(&mut stage.duration));
-        }
-        Executor::Sine {
-            period, duration, ..
-        } => [period, duration].into_iter().for_each(shorter),
-        Executor::Bursts {
-            every,
-            length,
-            duration,
-            ..
-        } => {
-            [every, length, duration].into_iter().for_each(shorter);
-        }
-        Executor::Replay { .. } => {
-            bail!("a trace is not played here yet; run it in virtual time or in a cluster")
-        }
-        Executor::ConstantVus { .. } => {
-            bail!("a closed loop is not played here; write an arrival rate")
-        }
-    }
-    Ok(load)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::time::Duration;
 
     use http::StatusCode;
@@ -126,7 +133,11 @@ mod tests {
              connections: {{maxAge: 20s, perEndpoint: 8}}, http: {{expect: [409], timeout: 3s}}}}}}}}\n{rest}"
         );
         let scenario = Scenario::read("shop.yaml", &text, |_| unreachable!("no other file"))?;
-        Sending::all(&scenario, 10.0)
+        let plans = Plan::all(&scenario, |trace| match trace {
+            "day.csv" => Ok("0,10\n30,20\n60,0\n".to_owned()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        })?;
+        Sending::all(&scenario, &plans, 10.0)
     }
 
     #[test]
@@ -143,24 +154,34 @@ mod tests {
         assert_eq!(config.graceful_stop, Duration::from_secs(4));
         assert_eq!(config.max_age, Some(Duration::from_secs(2)));
         assert!(config.tls.is_none(), "pods speak in the clear");
-        assert_eq!(sending.arrivals.duration(), Duration::from_secs(6));
+        assert_eq!(sending.load.duration(), Duration::from_secs(6));
     }
 
     #[test]
-    fn what_is_not_played_here_is_refused_by_its_name() {
-        let open = "{service: shop, stages: [{target: 5, duration: 60s}]}";
-        for (loads, expected) in [
-            (
-                "{a: {service: shop, executor: constant-vus, vus: 2, duration: 60s}}".to_owned(),
-                "load a: a closed loop is not played here",
-            ),
-            (
-                format!("{{a: {open}, b: {open}}}"),
-                "load b: service shop has two loads",
-            ),
-        ] {
-            let error = sending(&format!("scenarios: {loads}")).unwrap_err();
-            assert!(format!("{error:#}").starts_with(expected), "{error:#}");
-        }
+    fn all_loads_of_a_service_are_one_whatever_their_kind() {
+        let loads = "scenarios:
+  a: {service: shop, stages: [{target: 5, duration: 60s}]}
+  b: {service: shop, executor: replay, file: day.csv, startTime: 20s}
+  c: {service: shop, executor: constant-vus, vus: 2, duration: 200s, maxInFlight: 70}
+";
+        let all = sending(loads).unwrap();
+        let [sending] = &all[..] else {
+            panic!("one load, not {all:?}");
+        };
+        assert_eq!(sending.load.duration(), Duration::from_secs(20));
+        let bounds = [IN_FLIGHT, IN_FLIGHT, 2];
+        assert_eq!(sending.config.max_in_flight, bounds.iter().sum::<usize>());
+        let error = sending_error(&loads.replace("day.csv", "night.csv"));
+        assert!(
+            error.starts_with("load `b`: reading night.csv: "),
+            "{error}"
+        );
+    }
+
+    /// What a load may have in flight that says nothing of it.
+    const IN_FLIGHT: usize = 10_000;
+
+    fn sending_error(rest: &str) -> String {
+        format!("{:#}", sending(rest).unwrap_err())
     }
 }

@@ -2,15 +2,17 @@
 //! the scenario's clock; it decides nothing.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use taffrail_loadtest::arrivals::plan::Plan;
-use taffrail_loadtest::measured::Measured;
+use taffrail_loadtest::judge::threshold;
+use taffrail_loadtest::measured::{Measured, SoFar};
 use taffrail_loadtest::recording::{
-    About, Backend, Condition, Event, EventKind, Gap, Generator, GeneratorSecond, Read, Recording,
-    SCHEMA_VERSION, Tier,
+    About, Backend, Condition, Ended, Event, EventKind, Gap, Generator, GeneratorSecond, Read,
+    Recording, SCHEMA_VERSION, Tier,
 };
 use taffrail_loadtest::scenario::{Action, Event as Scripted, Scenario, Span};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::clock;
 use crate::hpa::told;
@@ -18,6 +20,7 @@ use crate::hpa::told;
 use super::super::Pace;
 use super::super::scaler::{Decided, Look};
 use super::part::Part;
+use super::sending::Waiting;
 
 /// Writes a recording.
 pub(super) struct Witness {
@@ -27,6 +30,8 @@ pub(super) struct Witness {
     zero: Instant,
     /// CPU seconds of this process at the last look, and when that was.
     cpu: (f64, f64),
+    /// What came of the load on each service until now.
+    so_far: BTreeMap<String, watch::Receiver<SoFar>>,
 }
 
 impl Witness {
@@ -68,8 +73,9 @@ impl Witness {
                 events: Vec::new(),
             },
             pace,
-            zero: clock::instant(),
+            zero: Instant::from_std(clock::instant()),
             cpu: (0.0, 0.0),
+            so_far: BTreeMap::new(),
         }
     }
 
@@ -93,10 +99,12 @@ impl Witness {
             .push(0.0, Some(part.replicas_at_first));
     }
 
-    /// The first request is due now.
-    pub(super) fn begin(&mut self) {
-        self.zero = clock::instant();
+    /// The clock of these loads starts at `zero`.
+    pub(super) fn begin(&mut self, zero: Instant, loads: &[Waiting]) {
+        self.zero = zero;
         self.cpu = (cpu_s(), 0.0);
+        let so_far = |load: &Waiting| (load.service().to_owned(), load.so_far.clone());
+        self.so_far = loads.iter().map(so_far).collect();
         if self.pace.speed != 1.0 {
             let note = format!(
                 "Everything but the requests ran {} times as fast; times are the scenario's.",
@@ -108,7 +116,35 @@ impl Witness {
 
     /// Seconds of the scenario since then.
     pub(super) fn now_s(&self) -> f64 {
-        (clock::instant() - self.zero).as_secs_f64() * self.pace.speed
+        let since = Instant::from_std(clock::instant()).saturating_duration_since(self.zero);
+        since.as_secs_f64() * self.pace.speed
+    }
+
+    /// Whether the scenario's safety or a threshold wants the run to end now. It is told once.
+    pub(super) fn must_end(&mut self) -> bool {
+        let recording = &mut self.recording;
+        if recording.about.ended.is_some() || !recording.scenario.may_end_early() {
+            return false;
+        }
+        for (name, so_far) in &mut self.so_far {
+            let so_far = so_far.borrow_and_update();
+            let load = &mut recording.services.entry(name.clone()).or_default().load;
+            load.counts = so_far.counts;
+            load.late = so_far.late;
+            load.latency = so_far.latency.clone();
+            load.slots = so_far.slots.clone();
+        }
+        let seconds = recording.services.values();
+        let known_s = seconds.map(|service| service.load.slots.len()).max();
+        let now_s = known_s.unwrap_or_default() as f64;
+        let unsafe_now = threshold::safety_stop(recording, now_s).map(Ended::Safety);
+        let aborts = || threshold::aborts(recording, now_s).map(Ended::Threshold);
+        let ended = unsafe_now.or_else(aborts);
+        if let Some(Ended::Safety(why) | Ended::Threshold(why)) = &ended {
+            eprintln!("ending the run: {why}");
+        }
+        recording.about.ended = ended;
+        recording.about.ended.is_some()
     }
 
     pub(super) fn interrupted(&mut self) {

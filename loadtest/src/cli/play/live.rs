@@ -15,7 +15,6 @@ use crate::observe::{self, Observer};
 use crate::recording::{Ended, Metric, Read, Recording, Service};
 use crate::report::terminal::live::Live as Picture;
 use crate::report::{exposition, terminal};
-use crate::scenario::Scenario;
 
 /// How wide a terminal is that does not say.
 const COLUMNS: usize = 80;
@@ -42,12 +41,6 @@ pub(super) struct Followed {
     pub(super) in_flight: BTreeMap<u64, u64>,
     /// Why it ended before its time.
     pub(super) ended: Option<Ended>,
-}
-
-/// Whether something in the scenario may end a run early.
-pub(super) fn may_end(scenario: &Scenario) -> bool {
-    let mut thresholds = scenario.thresholds.values().flatten();
-    scenario.safety.max_error_rate < 1.0 || thresholds.any(|threshold| threshold.abort_on_fail)
 }
 
 impl Live {
@@ -107,7 +100,7 @@ impl Live {
     }
 
     fn end_if_due(&mut self, now_s: f64, picture: Option<&mut Picture>) {
-        if self.cancel.is_cancelled() || !may_end(&self.recording.scenario) {
+        if self.cancel.is_cancelled() || !self.recording.scenario.may_end_early() {
             return;
         }
         let unsafe_now = threshold::safety_stop(&self.recording, now_s).map(Ended::Safety);

@@ -54,6 +54,7 @@ fn scenario(assertion: serde_json::Value) -> Scenario {
     };
     let service = Service {
         demand: Some(Demand { rps_per_pod: 100.0 }),
+        hpa: Some(json!({})),
         ..Service::default()
     };
     Scenario {
@@ -70,7 +71,8 @@ fn linted(hpa: Autoscaler, assertion: serde_json::Value) -> Vec<LintFinding> {
         scrape_interval_s: Some(5.0),
     };
     let hpas = [("users".to_owned(), hpa)].into();
-    lint(&scenario(vec![assertion].into()), &hpas, timing)
+    let timings = [("users".to_owned(), timing)].into();
+    lint(&scenario(vec![assertion].into()), &hpas, &timings)
 }
 
 /// What is found of one check, if anything.
@@ -216,7 +218,116 @@ fn a_service_without_an_hpa_is_not_looked_at() {
     let found = lint(
         &scenario(json!([{"time_to_replicas": {"n": 99, "max": "1s"}}])),
         &BTreeMap::new(),
-        Timing::default(),
+        &BTreeMap::new(),
     );
     assert_eq!(found, []);
+}
+
+#[test]
+fn a_check_of_replicas_needs_somebody_who_looks_at_them() {
+    let mut scenario = scenario(json!([
+        {"flap_count": {"max": 0}},
+        {"error_rate": {"max": 0.01}},
+        {"pod_seconds": {"max": 100}},
+        {"time_to_traffic": {"max": "5s"}},
+    ]));
+    let found = |scenario: &Scenario| -> Vec<_> {
+        let findings = lint(scenario, &BTreeMap::new(), &BTreeMap::new());
+        assert!(findings.iter().all(|one| one.id == LintId::NotObserved));
+        findings
+            .into_iter()
+            .map(|one| (one.place, one.severity))
+            .collect()
+    };
+    let both = |severity| [0, 2].map(|index| (Place::Assertion(index), severity));
+    assert_eq!(
+        found(&scenario),
+        [],
+        "it is played, and no cluster is named"
+    );
+    let users = |scenario: &mut Scenario| scenario.services.remove("users").unwrap();
+    let played = users(&mut scenario);
+    let met = Service {
+        target: Some(crate::scenario::Target {
+            url: "http://users.shop.svc/".to_owned(),
+            discovery: crate::scenario::Discovery::Endpoints,
+            connections: crate::scenario::file::default_connections(),
+            http: crate::scenario::file::default_http(),
+        }),
+        ..played
+    };
+    scenario.services.insert("users".to_owned(), met.clone());
+    assert_eq!(found(&scenario), both(Severity::Doubtful));
+    let alone = Service { hpa: None, ..met };
+    scenario.services.insert("users".to_owned(), alone.clone());
+    assert_eq!(found(&scenario), both(Severity::Impossible));
+    let observed = Service {
+        observe: Some(crate::scenario::Observe {
+            hpa: crate::scenario::ObjectName::default(),
+            metric_interval: Span::from_secs(2),
+            max_gap: Span::from_secs(15),
+        }),
+        ..alone
+    };
+    scenario.services.insert("users".to_owned(), observed);
+    assert_eq!(found(&scenario), []);
+}
+
+#[test]
+fn bounds_that_are_the_wrong_way_round_and_replicas_outside_of_them_are_told() {
+    let mut wrong = hpa();
+    (wrong.min_replicas, wrong.max_replicas) = (8, 6);
+    let found = linted(wrong, json!({"peak_replicas": {"between": [7, 9]}}));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        (found[0].id, &found[0].place),
+        (LintId::Bounds, &Place::Hpa("users".to_owned()))
+    );
+    let mut declaring = scenario(json!([]));
+    declaring
+        .preconditions
+        .replicas
+        .insert("users".to_owned(), 11);
+    let hpas = [("users".to_owned(), hpa())].into();
+    let found = lint(&declaring, &hpas, &BTreeMap::new());
+    assert_eq!(
+        found[0].sentence,
+        "11 replicas of users are wanted before the first request, and its HPA has 2 to 10"
+    );
+}
+
+#[test]
+fn a_metric_takes_as_long_as_its_document_says() {
+    let with = |metrics: serde_json::Value| {
+        let mut scenario = scenario(json!([]));
+        let users = scenario.services.get_mut("users").unwrap();
+        users.metrics = Some(metrics);
+        scenario
+    };
+    let given = Timing {
+        metric_window_s: Some(60.0),
+        scrape_interval_s: Some(10.0),
+    };
+    let of = |scenario: &Scenario| timings(scenario, given)["users"];
+    for metrics in [
+        json!({"spec": {"window": "15s", "interval": "3s"}}),
+        json!({"window": "15s", "interval": "3s"}),
+        json!({"items": [{"spec": {"window": "5s"}}, {"spec": {"window": "15s", "interval": "3s"}}]}),
+    ] {
+        let said = Timing {
+            metric_window_s: Some(15.0),
+            scrape_interval_s: Some(3.0),
+        };
+        assert_eq!(of(&with(metrics.clone())), said, "{metrics}");
+    }
+    assert_eq!(of(&with(json!({"spec": {}}))), given);
+    let mut scenario = scenario(json!([]));
+    scenario.slo = Some(crate::scenario::Slo {
+        quantile: 0.95,
+        target: Span::from_millis(250),
+        window: Span::from_secs(20),
+        max_window: Span::from_secs(60),
+    });
+    let timing = timings(&scenario, Timing::default())["users"];
+    assert_eq!(timing.metric_window_s, Some(20.0));
 }

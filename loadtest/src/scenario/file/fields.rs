@@ -203,6 +203,15 @@ impl<'n, 'p> Fields<'n, 'p> {
         }
     }
 
+    /// How many values a field holds, whatever is wrong with them; `None` where it is no mapping and no list.
+    pub(super) fn count(&mut self, name: &'static str) -> Option<usize> {
+        match &self.node(name)?.value {
+            Value::Map(entries) => Some(entries.len()),
+            Value::List(items) => Some(items.len()),
+            _ => None,
+        }
+    }
+
     /// The items of a list.
     pub(super) fn items(&mut self, name: &'static str, max: usize) -> &'n [Node] {
         let Some(node) = self.node(name) else {
@@ -251,6 +260,22 @@ impl<'n, 'p> Fields<'n, 'p> {
             field: join(&self.path, name),
             message: message.into(),
         });
+    }
+
+    /// The line of what is found by these names, or of the last of them that is there.
+    pub(super) fn line_at(&self, names: &[&str]) -> u64 {
+        let Some((first, rest)) = names.split_first() else {
+            return self.line;
+        };
+        let Some((_, node)) = self.fields.iter().find(|(written, _)| written == first) else {
+            return self.line;
+        };
+        let mut node = node;
+        for name in rest {
+            let Some(next) = node.get(name) else { break };
+            node = next;
+        }
+        node.line
     }
 
     /// The line that the mapping begins at.

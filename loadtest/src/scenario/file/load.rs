@@ -174,7 +174,9 @@ fn ramp(fields: &mut Fields<'_, '_>, per_second: f64) -> Option<Executor> {
             duration: duration?,
         })
     });
-    Some(Executor::RampingArrivalRate { start_rate, stages })
+    // Of a curve that lacks a stage, nothing true can be said.
+    let is_whole = fields.count("stages") == Some(stages.len());
+    is_whole.then_some(Executor::RampingArrivalRate { start_rate, stages })
 }
 
 /// The executor of a shorthand. Its stages have no names of their own.

@@ -61,6 +61,15 @@ impl Node {
             .map_err(|error| explain(&error))
     }
 
+    /// What a mapping has under this name; `None` also of what is no mapping.
+    pub(super) fn get(&self, name: &str) -> Option<&Self> {
+        let Value::Map(fields) = &self.value else {
+            return None;
+        };
+        let (_, node) = fields.iter().find(|(written, _)| written == name)?;
+        Some(node)
+    }
+
     /// What it is called when another kind was expected.
     pub(super) fn kind(&self) -> &'static str {
         match self.value {

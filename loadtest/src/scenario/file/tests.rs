@@ -177,7 +177,9 @@ fn several_services_have_names_and_loads_say_which() {
         "{errors}"
     );
     assert!(
-        errors.contains("there is no service `user`; there are shifts, users"),
+        errors.contains(
+            "s.yaml:2: services.shifts.app.calls.service: there is no service `user`; there are shifts, users"
+        ),
         "{errors}"
     );
 }
@@ -281,26 +283,34 @@ scenarios: { m: { profile: 1@1s } }";
 
 #[test]
 fn a_check_of_a_stage_that_is_not_there_is_refused() {
-    let scenario = parse(WHOLE).unwrap();
-    let names = Names::of(&scenario);
-    let cases = [
-        ("stage(high).start", None),
-        ("event(noon)..stage(base).end", None),
+    let with =
+        |scope: &str| format!("{WHOLE}assertions:\n  - never_above_max: {{ scope: {scope} }}\n");
+    for scope in ["stage(high)", "event(noon)..stage(base).end"] {
+        parse(&with(scope)).unwrap();
+    }
+    let line = with("run").lines().count();
+    for (scope, expected) in [
         (
             "stage(hihg)",
-            Some("there is no stage `hihg`; there are base, high, step"),
+            &["there is no stage `hihg`; there are base, high, step"][..],
         ),
-        ("event(bade)", Some("there is no event `bade`")),
-    ];
-    for (text, expected) in cases {
-        let found = names.wrong_in_text(text);
-        match expected {
-            None => assert_eq!(found, None, "{text}"),
-            Some(expected) => assert!(
-                found.as_ref().is_some_and(|found| found.contains(expected)),
-                "{found:?}"
-            ),
+        (
+            "event(bade)",
+            &[
+                "there is no event `bade`; there are adapter_down, bad, change, noon, stopRedis, undo",
+            ],
+        ),
+        (
+            "stage(a).start..event(b).end",
+            &["there is no stage `a`", "there is no event `b`"],
+        ),
+    ] {
+        let errors = errors(&with(scope));
+        for expected in expected {
+            let expected = format!("s.yaml:{line}: assertions[0]: {expected}");
+            assert!(errors.contains(&expected), "no `{expected}` in\n{errors}");
         }
+        assert_eq!(errors.lines().count(), expected.len(), "{errors}");
     }
 }
 
@@ -330,7 +340,7 @@ assertions:
     let errors = errors(text);
     for expected in [
         "s.yaml:5: assertions[1]: ",
-        "s.yaml:6: assertions[2]: there is no stage `high`; there are 1/s",
+        "s.yaml:6: assertions[2]: there is no stage `high`; there is 1/s",
     ] {
         assert!(errors.contains(expected), "no `{expected}` in\n{errors}");
     }
@@ -351,4 +361,189 @@ fn a_timeout_is_within_what_latencies_are_told_apart_in() {
         let said = errors(&with(timeout));
         assert!(said.contains("is not between 1ms and 10m"), "{said}");
     }
+}
+
+/// All that is said of a text, without the name of its file.
+fn all_errors(text: &str) -> Vec<String> {
+    let said = errors(text);
+    said.lines()
+        .map(|line| line.trim_start_matches("s.yaml:").to_owned())
+        .collect()
+}
+
+#[test]
+fn what_cannot_be_is_told_with_its_line() {
+    let of = |rest: &str| {
+        format!(
+            "name: a\nscenarios: {{ m: {{ stages: [{{ name: high, target: 5, duration: 60s }}] }} }}\n{rest}"
+        )
+    };
+    let check = |check: &str| of(&format!("assertions:\n  - {check}"));
+    let cases = [
+        (
+            check("peak_replicas: { between: [8, 3] }"),
+            "4: assertions[0]: between: [8, 3] has no number in it; write the fewest first",
+        ),
+        (
+            check("replicas_within: { between: [8, 3], scope: stage(high) }"),
+            "4: assertions[0]: between: [8, 3] has no number in it; write the fewest first",
+        ),
+        (
+            check("replicas_within: { between: [3, 8], scope: stage(high), settle: 1m }"),
+            "4: assertions[0]: settle: 1m leaves nothing of stage(high), which lasts 1m",
+        ),
+        (
+            check("latency: { scope: stage(high), settle: 2m, stat: p(50), max: 1s }"),
+            "4: assertions[0]: settle: 2m leaves nothing of stage(high), which lasts 1m",
+        ),
+        (
+            check("hpa_conditions: { settle: 1h }"),
+            "4: assertions[0]: settle: 1h leaves nothing of the run, which lasts 1m",
+        ),
+        (
+            check("metric_health: {}"),
+            "4: assertions[0]: has no limit; write max_age, max_gap or max_errors",
+        ),
+        (
+            of("events:\n  - { at: 1s, mark: b }\n  - { at: 61s, mark: c }"),
+            "5: events[1].at: 1m1s is after the end of the loads, 1m: it never happens",
+        ),
+        (
+            of("app:\n  calls: { service: a }"),
+            "4: app.calls.service: a service cannot wait for itself",
+        ),
+        (
+            of("events:\n  - at: 1s\n    rollout:\n      app: { calls: { service: a } }"),
+            "6: events[0].rollout.app.calls.service: a service cannot wait for itself",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(all_errors(&text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn services_that_wait_for_each_other_are_told_once() {
+    let text = "name: a
+services:
+  one: { app: { calls: { service: two } } }
+  two: { app: { calls: { service: three } } }
+  three: { app: { calls: { service: two } } }
+scenarios: { m: { service: one, profile: 1@1s } }";
+    let expected = "5: services.three.app.calls.service: three, two, three wait for each other for ever: each calls the next";
+    assert_eq!(all_errors(text), [expected]);
+}
+
+#[test]
+fn one_mistake_is_told_once_and_hides_no_other() {
+    let cases: [(&str, &[&str]); 8] = [
+        // A stage whose duration is wrong is still there, and one that is misspelt is still misspelt.
+        (
+            "name: a
+scenarios: { m: { stages: [{ name: high, target: 5, duration: soon }] } }
+assertions:
+  - time_to_first_scale_out: { from: stage(high).start, max: 60s }
+  - time_to_first_scale_out: { from: stage(hihg).start, max: 60s }",
+            &[
+                "2: scenarios.m.stages[0].duration: duration `soon`",
+                "5: assertions[1]: there is no stage `hihg`; there is high",
+            ],
+        ),
+        // Two mistakes of one check are two.
+        (
+            "name: a
+scenarios: { m: { stages: [{ name: high, target: 5, duration: 60s }] } }
+assertions:
+  - time_to_first_scale_out: { from: stage(hihg).start, max: soon }",
+            &[
+                "4: assertions[0]: duration `soon`",
+                "4: assertions[0]: there is no stage `hihg`; there is high",
+            ],
+        ),
+        // An event that cannot be read is still there.
+        (
+            "name: a
+scenarios: { m: { profile: 5@60s } }
+events: [{ at: 5s, name: down, stopMetrics: yes please }, { at: never, mark: noon }, { at: 7s, mark: late }]
+assertions:
+  - fail_safe: { during: event(down) }
+  - no_reaction: { scope: event(noon) }
+  - fail_safe: { during: event(dwon) }",
+            &[
+                "3: events[0].stopMetrics: must be true or false, and is a text",
+                "3: events[1].at: duration `never`",
+                "7: assertions[2]: there is no event `dwon`; there are down, late, noon",
+            ],
+        ),
+        // Who knows what an event is called that has no name?
+        (
+            "name: a
+scenarios: { m: { profile: 5@60s } }
+events: [{ at: 5s, nmae: down, stopMetircs: true }]
+assertions: [{ fail_safe: { during: event(down) } }]",
+            &[
+                "3: events[0]: must have one of mark,",
+                "3: events[0].nmae: unknown field",
+                "3: events[0].stopMetircs: unknown field",
+            ],
+        ),
+        // What a broken rollout did is not held against an undo.
+        (
+            "name: a
+services: { users: {}, shifts: {} }
+scenarios: { m: { service: users, profile: 5@60s } }
+events:
+  - { at: 5s, rollout: { service: user } }
+  - { at: 9s, undo: users }",
+            &["5: events[0].rollout.service: there is no service `user`; there are shifts, users"],
+        ),
+        // A profile that cannot be read has stages that nobody knows.
+        (
+            "name: a
+scenarios: { m: { profile: 5@soon } }
+events: [{ at: 5m, mark: late }]
+assertions: [{ no_reaction: { scope: stage(2) } }]",
+            &["2: scenarios.m.profile: stage 1 `5@soon`"],
+        ),
+        // The name of the scenario is that of its only service.
+        (
+            "name: a/b
+scenarios: { m: { service: users, profile: 5@60s } }
+assertions: [{ service: users, flap_count: { max: 0 } }]",
+            &["1: name: `a/b` is no name"],
+        ),
+        // A list of services names none of them.
+        (
+            "name: a
+services: [users]
+scenarios: { m: { service: users, profile: 5@60s } }
+assertions: [{ service: users, flap_count: { max: 0 } }]",
+            &["2: services: must be a mapping of fields, and is a list"],
+        ),
+    ];
+    for (text, expected) in cases {
+        let said = all_errors(text);
+        assert_eq!(said.len(), expected.len(), "{text}\n{said:#?}");
+        for (said, expected) in said.iter().zip(expected) {
+            assert!(said.starts_with(expected), "{text}\n{said}");
+        }
+    }
+}
+
+#[test]
+fn a_check_and_an_hpa_are_found_again_by_their_lines() {
+    let text = "name: a
+services:
+  users:
+    app: { workers: 2 }
+    hpa: { spec: { maxReplicas: 3 } }
+assertions:
+  - flap_count: { max: 0 }
+
+  - monotonic: {}
+";
+    let lines = Lines::of(text);
+    assert_eq!((lines.assertion(0), lines.assertion(1)), (Some(7), Some(9)));
+    assert_eq!((lines.assertion(2), lines.hpa("shifts")), (None, None));
+    assert_eq!(lines.hpa("users"), Some(5));
 }
