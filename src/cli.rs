@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::cluster::crd;
-use crate::{demo, replay, serve, simulate};
+use crate::{demo, replay, serve, simulate, tune};
 
 /// What a command that could not do its work exits with; 1 is a verdict, not a failure.
 const EXIT_FAILED: u8 = 2;
@@ -30,6 +30,7 @@ enum Command {
     Demo(demo::Args),
     Replay(replay::Args),
     Simulate(simulate::Args),
+    Tune(Box<tune::Args>),
     /// Print the definition of RequestMetrics objects
     ///
     /// YAML for a cluster, the same as in deploy/manifests: taffrail crd | kubectl apply --server-side -f -
@@ -80,6 +81,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Replay(args) => replay::run(&args, &mut std::io::stdout().lock()),
         Command::Simulate(args) => threads()?.block_on(simulate::run(args)),
+        Command::Tune(args) => tune::run(&args),
         Command::Crd => {
             std::io::stdout()
                 .write_all(crd::yaml()?.as_bytes())

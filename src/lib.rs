@@ -36,10 +36,11 @@
 //! | [`serve`] | `taffrail serve`: wiring, start order, readiness, drain | command |
 //! | [`replay`] | `taffrail replay`: recorded HPA decisions against [`hpa`] | command |
 //! | [`simulate`] | `taffrail simulate`: a scenario in virtual time, judged and reported | command |
+//! | [`tune`] | `taffrail tune`: what a pod takes, fitted or told, and a better HPA for it, found in virtual time | command |
 //! | [`demo`] | `taffrail demo`: pods, load, the API and an HPA on one machine | command |
 //!
-//! The load generator and the sample app live in `loadtest/`, which knows nothing of this crate. The demo, the simulator
-//! and [`hpa::told`] use its library: its scenarios, recordings and checks.
+//! The load generator and the sample app live in `loadtest/`, which knows nothing of this crate. The demo, the simulator,
+//! [`tune`] and [`hpa::told`] use its library: its scenarios, recordings and checks.
 //!
 //! # What never happens here
 //!
@@ -86,5 +87,7 @@ pub mod serve;
 pub mod replay;
 
 pub mod simulate;
+
+pub mod tune;
 
 pub mod demo;

@@ -3,7 +3,7 @@
 //! that says how long it takes.
 
 mod csv;
-mod resolve;
+pub(crate) mod resolve;
 mod summary;
 
 use std::io::{IsTerminal, Write};

@@ -117,6 +117,15 @@ pub fn object_from_yaml(text: &str) -> Result<Value, SpecError> {
     })
 }
 
+/// An object as people read it, in YAML.
+///
+/// # Errors
+///
+/// None that an object of JSON has: only what YAML cannot say.
+pub fn to_yaml(object: &Value) -> Result<String, serde_saphyr::ser::Error> {
+    serde_saphyr::to_string(object)
+}
+
 fn default_metric() -> MetricSpec {
     MetricSpec::Resource {
         resource: "cpu".to_owned(),

@@ -65,26 +65,55 @@ impl Outcome {
         slo: Option<Slo>,
         oracle: Option<&Oracle>,
     ) -> Option<Self> {
+        let run = 0.0..end_s(recording, recording.services.get(service)?);
+        Self::within(recording, service, slo, oracle, (&Scope::Run, run))
+    }
+
+    /// The same of one stage of the service's load, as [`of`](Self::of) the whole run.
+    #[must_use]
+    pub fn of_stage(
+        recording: &Recording,
+        service: &str,
+        slo: Option<Slo>,
+        oracle: Option<&Oracle>,
+        stage: &str,
+    ) -> Option<Self> {
+        let end_s = end_s(recording, recording.services.get(service)?);
+        let span = recording.stage(stage, service)?;
+        let run = span.start_s..span.end_s.min(end_s);
+        let scope = Scope::Stage(stage.to_owned());
+        Self::within(recording, service, slo, oracle, (&scope, run))
+    }
+
+    fn within(
+        recording: &Recording,
+        service: &str,
+        slo: Option<Slo>,
+        oracle: Option<&Oracle>,
+        (scope, run): (&Scope, Range<f64>),
+    ) -> Option<Self> {
         let seen = recording.services.get(service)?;
-        let run = 0.0..end_s(recording, seen);
         let ask = |check: &Check| value(recording, service, check);
         let spec = &seen.replicas.spec;
         let (pod_s, known_s) = spec.integral(run.clone());
         let pod_hours = pod_s / HOUR_S;
-        let oracle_pod_hours = oracle.map(|oracle| oracle.pod_hours(run.end));
+        let oracle_pod_hours =
+            oracle.map(|oracle| oracle.pod_hours(run.end) - oracle.pod_hours(run.start));
         let most = seen.autoscaler.as_ref().map(|hpa| hpa.max_replicas);
         let wanted = seen.replicas.desired.max(run.clone());
         Some(Self {
-            requests: seen.load.counts.offered,
-            bad_share: slo.and_then(|slo| ask(&bad(slo))),
-            violation_minutes: slo.and_then(|slo| ask(&violation(slo))).map(|s| s / 60.0),
+            requests: offered(seen, &run),
+            bad_share: slo.and_then(|slo| ask(&bad(slo, scope))),
+            violation_minutes: slo
+                .and_then(|slo| ask(&violation(slo, scope)))
+                .map(|s| s / 60.0),
             pod_hours,
             oracle_pod_hours,
             cost_ratio: oracle_pod_hours
                 .filter(|hours| 0.0 < *hours)
                 .map(|hours| pod_hours / hours),
-            scale_events: ask(&events()).map(|count| count as u32),
-            flaps: ask(&flaps()).map(|count| count as u32),
+            scale_events: ask(&events(scope)).map(|count| count as u32),
+            flaps: ask(&flaps(scope)).map(|count| count as u32),
             first_scale_out_s: match oracle {
                 Some(oracle) => first_scale_out(seen, oracle, &run),
                 None => slo.and_then(|_| ask(&after_breach())),
@@ -112,23 +141,33 @@ fn end_s(recording: &Recording, seen: &Service) -> f64 {
     }
 }
 
+/// Requests that should have started within a stretch.
+fn offered(seen: &Service, run: &Range<f64>) -> u64 {
+    let seconds = run.start.max(0.0).floor() as usize..run.end.max(0.0).ceil() as usize;
+    let slots = seen.load.slots.iter().skip(seconds.start);
+    slots
+        .take(seconds.len())
+        .map(|slot| slot.counts.offered)
+        .sum()
+}
+
 /// What a check without a limit finds.
 fn value(recording: &Recording, service: &str, check: &Check) -> Option<f64> {
     let findings = judge::ask(recording, service, check);
     findings.first()?.value.filter(|value| value.is_finite())
 }
 
-fn bad(slo: Slo) -> Check {
+fn bad(slo: Slo, scope: &Scope) -> Check {
     Check::ErrorBudget(ErrorBudget {
-        scope: Scope::Run,
+        scope: scope.clone(),
         target: Some(slo.target),
         objective: Share::default(),
     })
 }
 
-fn violation(slo: Slo) -> Check {
+fn violation(slo: Slo, scope: &Scope) -> Check {
     Check::SloViolationSeconds(SloViolation {
-        scope: Scope::Run,
+        scope: scope.clone(),
         quantile: Quantile::from_percent(slo.quantile * 100.0).ok(),
         target: Some(slo.target),
         window: Some(slo.window),
@@ -139,17 +178,17 @@ fn violation(slo: Slo) -> Check {
     })
 }
 
-fn events() -> Check {
+fn events(scope: &Scope) -> Check {
     Check::ScaleEvents(ScaleEvents {
-        scope: Scope::Run,
+        scope: scope.clone(),
         direction: Direction::Any,
         max: u32::MAX,
     })
 }
 
-fn flaps() -> Check {
+fn flaps(scope: &Scope) -> Check {
     Check::FlapCount(FlapCount {
-        scope: Scope::Run,
+        scope: scope.clone(),
         window: FLAP_WINDOW.into(),
         max: u32::MAX,
     })

@@ -19,7 +19,7 @@ use crate::source::SourceSpec;
 const DEFAULT_NAMESPACE: &str = "default";
 
 /// The plan of `scenario`. `hpa` is the text of an HPA that replaces one of it, and `read` has the text of a trace.
-pub(super) fn plan(
+pub(crate) fn plan(
     mut scenario: Scenario,
     hpa: Option<&str>,
     read: impl Fn(&str) -> std::io::Result<String>,

@@ -77,12 +77,6 @@ impl Curve {
         f64::from(self.workers) / self.service_s
     }
 
-    /// The share of requests slower than `latency_s` at `load` requests per second, where `pods` share all there are.
-    pub(super) fn share_over(&self, load: f64, pods: f64, latency_s: f64) -> f64 {
-        let times = self.times();
-        self.share_over_with(&times, self.wait(load, pods), latency_s)
-    }
-
     /// The `q`-quantile of latency in seconds; at a load that no line survives that of the highest that one does.
     pub(super) fn quantile(&self, load: f64, pods: f64, q: f64) -> f64 {
         let times = self.times();
@@ -263,7 +257,10 @@ mod tests {
     fn erlang_c_is_what_tables_say() {
         for (workers, busy, expected) in [(1, 0.5, 0.5), (2, 0.5, 1.0 / 3.0), (10, 0.8, 0.409_18)] {
             let share = erlang_c(workers, busy);
-            assert!((share - expected).abs() < 1e-4, "{workers} at {busy}: {share}");
+            assert!(
+                (share - expected).abs() < 1e-4,
+                "{workers} at {busy}: {share}"
+            );
         }
         assert_eq!(erlang_c(3, 0.0), 0.0);
         assert!(erlang_c(1_000, 0.99).is_finite());
@@ -297,7 +294,10 @@ mod tests {
             let limit = curve.limit(1.0, &objective);
             assert!(limit < curve.capacity());
             let latency_s = curve.quantile(limit, 1.0, 0.99);
-            assert!((latency_s / 0.3 - 1.0).abs() < 0.01, "{workers}: {latency_s}");
+            assert!(
+                (latency_s / 0.3 - 1.0).abs() < 0.01,
+                "{workers}: {latency_s}"
+            );
         }
         // Two workers, 40 ms: 31 requests per second within 300 ms for 99 of 100, as a simulation of them has it.
         let limit = curve(2, 1.0).load_at(1.0, 0.99, 0.3);
@@ -309,7 +309,12 @@ mod tests {
     fn a_quantile_is_deaf_at_low_load_and_violent_near_the_knee() {
         let curve = curve(16, 1.0);
         let at = |busy: f64| curve.elasticity(busy * curve.capacity(), 1.0, 0.95);
-        assert!(at(0.5) < 0.1 && 2.0 < at(0.95), "{} and {}", at(0.5), at(0.95));
+        assert!(
+            at(0.5) < 0.1 && 2.0 < at(0.95),
+            "{} and {}",
+            at(0.5),
+            at(0.95)
+        );
     }
 
     #[test]

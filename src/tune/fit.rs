@@ -124,16 +124,33 @@ impl Fit {
         // Where even the best is far from what was seen, what is seen is noisier than counted on.
         let scale = (best.error / points.len() as f64).max(1.0);
         let nearly = |tried: &&Tried| tried.error <= best.error + ALLOWED * scale;
-        let possible: Vec<Curve> = tried.iter().filter(nearly).map(|tried| tried.curve).collect();
+        let possible: Vec<Curve> = tried
+            .iter()
+            .filter(nearly)
+            .map(|tried| tried.curve)
+            .collect();
         let weight: f64 = points.iter().map(|point| point.requests).sum();
-        let pods = points.iter().map(|point| point.pods * point.requests).sum::<f64>() / weight;
+        let pods = points
+            .iter()
+            .map(|point| point.pods * point.requests)
+            .sum::<f64>()
+            / weight;
         let limit = |curve: &Curve| curve.limit(pods, objective);
         let careful = possible.iter().min_by(|a, b| limit(a).total_cmp(&limit(b)));
         let misses = |point: &&Point| {
-            point.is_over || point.quantile_s.is_some_and(|latency_s| objective.latency_s < latency_s)
+            point.is_over
+                || point
+                    .quantile_s
+                    .is_some_and(|latency_s| objective.latency_s < latency_s)
         };
-        let missed = points.iter().filter(misses).map(|point| point.load).reduce(f64::min);
-        let met = points.iter().filter(|point| !misses(point) && missed.is_none_or(|missed| point.load < missed));
+        let missed = points
+            .iter()
+            .filter(misses)
+            .map(|point| point.load)
+            .reduce(f64::min);
+        let met = points
+            .iter()
+            .filter(|point| !misses(point) && missed.is_none_or(|missed| point.load < missed));
         Ok(Self {
             best: best.curve,
             careful: careful.copied().unwrap_or(best.curve),
@@ -142,7 +159,10 @@ impl Fit {
             pods,
             residual: residual(points, objective, &best.curve),
             seen: (
-                points.iter().map(|point| point.load).fold(f64::INFINITY, f64::min),
+                points
+                    .iter()
+                    .map(|point| point.load)
+                    .fold(f64::INFINITY, f64::min),
                 points.iter().map(|point| point.load).fold(0.0, f64::max),
             ),
             met: met.map(|point| point.load).reduce(f64::max),
@@ -164,7 +184,11 @@ impl Fit {
 
     /// The curve to rely on: the best, or the one that promises least where several may be true.
     pub(super) fn curve(&self) -> Curve {
-        if self.is_sure() { self.best } else { self.careful }
+        if self.is_sure() {
+            self.best
+        } else {
+            self.careful
+        }
     }
 }
 
@@ -179,8 +203,16 @@ fn estimate(best: Curve, possible: &[Curve], of: impl Fn(&Curve) -> f64) -> Esti
 
 /// Looks for the service time and its spread with which so many workers explain best what was seen, and keeps all that
 /// was tried on the way.
-fn descend(points: &[Point], objective: &Objective, workers: u32, balancing: Balancing, tried: &mut Vec<Tried>) {
-    let fastest = points.iter().filter_map(|point| point.mean_s.or(point.median_s).or(point.quantile_s));
+fn descend(
+    points: &[Point],
+    objective: &Objective,
+    workers: u32,
+    balancing: Balancing,
+    tried: &mut Vec<Tried>,
+) {
+    let fastest = points
+        .iter()
+        .filter_map(|point| point.mean_s.or(point.median_s).or(point.quantile_s));
     let service_s = fastest.fold(f64::INFINITY, f64::min);
     let mut attempt = |service_s: f64, service_cv: f64| {
         let curve = Curve {
@@ -200,7 +232,11 @@ fn descend(points: &[Point], objective: &Objective, workers: u32, balancing: Bal
     let mut step: f64 = 2.0;
     for _ in 0..HALVINGS {
         loop {
-            let Curve { service_s, service_cv, .. } = best.curve;
+            let Curve {
+                service_s,
+                service_cv,
+                ..
+            } = best.curve;
             let around = [
                 (service_s * step, service_cv),
                 (service_s / step, service_cv),
@@ -223,7 +259,10 @@ fn descend(points: &[Point], objective: &Objective, workers: u32, balancing: Bal
 
 /// Squared deviations of a curve from what was seen.
 fn error(points: &[Point], objective: &Objective, curve: &Curve) -> f64 {
-    points.iter().map(|point| point_error(point, objective, curve)).sum()
+    points
+        .iter()
+        .map(|point| point_error(point, objective, curve))
+        .sum()
 }
 
 fn point_error(point: &Point, objective: &Objective, curve: &Curve) -> f64 {
@@ -238,15 +277,21 @@ fn point_error(point: &Point, objective: &Objective, curve: &Curve) -> f64 {
         ((said() / seen).ln() / deviation).powi(2)
     };
     let Point { load, pods, .. } = *point;
-    part(point.quantile_s, QUANTILE_NOISE, &|| curve.quantile(load, pods, objective.quantile))
-        + part(point.mean_s, MEAN_NOISE, &|| curve.mean(load, pods))
-        + part(point.median_s, MEAN_NOISE, &|| curve.quantile(load, pods, 0.5))
+    part(point.quantile_s, QUANTILE_NOISE, &|| {
+        curve.quantile(load, pods, objective.quantile)
+    }) + part(point.mean_s, MEAN_NOISE, &|| curve.mean(load, pods))
+        + part(point.median_s, MEAN_NOISE, &|| {
+            curve.quantile(load, pods, 0.5)
+        })
 }
 
 /// The root of the mean squared deviation of the objective's quantile, as a share of it.
 fn residual(points: &[Point], objective: &Objective, curve: &Curve) -> f64 {
     let of = |point: &Point| {
-        let seen = point.quantile_s.or(point.mean_s).filter(|_| !point.is_over)?;
+        let seen = point
+            .quantile_s
+            .or(point.mean_s)
+            .filter(|_| !point.is_over)?;
         let said = match point.quantile_s {
             Some(_) => curve.quantile(point.load, point.pods, objective.quantile),
             None => curve.mean(point.load, point.pods),
@@ -296,13 +341,23 @@ mod tests {
 
     #[test]
     fn a_curve_seen_beyond_its_knee_is_found_again() {
-        for truth in [truth(2, 40.0, 1.0), truth(16, 94.0, 0.5), truth(1, 60.0, 0.3)] {
+        for truth in [
+            truth(2, 40.0, 1.0),
+            truth(16, 94.0, 0.5),
+            truth(1, 60.0, 0.3),
+        ] {
             for with_mean in [false, true] {
                 let fit = Fit::new(&seen(&truth, 0.95, with_mean), &OBJECTIVE).unwrap();
                 let expected = truth.limit(4.0, &OBJECTIVE);
                 let found = fit.curve().limit(4.0, &OBJECTIVE);
-                assert!((found / expected - 1.0).abs() < 0.1, "{found} for {expected}: {fit:?}");
-                assert!(fit.limit.low <= expected && expected <= fit.limit.high, "{fit:?}");
+                assert!(
+                    (found / expected - 1.0).abs() < 0.1,
+                    "{found} for {expected}: {fit:?}"
+                );
+                assert!(
+                    fit.limit.low <= expected && expected <= fit.limit.high,
+                    "{fit:?}"
+                );
                 assert!(fit.residual < 0.05 && fit.missed.is_some());
             }
         }

@@ -54,7 +54,10 @@ const ALIKE: f64 = 1.1;
 /// Whether lines grew in each of these stretches of time, given its load and its typical latency; `None` for one in which
 /// they only came to an end again: what is slow there is so because of a load before.
 pub(super) fn settled(stretches: &[(f64, Option<f64>)]) -> Vec<Option<bool>> {
-    let mut typical: Vec<f64> = stretches.iter().filter_map(|(_, typical)| *typical).collect();
+    let mut typical: Vec<f64> = stretches
+        .iter()
+        .filter_map(|(_, typical)| *typical)
+        .collect();
     typical.sort_by(f64::total_cmp);
     // A tenth from below, so that one lucky stretch does not make all others slow.
     let Some(base) = typical.get(typical.len() / 10).copied() else {
@@ -102,7 +105,11 @@ fn merge(group: &[&Point]) -> Option<Point> {
         sum / requests
     };
     let geometric = |of: fn(&Point) -> Option<f64>| {
-        let known = || group.iter().filter_map(|point| Some((of(point)?, point.requests)));
+        let known = || {
+            group
+                .iter()
+                .filter_map(|point| Some((of(point)?, point.requests)))
+        };
         let weight: f64 = known().map(|(_, weight)| weight).sum();
         let sum: f64 = known().map(|(value, weight)| value.ln() * weight).sum();
         (0.0 < weight).then(|| (sum / weight).exp())
@@ -139,7 +146,9 @@ pub(super) fn startups(wanted: &[(f64, u32)], ready: &[(f64, u32)]) -> Vec<f64> 
                 .find(|(t_s, count)| at_s < t_s && *count < pod)
                 .map_or(f64::INFINITY, |(t_s, _)| *t_s);
             let before = ready.iter().rev().find(|(t_s, _)| t_s <= at_s);
-            let became = ready.iter().find(|(t_s, count)| at_s < t_s && pod <= *count);
+            let became = ready
+                .iter()
+                .find(|(t_s, count)| at_s < t_s && pod <= *count);
             // Pods that are ready already belong to ones that are on their way out.
             if before.is_some_and(|(_, count)| *count < pod)
                 && let Some((t_s, _)) = became.filter(|(t_s, _)| *t_s < given_up)
@@ -164,8 +173,24 @@ mod tests {
 
     #[test]
     fn what_is_slow_because_of_a_load_before_says_nothing() {
-        let run = [(10.0, 40.0), (20.0, 44.0), (60.0, 400.0), (58.0, 900.0), (10.0, 700.0), (10.0, 90.0), (10.0, 41.0)];
-        let expected = [Some(false), Some(false), Some(true), Some(true), None, None, Some(false)];
+        let run = [
+            (10.0, 40.0),
+            (20.0, 44.0),
+            (60.0, 400.0),
+            (58.0, 900.0),
+            (10.0, 700.0),
+            (10.0, 90.0),
+            (10.0, 41.0),
+        ];
+        let expected = [
+            Some(false),
+            Some(false),
+            Some(true),
+            Some(true),
+            None,
+            None,
+            Some(false),
+        ];
         assert_eq!(settled(&run.map(|(load, ms)| (load, Some(ms)))), expected);
         assert_eq!(settled(&[(1.0, None)]), [Some(false)]);
     }
@@ -178,9 +203,17 @@ mod tests {
             quantile_s: Some(quantile_s),
             ..Point::default()
         };
-        let merged = merged(&[point(10.0, 100.0, 0.1), point(10.1, 300.0, 0.1), point(20.0, 10.0, 5.0), point(30.0, 100.0, 0.4)]);
+        let merged = merged(&[
+            point(10.0, 100.0, 0.1),
+            point(10.1, 300.0, 0.1),
+            point(20.0, 10.0, 5.0),
+            point(30.0, 100.0, 0.4),
+        ]);
         assert_eq!(merged.len(), 2);
-        assert!((merged[0].load - 10.075).abs() < 1e-9 && (merged[0].quantile_s.unwrap() - 0.1).abs() < 1e-9);
+        assert!(
+            (merged[0].load - 10.075).abs() < 1e-9
+                && (merged[0].quantile_s.unwrap() - 0.1).abs() < 1e-9
+        );
         assert_eq!(merged[1].load, 30.0);
     }
 

@@ -22,7 +22,11 @@ const CPU_WINDOW_S: f64 = 60.0;
 const CPU_LOAD_MIN: f64 = 0.5;
 
 /// What `recording` shows of `service`.
-pub(super) fn observed(recording: &Recording, service: &Service, objective: &Objective) -> Observed {
+pub(super) fn observed(
+    recording: &Recording,
+    service: &Service,
+    objective: &Objective,
+) -> Observed {
     let replicas = &service.replicas;
     let ready = [&replicas.ready, &replicas.endpoints]
         .into_iter()
@@ -47,7 +51,9 @@ pub(super) fn observed(recording: &Recording, service: &Service, objective: &Obj
 
 fn known(steps: &Steps) -> Vec<(f64, u32)> {
     let steps = steps.steps().iter();
-    steps.filter_map(|step| Some((step.t_s, step.value?))).collect()
+    steps
+        .filter_map(|step| Some((step.t_s, step.value?)))
+        .collect()
 }
 
 /// The latencies at each load, all requests of one step of load together, so that their quantiles are true.
@@ -60,12 +66,18 @@ fn curve(slots: &[Slot], ready: &Steps, objective: &Objective) -> Vec<Point> {
             Some((stretch(slots, pods, objective)?, slots))
         })
         .collect();
-    let typical: Vec<_> = stretches.iter().map(|(point, _)| (point.load, point.median_s)).collect();
+    let typical: Vec<_> = stretches
+        .iter()
+        .map(|(point, _)| (point.load, point.median_s))
+        .collect();
     let step = points::steps(stretches.iter().map(|(point, _)| point.load));
     let mut groups: BTreeMap<(usize, bool), Vec<&(Point, &[Slot])>> = BTreeMap::new();
     for (stretch, is_over) in stretches.iter().zip(settled(&typical)) {
         if let Some(is_over) = is_over {
-            groups.entry((step(stretch.0.load), is_over)).or_default().push(stretch);
+            groups
+                .entry((step(stretch.0.load), is_over))
+                .or_default()
+                .push(stretch);
         }
     }
     let points = groups.into_iter().filter_map(|((_, is_over), group)| {
@@ -96,7 +108,11 @@ fn stretch(slots: &[Slot], pods: f64, objective: &Objective) -> Option<Point> {
     let all: Vec<&Slot> = slots.iter().collect();
     let point = latencies(&all, objective)?;
     let load = point.requests / slots.len() as f64 / pods;
-    Some(Point { load, pods, ..point })
+    Some(Point {
+        load,
+        pods,
+        ..point
+    })
 }
 
 /// The latencies of these seconds; `None` without any. A failed request is slower than any answer.
@@ -122,7 +138,10 @@ fn latencies(slots: &[&Slot], objective: &Objective) -> Option<Point> {
         });
         reached.map(|(latency, _)| *latency)
     };
-    let sum: f64 = all.iter().map(|(latency, count)| latency * *count as f64).sum();
+    let sum: f64 = all
+        .iter()
+        .map(|(latency, count)| latency * *count as f64)
+        .sum();
     Some(Point {
         requests: offered as f64,
         quantile_s: at(objective.quantile),
@@ -134,7 +153,10 @@ fn latencies(slots: &[&Slot], objective: &Objective) -> Option<Point> {
 
 /// CPU of a pod in per cent of its request for one request per second, as the HPA's readings have it.
 fn cpu(service: &Service, ready: &Steps) -> Option<f64> {
-    let metric = service.metrics.iter().find(|metric| metric.name == "cpu" && !metric.is_average)?;
+    let metric = service
+        .metrics
+        .iter()
+        .find(|metric| metric.name == "cpu" && !metric.is_average)?;
     let mut ratios: Vec<f64> = metric
         .reads
         .iter()

@@ -51,7 +51,9 @@ pub(super) struct Samples {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SamplesError {
     /// A column that is needed is not there.
-    #[error("has no column {0}; write t_seconds,rps,pods,p95_ms and what else of desired,mean_ms,cpu_percent is known")]
+    #[error(
+        "has no column {0}; write t_seconds,rps,pods,p95_ms and what else of desired,mean_ms,cpu_percent is known"
+    )]
     Column(&'static str),
     /// A line is wrong.
     #[error("line {line}: {message}")]
@@ -91,7 +93,8 @@ fn header(text: &str) -> Option<(usize, Vec<String>)> {
 /// The lines that hold something, by number from 1, without comments.
 fn rows(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.trim_start_matches('\u{feff}').lines().zip(1..);
-    let content = lines.map(|(line, number)| (number, line.split('#').next().unwrap_or_default().trim()));
+    let content =
+        lines.map(|(line, number)| (number, line.split('#').next().unwrap_or_default().trim()));
     content.filter(|(_, line)| !line.is_empty())
 }
 
@@ -102,8 +105,13 @@ fn cells(line: &str) -> impl Iterator<Item = &str> {
 /// Reads a table. Columns may be in any order, unknown ones are passed over, and an empty cell is not known.
 pub(super) fn table(text: &str) -> Result<Samples, SamplesError> {
     let (_, columns) = header(text).unwrap_or_default();
-    let place = |names: &[&str]| columns.iter().position(|column| names.contains(&column.as_str()));
-    let time = place(&["t_seconds", "t_s", "time", "timestamp"]).ok_or(SamplesError::Column("t_seconds"))?;
+    let place = |names: &[&str]| {
+        columns
+            .iter()
+            .position(|column| names.contains(&column.as_str()))
+    };
+    let time = place(&["t_seconds", "t_s", "time", "timestamp"])
+        .ok_or(SamplesError::Column("t_seconds"))?;
     let rps = place(&["rps", "rate", "request_rate"]).ok_or(SamplesError::Column("rps"))?;
     let pods = place(&["pods", "ready"]).ok_or(SamplesError::Column("pods"))?;
     let (latency, quantile, unit) = columns
@@ -111,7 +119,12 @@ pub(super) fn table(text: &str) -> Result<Samples, SamplesError> {
         .enumerate()
         .find_map(|(place, name)| quantile_column(name).map(|(q, unit)| (place, q, unit)))
         .ok_or(SamplesError::Column("p95_ms"))?;
-    let optional = [&["desired", "replicas"][..], &["mean_ms"], &["concurrency"], &["cpu_percent"]];
+    let optional = [
+        &["desired", "replicas"][..],
+        &["mean_ms"],
+        &["concurrency"],
+        &["cpu_percent"],
+    ];
     let [desired, mean, concurrency, cpu] = optional.map(place);
     let mut read = Samples {
         quantile: Some(quantile),
@@ -124,9 +137,12 @@ pub(super) fn table(text: &str) -> Result<Samples, SamplesError> {
         let cells: Vec<&str> = cells(row).collect();
         let number = |place: usize| number(&cells, place, line, &columns);
         let maybe = |place: Option<usize>| place.map_or(Ok(None), number);
-        let t_s = moment(cells.get(time).copied().unwrap_or_default()).ok_or_else(|| SamplesError::Line {
-            line,
-            message: "has no time: write seconds, milliseconds since 1970, or RFC 3339".to_owned(),
+        let t_s = moment(cells.get(time).copied().unwrap_or_default()).ok_or_else(|| {
+            SamplesError::Line {
+                line,
+                message: "has no time: write seconds, milliseconds since 1970, or RFC 3339"
+                    .to_owned(),
+            }
         })?;
         read.samples.push(Sample {
             t_s,
@@ -153,21 +169,37 @@ fn quantile_column(name: &str) -> Option<(f64, f64)> {
     (0.0 < percent && percent < 100.0).then_some((percent / 100.0, unit))
 }
 
-fn number(cells: &[&str], place: usize, line: usize, columns: &[String]) -> Result<Option<f64>, SamplesError> {
+fn number(
+    cells: &[&str],
+    place: usize,
+    line: usize,
+    columns: &[String],
+) -> Result<Option<f64>, SamplesError> {
     let cell = cells.get(place).copied().unwrap_or_default();
     if cell.is_empty() || cell.eq_ignore_ascii_case("nan") {
         return Ok(None);
     }
-    let number = cell.parse().ok().filter(|number: &f64| number.is_finite() && 0.0 <= *number);
+    let number = cell
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite() && 0.0 <= *number);
     number.map(Some).ok_or_else(|| SamplesError::Line {
         line,
-        message: format!("{}: `{}` is not a number at or above zero", columns[place], cell.escape_debug()),
+        message: format!(
+            "{}: `{}` is not a number at or above zero",
+            columns[place],
+            cell.escape_debug()
+        ),
     })
 }
 
 fn moment(text: &str) -> Option<f64> {
     if let Ok(number) = text.parse::<f64>() {
-        let seconds = if MS_SINCE < number { number / 1000.0 } else { number };
+        let seconds = if MS_SINCE < number {
+            number / 1000.0
+        } else {
+            number
+        };
         return number.is_finite().then_some(seconds);
     }
     let timestamp: jiff::Timestamp = text.trim_matches('"').parse().ok()?;
@@ -194,8 +226,14 @@ struct Series {
 
 /// Reads what `/api/v1/query_range` of Prometheus answers for the adapter's own metrics of `service`.
 pub(super) fn prometheus(text: &str, service: Option<&str>) -> Result<Samples, SamplesError> {
-    let answer: Answer = serde_json::from_str(text).map_err(|error| SamplesError::Json(error.to_string()))?;
-    let is_ours = |series: &&Series| series.metric.get("__name__").is_some_and(|name| name.starts_with("taffrail_"));
+    let answer: Answer =
+        serde_json::from_str(text).map_err(|error| SamplesError::Json(error.to_string()))?;
+    let is_ours = |series: &&Series| {
+        series
+            .metric
+            .get("__name__")
+            .is_some_and(|name| name.starts_with("taffrail_"))
+    };
     let mut services: Vec<&str> = Vec::new();
     for series in answer.data.result.iter().filter(is_ours) {
         services.extend(series.metric.get("service").map(String::as_str));
@@ -209,7 +247,8 @@ pub(super) fn prometheus(text: &str, service: Option<&str>) -> Result<Samples, S
     };
     let of = |name: &str, label: Option<(&str, &str)>| {
         let matches = |series: &&Series| {
-            let is = |label: &str, value: &str| series.metric.get(label).is_none_or(|is| is == value);
+            let is =
+                |label: &str, value: &str| series.metric.get(label).is_none_or(|is| is == value);
             series.metric.get("__name__").is_some_and(|is| is == name)
                 && is("service", service)
                 && label.is_none_or(|(label, value)| is(label, value))
@@ -261,7 +300,9 @@ fn means<'s>(series: impl Iterator<Item = &'s Series>) -> BTreeMap<i64, f64> {
             *sum = (sum.0 + value, sum.1 + 1.0);
         }
     }
-    sums.into_iter().map(|(ms, (sum, count))| (ms, sum / count)).collect()
+    sums.into_iter()
+        .map(|(ms, (sum, count))| (ms, sum / count))
+        .collect()
 }
 
 // --- What they show.
@@ -277,13 +318,19 @@ impl Samples {
         }
         let step_s = self.step_s();
         let steps = |of: fn(&Sample) -> Option<f64>| -> Vec<(f64, u32)> {
-            let known = self.samples.iter().filter_map(|sample| Some((sample.t_s, of(sample)?.round() as u32)));
+            let known = self
+                .samples
+                .iter()
+                .filter_map(|sample| Some((sample.t_s, of(sample)?.round() as u32)));
             known.collect()
         };
         let by_request = || Some(self.cpu_s? / cpu_request? * 100.0);
         Observed {
             points: self.points(step_s),
-            startups_s: startups(&steps(|sample| sample.desired), &steps(|sample| sample.pods)),
+            startups_s: startups(
+                &steps(|sample| sample.desired),
+                &steps(|sample| sample.pods),
+            ),
             startup_resolution_s: step_s,
             cpu_percent: self.cpu_percent().or_else(by_request),
             traffic: self.traffic(step_s),
@@ -292,7 +339,11 @@ impl Samples {
 
     /// The usual time from one sample to the next.
     fn step_s(&self) -> f64 {
-        let mut steps: Vec<f64> = self.samples.windows(2).map(|pair| pair[1].t_s - pair[0].t_s).collect();
+        let mut steps: Vec<f64> = self
+            .samples
+            .windows(2)
+            .map(|pair| pair[1].t_s - pair[0].t_s)
+            .collect();
         steps.sort_by(f64::total_cmp);
         points::quantile(&steps, 0.5).unwrap_or(1.0)
     }
@@ -308,7 +359,8 @@ impl Samples {
             }
             before = sample.pods;
             let settles = sample.t_s < since_s + SETTLE_S && 0.0 < since_s;
-            let (Some(rps), Some(pods)) = (sample.rps, sample.pods.filter(|pods| 1.0 <= *pods)) else {
+            let (Some(rps), Some(pods)) = (sample.rps, sample.pods.filter(|pods| 1.0 <= *pods))
+            else {
                 continue;
             };
             if settles || rps <= 0.0 {
@@ -320,19 +372,35 @@ impl Samples {
                 pods,
                 requests: rps * step_s,
                 quantile_s: sample.quantile_s.filter(|latency_s| 0.0 < *latency_s),
-                mean_s: sample.mean_s.or_else(by_little).filter(|latency_s| 0.0 < *latency_s),
+                mean_s: sample
+                    .mean_s
+                    .or_else(by_little)
+                    .filter(|latency_s| 0.0 < *latency_s),
                 ..Point::default()
             });
         }
-        let typical: Vec<_> = points.iter().map(|point| (point.load, point.mean_s.or(point.quantile_s))).collect();
+        let typical: Vec<_> = points
+            .iter()
+            .map(|point| (point.load, point.mean_s.or(point.quantile_s)))
+            .collect();
         let kept = points.iter().zip(settled(&typical));
-        let kept = kept.filter_map(|(point, is_over)| Some(Point { is_over: is_over?, ..*point }));
+        let kept = kept.filter_map(|(point, is_over)| {
+            Some(Point {
+                is_over: is_over?,
+                ..*point
+            })
+        });
         points::merged(&kept.collect::<Vec<_>>())
     }
 
     fn cpu_percent(&self) -> Option<f64> {
         let ratio = |sample: &Sample| Some(sample.cpu_percent? / (sample.rps? / sample.pods?));
-        let mut ratios: Vec<f64> = self.samples.iter().filter_map(ratio).filter(|ratio| ratio.is_finite()).collect();
+        let mut ratios: Vec<f64> = self
+            .samples
+            .iter()
+            .filter_map(ratio)
+            .filter(|ratio| ratio.is_finite())
+            .collect();
         ratios.sort_by(f64::total_cmp);
         points::quantile(&ratios, 0.5).filter(|ratio| 0.0 < *ratio)
     }
@@ -363,7 +431,10 @@ mod tests {
         let read = table(text).unwrap();
         assert_eq!(read.quantile, Some(0.99));
         assert_eq!(read.samples.len(), 3);
-        assert_eq!((read.samples[0].quantile_s, read.samples[1].quantile_s), (Some(0.05), None));
+        assert_eq!(
+            (read.samples[0].quantile_s, read.samples[1].quantile_s),
+            (Some(0.05), None)
+        );
         assert_eq!(read.samples[2].rps, None);
         let observed = read.observed(None);
         assert_eq!(observed.cpu_percent, Some(4.0));
@@ -376,8 +447,14 @@ mod tests {
             ("rps,pods,p95_ms\n1,1,1\n", "has no column t_seconds"),
             ("t_seconds,pods,p95_ms\n1,1,1\n", "has no column rps"),
             ("t_seconds,rps,pods\n1,1,1\n", "has no column p95_ms"),
-            ("t_seconds,rps,pods,p95_ms\n0,1,1,1\n1,-4,1,1\n", "line 3: rps: `-4` is not a number"),
-            ("t_seconds,rps,pods,p95_ms\nnoon,1,1,1\n", "line 2: has no time"),
+            (
+                "t_seconds,rps,pods,p95_ms\n0,1,1,1\n1,-4,1,1\n",
+                "line 3: rps: `-4` is not a number",
+            ),
+            (
+                "t_seconds,rps,pods,p95_ms\nnoon,1,1,1\n",
+                "line 2: has no time",
+            ),
         ];
         for (text, expected) in cases {
             let error = table(text).unwrap_err().to_string();
@@ -396,27 +473,58 @@ mod tests {
     #[test]
     fn what_prometheus_answers_is_read_and_two_replicas_of_the_adapter_are_one() {
         let series = |name: &str, labels: &str, values: &str| {
-            format!(r#"{{"metric":{{"__name__":"taffrail_{name}","service":"users"{labels}}},"values":[{values}]}}"#)
+            format!(
+                r#"{{"metric":{{"__name__":"taffrail_{name}","service":"users"{labels}}},"values":[{values}]}}"#
+            )
         };
         let result = [
-            series("request_rate", r#","instance":"a""#, r#"[100,"30"],[115,"30"]"#),
+            series(
+                "request_rate",
+                r#","instance":"a""#,
+                r#"[100,"30"],[115,"30"]"#,
+            ),
             series("request_rate", r#","instance":"b""#, r#"[100,"34"]"#),
-            series("targets", r#","standing":"known""#, r#"[100,"2"],[115,"2"]"#),
-            series("targets", r#","standing":"unknown""#, r#"[100,"0"],[115,"0"]"#),
+            series(
+                "targets",
+                r#","standing":"known""#,
+                r#"[100,"2"],[115,"2"]"#,
+            ),
+            series(
+                "targets",
+                r#","standing":"unknown""#,
+                r#"[100,"0"],[115,"0"]"#,
+            ),
             series("request_latency_seconds", "", r#"[100,"0.1"],[115,"NaN"]"#),
             series("objective_latency_seconds", "", r#"[100,"0.25"]"#),
             series("request_concurrency", "", r#"[100,"1.6"]"#),
         ];
-        let text = format!(r#"{{"status":"success","data":{{"resultType":"matrix","result":[{}]}}}}"#, result.join(","));
+        let text = format!(
+            r#"{{"status":"success","data":{{"resultType":"matrix","result":[{}]}}}}"#,
+            result.join(",")
+        );
         let read = prometheus(&text, None).unwrap();
-        assert_eq!((read.objective_s, read.service.as_deref()), (Some(0.25), Some("users")));
+        assert_eq!(
+            (read.objective_s, read.service.as_deref()),
+            (Some(0.25), Some("users"))
+        );
         let first = read.samples[0];
-        assert_eq!((first.rps, first.pods, first.quantile_s), (Some(32.0), Some(2.0), Some(0.1)));
+        assert_eq!(
+            (first.rps, first.pods, first.quantile_s),
+            (Some(32.0), Some(2.0), Some(0.1))
+        );
         assert_eq!(read.samples[1].quantile_s, None);
         let points = read.observed(None).points;
         assert_eq!(points.len(), 1);
-        assert!((points[0].mean_s.unwrap() - 0.05).abs() < 1e-9, "by Little's law");
-        assert!(prometheus("{}", None).unwrap_err().to_string().contains("query_range"));
+        assert!(
+            (points[0].mean_s.unwrap() - 0.05).abs() < 1e-9,
+            "by Little's law"
+        );
+        assert!(
+            prometheus("{}", None)
+                .unwrap_err()
+                .to_string()
+                .contains("query_range")
+        );
         let other = prometheus(&text, Some("shifts")).unwrap_err().to_string();
         assert!(other.contains("no series taffrail_request_rate"), "{other}");
     }

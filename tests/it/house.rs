@@ -29,7 +29,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &["clock", "config", "engine", "metrics", "model", "source"],
     ),
     ("clock", &["model"]),
-    ("cli", &["cluster", "demo", "replay", "serve", "simulate"]),
+    (
+        "cli",
+        &["cluster", "demo", "replay", "serve", "simulate", "tune"],
+    ),
     (
         "serve",
         &[
@@ -38,6 +41,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("replay", &["config", "hpa", "model"]),
     ("simulate", &["clock", "config", "model", "sim", "source"]),
+    (
+        "tune",
+        &["clock", "config", "hpa", "model", "sim", "simulate"],
+    ),
     (
         "demo",
         &[

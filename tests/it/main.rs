@@ -19,3 +19,4 @@ mod scenarios;
 mod scrape;
 mod serve;
 mod simulate;
+mod tune;
