@@ -81,7 +81,6 @@ Exit codes:
     2  a file could not be written
    99  no HPA keeps the objective; the recommended one misses it least
   104  the files or flags make no sense
-  105  interrupted
   113  cannot be told: too little was seen of the service; what to measure is said";
 
 /// Find a better HPA: what to scale on, which target, window and behavior, and why

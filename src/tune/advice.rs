@@ -91,18 +91,29 @@ impl Known {
 }
 
 fn headline(known: &Known, found: &Found, status: ExitStatus) -> String {
-    let chosen = &found.chosen.candidate;
+    let chosen = &found.chosen;
+    let objective = &known.aims.objective;
     let what = format!(
-        "{} at {}",
-        chosen.signal.told(),
-        chosen.target_told(&known.aims.objective)
+        "{} at {}, {}",
+        chosen.candidate.signal.told(),
+        chosen.candidate.target_told(objective),
+        chosen.candidate.rest_told()
     );
+    if let Some((present, _)) = found
+        .present
+        .filter(|(present, _)| present.is_as_good(&chosen.figures, objective))
+    {
+        return format!(
+            "Keep the HPA there is: the best that was found beside it, {what}, {}.",
+            against(&chosen.figures, &present)
+        );
+    }
     let kept = match status {
         ExitStatus::Failed => "No HPA that was tried keeps the objective; this one misses it least",
         ExitStatus::ObservationLost => "Too little was seen to be sure; with care, take",
         _ => "Take",
     };
-    format!("{kept}: {what}, {}.", chosen.rest_told())
+    format!("{kept}: {what}.")
 }
 
 fn pod(known: &Known) -> Vec<String> {
@@ -157,7 +168,7 @@ fn reasons(known: &Known, found: &Found) -> Vec<String> {
     let mut reasons = vec![signal(known, chosen)];
     reasons.extend(target(known, chosen));
     reasons.extend(latency_alone(known, found));
-    reasons.push(window(known, &chosen.candidate));
+    reasons.extend(window(known, &chosen.candidate));
     reasons.push(down(found));
     reasons.extend(tolerance(found));
     if chosen.candidate.growth == Growth::DoubleInAMinute {
@@ -277,17 +288,20 @@ fn against(figures: &Figures, chosen: &Figures) -> String {
     )
 }
 
-fn window(known: &Known, chosen: &Candidate) -> String {
+fn window(known: &Known, chosen: &Candidate) -> Option<String> {
+    if chosen.signal == Signal::Cpu {
+        return None;
+    }
     let requests = known.workload.traffic.mean() * f64::from(chosen.window_s);
     let noise = PERCENT * 2.0 / requests.max(1.0).sqrt();
     let before = match chosen.window_s {
         same if same == known.aims.window_s => "as before".to_owned(),
         _ => format!("instead of {} s", known.aims.window_s),
     };
-    format!(
+    Some(format!(
         "A window of {} s, {before}: a rise shows after half of it, and at the mean rate of this traffic it tells the rate to {noise:.0} %.",
         chosen.window_s
-    )
+    ))
 }
 
 /// The candidate that differs from the chosen one in this alone, if it was played.

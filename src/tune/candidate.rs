@@ -22,6 +22,9 @@ const CPU_TELLS_PERCENT: f64 = 20.0;
 /// The usual target of CPU, which stays as a net where CPU says nothing of load.
 const CPU_NET_PERCENT: i32 = 80;
 
+/// How far a target of latency is above what there is without load, at least: beyond Kubernetes' tolerance.
+const ABOVE_UNLOADED: f64 = 1.15;
+
 /// What an HPA scales on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -131,7 +134,13 @@ impl Aims {
         let target = match signal {
             Signal::Rate | Signal::RateAndLatency => load,
             Signal::Concurrency => load * self.curve.mean(load, self.pods),
-            Signal::Latency => self.objective.latency_ms() * share,
+            Signal::Latency => {
+                let target_ms = self.objective.latency_ms() * share;
+                let unloaded_ms =
+                    self.curve.quantile(0.0, self.pods, self.objective.quantile) * 1000.0;
+                // What an HPA cannot get to with any number of pods it would run after for ever.
+                (ABOVE_UNLOADED * unloaded_ms < target_ms).then_some(target_ms)?
+            }
             Signal::SlowShare => self.objective.budget() * share,
             Signal::Cpu => (self.cpu_percent? * load).round().min(CPU_PERCENT_MAX),
         };
@@ -198,6 +207,16 @@ impl Candidate {
         }
     }
 
+    /// The same with latency beside the rate, or without it.
+    pub(super) fn twin(&self) -> Option<Self> {
+        let signal = match self.signal {
+            Signal::Rate => Signal::RateAndLatency,
+            Signal::RateAndLatency => Signal::Rate,
+            _ => return None,
+        };
+        Some(Self { signal, ..*self })
+    }
+
     /// The target for people.
     pub(super) fn target_told(&self, objective: &Objective) -> String {
         let target = self.target();
@@ -213,7 +232,12 @@ impl Candidate {
 
     /// Beside its target, whatever is not as Kubernetes has it.
     pub(super) fn rest_told(&self) -> String {
-        let mut told = format!("window {} s, down after {} s", self.window_s, self.down_s);
+        let mut told = match self.signal {
+            // CPU is measured by others, who have their own window.
+            Signal::Cpu => String::new(),
+            _ => format!("window {} s, ", self.window_s),
+        };
+        told += &format!("down after {} s", self.down_s);
         if self.tolerance_milli != TOLERANCE_DEFAULT {
             told += &format!(
                 ", tolerance {} %",

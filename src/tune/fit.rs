@@ -32,8 +32,8 @@ const SURE: f64 = 1.25;
 /// Points that a curve has at least: its parameters are three.
 const POINTS_MIN: usize = 4;
 
-/// Halvings of the step with which parameters are looked for: from a factor of two to a hundredth.
-const HALVINGS: usize = 7;
+/// Halvings of the step with which parameters are looked for: from a factor of two to a fiftieth.
+const HALVINGS: usize = 6;
 
 /// A number and the bounds within which it is.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
@@ -196,8 +196,8 @@ fn estimate(best: Curve, possible: &[Curve], of: impl Fn(&Curve) -> f64) -> Esti
     let all = || possible.iter().map(&of);
     Estimate {
         value: of(&best),
-        low: all().fold(of(&best), f64::min),
-        high: all().fold(of(&best), f64::max),
+        low: all().fold(of(&best), f64::min) * (1.0 - MODEL_ERROR),
+        high: all().fold(of(&best), f64::max) * (1.0 + MODEL_ERROR),
     }
 }
 

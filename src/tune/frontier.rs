@@ -140,6 +140,12 @@ impl Figures {
         let bad = self.bad_share / (BUDGET_USED * objective.budget());
         bad.max(self.violated_share() / VIOLATED)
     }
+
+    /// Whether these are no worse than others: as cheap, and missing the objective no more than is allowed or than they do.
+    pub(super) fn is_as_good(&self, other: &Self, objective: &Objective) -> bool {
+        self.pod_hours <= other.pod_hours
+            && self.misses(objective) <= other.misses(objective).max(1.0)
+    }
 }
 
 /// Which of these nothing beats in both: fewer bad requests and fewer pod-hours. By pod-hours, ascending.
@@ -178,6 +184,15 @@ pub(super) fn ranked(all: &[Figures], objective: &Objective) -> Vec<usize> {
             .then_with(|| if late(a) { beyond() } else { within() })
             .then(a.cmp(b))
     });
+    order
+}
+
+/// All of these, the most promising first for who looks for better ones next to them: cheap, and missing the objective
+/// by little.
+pub(super) fn promising(all: &[Figures], objective: &Objective) -> Vec<usize> {
+    let price = |place: &usize| all[*place].pod_hours * all[*place].misses(objective).max(1.0);
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    order.sort_by(|a, b| price(a).total_cmp(&price(b)).then(a.cmp(b)));
     order
 }
 

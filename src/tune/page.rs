@@ -43,7 +43,7 @@ fn write(out: &mut String, told: &Told) -> fmt::Result {
     head(out, told, &title)?;
     figures(out, told)?;
     frontier(out, told)?;
-    sentences(out, "Why", &told.advice.reasons)?;
+    section(out, "Why", &told.advice.reasons)?;
     let yaml = crate::config::autoscaler::to_yaml(&patch::hpa(told)).unwrap_or_default();
     write!(
         out,
@@ -51,8 +51,8 @@ fn write(out: &mut String, told: &Told) -> fmt::Result {
         Escaped(&yaml)
     )?;
     curve(out, told)?;
-    sentences(out, "The traffic", &summary::traffic(told))?;
-    sentences(out, "How sure that is", &told.advice.sure)?;
+    section(out, "The traffic", &summary::traffic(told))?;
+    section(out, "How sure that is", &told.advice.sure)?;
     let measure: Vec<String> = told
         .advice
         .measure
@@ -60,7 +60,7 @@ fn write(out: &mut String, told: &Told) -> fmt::Result {
         .chain(&told.known.notes)
         .cloned()
         .collect();
-    sentences(out, "What to measure to be surer", &measure)?;
+    section(out, "What to measure to be surer", &measure)?;
     html::end(out)
 }
 
@@ -121,19 +121,21 @@ fn table(out: &mut String, rows: &[Vec<String>]) -> fmt::Result {
     out.write_str("</table></div>\n")
 }
 
-fn sentences(out: &mut String, title: &str, sentences: &[String]) -> fmt::Result {
+fn section(out: &mut String, title: &str, sentences: &[String]) -> fmt::Result {
     if sentences.is_empty() {
         return Ok(());
     }
-    write!(
-        out,
-        "<section>\n<h2>{}</h2>\n<ul class=\"sentences\">\n",
-        Escaped(title)
-    )?;
+    write!(out, "<section>\n<h2>{}</h2>\n", Escaped(title))?;
+    list(out, sentences)?;
+    out.write_str("</section>\n")
+}
+
+fn list(out: &mut String, sentences: &[String]) -> fmt::Result {
+    out.write_str("<ul class=\"sentences\">\n")?;
     for sentence in sentences {
         writeln!(out, "<li>{}</li>", Escaped(sentence))?;
     }
-    out.write_str("</ul>\n</section>\n")
+    out.write_str("</ul>\n")
 }
 
 // --- The frontier.
@@ -282,6 +284,6 @@ fn curve(out: &mut String, told: &Told) -> fmt::Result {
         &description,
     )?;
     out.write_str("</div>\n")?;
-    sentences(out, "", &told.advice.pod)?;
+    list(out, &told.advice.pod)?;
     out.write_str("</section>\n")
 }

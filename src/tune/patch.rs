@@ -76,6 +76,13 @@ pub(super) fn yaml(told: &Told) -> anyhow::Result<String> {
 /// written into it.
 fn whole_metrics(written: Option<&Value>, changed: &Value) -> Option<Value> {
     written.filter(|written| written.get("kind").is_some())?;
+    let headers = changed
+        .pointer("/spec/source/pods/headers")
+        .and_then(Value::as_object);
+    let is_written_out = |header: &Value| header.get("value").is_some();
+    if headers.is_some_and(|headers| headers.values().any(is_written_out)) {
+        return None;
+    }
     let object = config::object(&changed.to_string()).ok()?;
     object.pods.map(|_| changed.clone())
 }

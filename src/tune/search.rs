@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use super::candidate::{Aims, Candidate, Growth, Signal, TOLERANCE_DEFAULT};
-use super::frontier::{Came, Figures, choose, ranked};
+use super::curve::Objective;
+use super::frontier::{Came, Figures, choose, promising, ranked};
 
 /// Loads that the coarse grid aims at, as shares of what a pod can take.
-const SHARES: [f64; 4] = [0.55, 0.7, 0.85, 1.0];
+const SHARES: [f64; 4] = [0.3, 0.5, 0.7, 0.9];
 
 /// Candidates whose neighbours are looked at in one round.
 const LEADERS: usize = 5;
@@ -16,8 +17,20 @@ const LEADERS: usize = 5;
 /// Of those, of one signal: a second best signal is looked at, too.
 const LEADERS_OF_SIGNAL: usize = 3;
 
+/// Of those, with other rules: rules matter less than targets.
+const LEADERS_RULED: usize = 3;
+
+/// Rounds at most: targets are then changed by less than they have digits.
+const GENERATIONS_MAX: i32 = 8;
+
+/// By how much targets are changed at first, as a share.
+const FIRST_STEP: f64 = 0.2;
+
 /// Candidates that are played with further seeds and a slower service.
 const FINALISTS: usize = 6;
+
+/// Of those, of one signal.
+const FINALISTS_OF_SIGNAL: usize = 4;
 
 /// Seeds with which finalists are played, the first of which all were.
 const SEEDS: u64 = 3;
@@ -103,6 +116,9 @@ pub(super) struct Found {
 
 type Played = BTreeMap<Candidate, Came>;
 
+/// Puts figures in order, the best first.
+type Order = fn(&[Figures], &Objective) -> Vec<usize>;
+
 impl<P> Search<'_, P>
 where
     P: FnMut(&str, &[Job]) -> anyhow::Result<Vec<Came>>,
@@ -112,18 +128,16 @@ where
         let mut played = Played::new();
         let mut plays = self.round("coarse grid", &self.coarse(), &mut played)?;
         let finals = FINALISTS * SEEDS as usize;
-        for generation in 1.. {
-            let left = self.budget.saturating_sub(plays + finals);
+        for generation in 1..=GENERATIONS_MAX {
             let mut next = self.neighbours(&played, generation);
-            next.truncate(left);
-            if next.is_empty() {
-                break;
+            next.truncate(self.budget.saturating_sub(plays + finals));
+            if !next.is_empty() {
+                plays += self.round(&format!("refinement {generation}"), &next, &mut played)?;
             }
-            plays += self.round(&format!("refinement {generation}"), &next, &mut played)?;
         }
-        let finalists = self.leaders(&played, FINALISTS, FINALISTS);
+        let finalists = self.leaders(&played, ranked, FINALISTS, FINALISTS_OF_SIGNAL);
         let slower = self.finals(&finalists, &mut played)?;
-        plays += finals;
+        plays += finalists.len() * SEEDS as usize;
         let figures: Vec<Figures> = finalists.iter().map(|c| played[c].figures()).collect();
         let order = ranked(&figures, &self.aims.objective);
         let worry = |place: usize| slower[place].misses(&self.aims.objective);
@@ -188,12 +202,18 @@ where
         }
     }
 
-    /// The best so far, of each signal a few.
-    fn leaders(&self, played: &Played, count: usize, of_signal: usize) -> Vec<Candidate> {
+    /// The first of an order of what was played, of each signal a few.
+    fn leaders(
+        &self,
+        played: &Played,
+        order: Order,
+        count: usize,
+        of_signal: usize,
+    ) -> Vec<Candidate> {
         let candidates: Vec<Candidate> = played.keys().copied().collect();
         let figures: Vec<Figures> = played.values().map(Came::figures).collect();
         let mut leaders: Vec<Candidate> = Vec::new();
-        for place in ranked(&figures, &self.aims.objective) {
+        for place in order(&figures, &self.aims.objective) {
             let candidate = candidates[place];
             let same = leaders
                 .iter()
@@ -205,32 +225,18 @@ where
         leaders
     }
 
-    /// What is next to the best and was not played yet: other targets, closer with each generation, and other rules.
+    /// What is next to the best and was not played yet: by turns other targets and windows, closer each time, and other
+    /// rules.
     fn neighbours(&self, played: &Played, generation: i32) -> Vec<Candidate> {
-        let step = 1.0 + 0.16 / f64::from(generation);
-        let leaders = self.leaders(played, LEADERS, LEADERS_OF_SIGNAL);
+        let step = 1.0 + FIRST_STEP / f64::from(generation);
+        let leaders = self.leaders(played, promising, LEADERS, LEADERS_OF_SIGNAL);
         let mut next: Vec<Candidate> = Vec::new();
-        for leader in &leaders {
-            let windows = WINDOWS_S
-                .into_iter()
-                .filter(|window_s| READS_MIN * self.interval_s <= *window_s);
-            let windows = windows.map(|window_s| Candidate {
-                window_s,
-                ..*leader
-            });
-            let downs = DOWNS_S.map(|down_s| Candidate { down_s, ..*leader });
-            let tolerances = TOLERANCES_MILLI.map(|tolerance_milli| Candidate {
-                tolerance_milli,
-                ..*leader
-            });
-            let growths = [Growth::Free, Growth::DoubleInAMinute]
-                .map(|growth| Candidate { growth, ..*leader });
-            let around = [leader.scaled(step), leader.scaled(1.0 / step)].into_iter();
-            let around = around
-                .chain(downs)
-                .chain(windows)
-                .chain(tolerances)
-                .chain(growths);
+        for (place, leader) in leaders.iter().enumerate() {
+            let around = match generation % 2 {
+                1 => self.targets_around(leader, step),
+                _ if place < LEADERS_RULED => rules_around(leader),
+                _ => Vec::new(),
+            };
             for candidate in around {
                 if !played.contains_key(&candidate) && !next.contains(&candidate) {
                     next.push(candidate);
@@ -238,6 +244,19 @@ where
             }
         }
         next
+    }
+
+    fn targets_around(&self, leader: &Candidate, step: f64) -> Vec<Candidate> {
+        let is_read = |window_s: &u32| READS_MIN * self.interval_s <= *window_s;
+        let windows = WINDOWS_S.into_iter().filter(is_read);
+        let windows = windows.map(|window_s| Candidate {
+            window_s,
+            ..*leader
+        });
+        let mut around = vec![leader.scaled(step), leader.scaled(1.0 / step)];
+        around.extend(leader.twin());
+        around.extend(windows);
+        around
     }
 
     /// Plays the finalists with the other seeds, which are added to what came of them, and with a slower service.
@@ -295,9 +314,27 @@ where
     }
 }
 
+fn rules_around(leader: &Candidate) -> Vec<Candidate> {
+    let mut around: Vec<Candidate> = DOWNS_S.map(|down_s| Candidate { down_s, ..*leader }).into();
+    around.extend(TOLERANCES_MILLI.map(|tolerance_milli| Candidate {
+        tolerance_milli,
+        ..*leader
+    }));
+    // What is proportional to load needs no brake.
+    if matches!(
+        leader.signal,
+        Signal::Latency | Signal::SlowShare | Signal::RateAndLatency
+    ) {
+        around.extend(
+            [Growth::Free, Growth::DoubleInAMinute].map(|growth| Candidate { growth, ..*leader }),
+        );
+    }
+    around
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::curve::{Balancing, Curve, Objective};
+    use super::super::curve::{Balancing, Curve};
     use super::*;
     use crate::sim::Outcome;
 

@@ -58,7 +58,7 @@ pub(super) fn text(told: &Told) -> String {
     table(&mut text, &frontier_rows(told));
     text.push('\n');
     plot(&mut text, told);
-    let _ = writeln!(
+    let _ = write!(
         text,
         "\nRecommended\n{}",
         indented(&patch::folded(&advice.headline, COLUMNS - 2))

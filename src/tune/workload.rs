@@ -86,10 +86,10 @@ impl Workload {
         let Some(held) = base.services.get_mut(service) else {
             bail!("there is no service {service}");
         };
-        let metrics = held
-            .metrics
-            .take()
-            .unwrap_or_else(|| default_metrics(&subject));
+        let metrics = held.metrics.take().map_or_else(
+            || default_metrics(&subject),
+            |metrics| with_namespace(metrics, &subject),
+        );
         base.scenarios.retain(|_, load| load.service != service);
         let later = Span::from_secs(WARM_UP_S);
         let shifted = |span: Span| Span::from(*span + *later);
@@ -214,6 +214,24 @@ fn slo(objective: &Objective, said: Option<Slo>) -> Slo {
         window: said.map_or(SLO_WINDOW, |slo| slo.window),
         max_window: said.map_or(SLO_WINDOW_MAX, |slo| slo.max_window),
     }
+}
+
+/// The documents in the namespace of the HPA, which reads metrics of its own namespace only.
+fn with_namespace(mut metrics: Value, subject: &Subject) -> Value {
+    let Some(namespace) = &subject.namespace else {
+        return metrics;
+    };
+    if let Some(items) = metrics.get_mut("items").and_then(Value::as_array_mut) {
+        for item in items {
+            item["metadata"]["namespace"] = json!(namespace);
+        }
+        return metrics;
+    }
+    if metrics.get("spec").is_none() {
+        metrics = json!({"metadata": {"name": subject.service}, "spec": metrics});
+    }
+    metrics["metadata"]["namespace"] = json!(namespace);
+    metrics
 }
 
 fn set_window(document: &mut Value, window_s: u32) {
