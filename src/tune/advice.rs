@@ -5,7 +5,7 @@ use taffrail_loadtest::cli::ExitStatus;
 use taffrail_loadtest::report::text;
 
 use super::candidate::{Candidate, DOWN_DEFAULT_S, Growth, Signal, TOLERANCE_DEFAULT};
-use super::fit::{Fit, FitError};
+use super::fit::{Estimate, Fit, FitError};
 use super::frontier::Figures;
 use super::inputs::{Known, Source};
 use super::points::Observed;
@@ -417,15 +417,16 @@ fn sure(known: &Known, found: &Found) -> Vec<String> {
         (found.slower.pod_hours / tuned.pod_hours - 1.0).max(0.0) * PERCENT,
     ));
     if let Some(fit) = known.fit() {
-        let bounds = format!(
-            "between {} and {}/s",
-            rate(fit.limit.low),
-            rate(fit.limit.high)
-        );
+        let Estimate { low, high, .. } = fit.limit;
         sure.push(match fit.is_sure() {
-            true => format!("What a pod takes is known: {bounds}."),
+            true => format!("What a pod takes is known: between {} and {}/s.", rate(low), rate(high)),
             false => format!(
-                "What a pod takes is not known: {bounds}, since load never went above {}/s on a pod. The least of that was played.",
+                "What a pod takes is not known: {}, since load never went above {}/s on a pod. The least of that was played.",
+                if high <= FURTHER_MAX * fit.seen.1 {
+                    format!("between {} and {}/s", rate(low), rate(high))
+                } else {
+                    format!("{}/s at least and perhaps many times that", rate(low))
+                },
                 rate(fit.seen.1)
             ),
         });
@@ -452,10 +453,6 @@ fn measure(known: &Known, fit: &Fit) -> Vec<String> {
             fit.seen.1,
             further,
         ));
-    }
-    if fit.startup.is_none() {
-        let text = "How long a pod starts: record desired replicas beside ready ones over a scale-out, or say --startup.";
-        measure.push(text.to_owned());
     }
     if fit.cpu_percent.is_none() {
         let text = "How CPU grows with load: add the column cpu_percent, or --cpu-request with the adapter's samples; until then \

@@ -222,7 +222,9 @@ impl Candidate {
         let target = self.target();
         match self.signal {
             Signal::Rate => format!("{target}/s per pod"),
-            Signal::RateAndLatency => format!("{target}/s per pod, {} ms", objective.latency_ms()),
+            Signal::RateAndLatency => {
+                format!("{target}/s per pod and {} ms", objective.latency_ms())
+            }
             Signal::Concurrency => format!("{target} per pod"),
             Signal::Latency => format!("{target} ms"),
             Signal::SlowShare => format!("{} %", trimmed(target * 100.0)),

@@ -5,8 +5,8 @@
 /// Equally likely service times that stand for all of them below a limit; what is above it is taken exactly.
 const TIMES: usize = 48;
 
-/// Steps of a bisection: a latency to a ten-thousandth of itself, a load to a millionth.
-const HALVINGS: usize = 24;
+/// Steps of a bisection: what is looked for is found to a ten-thousandth of itself.
+const HALVINGS: usize = 16;
 
 /// The highest utilization that has a latency: above it a line grows faster than any run is long.
 pub(super) const BUSY_MAX: f64 = 0.995;

@@ -16,6 +16,7 @@ use super::fit::Fit;
 use super::traffic::Traffic;
 use super::workload::Workload;
 use crate::config::autoscaler;
+use crate::hpa::MetricSpec;
 
 /// The window of a `RequestMetrics` document that says none, in seconds.
 const WINDOW_DEFAULT_S: u32 = 30;
@@ -26,8 +27,11 @@ const INTERVAL_DEFAULT_S: u32 = 5;
 /// The fewest pods where no HPA says: one may go at any time.
 const MIN_DEFAULT: i32 = 2;
 
-/// The most pods where no HPA says, and the least that one should allow: so many times what the peak needs.
+/// The pods that an HPA should allow at least: so many times what the peak needs, as pods are not to be full.
 const ROOM: f64 = 1.5;
+
+/// The same where no HPA says: there may be days with more than this traffic.
+const ROOM_DEFAULT: f64 = 2.5;
 
 /// The most pods of any HPA.
 const MAX_MOST: i32 = 10_000;
@@ -168,14 +172,19 @@ fn known(
     };
     let mut subject = subject(&name, present.as_ref(), metrics, &objective)?;
     subject.cpu_percent = aims.cpu_net();
-    let need = (ROOM * traffic.peak() / limit)
-        .ceil()
-        .clamp(1.0, f64::from(MAX_MOST)) as i32;
+    let room = |times: f64| {
+        (times * traffic.peak() / limit)
+            .ceil()
+            .clamp(1.0, f64::from(MAX_MOST)) as i32
+    };
     let max_before = present
         .as_ref()
         .map(|_| subject.max)
-        .filter(|max| *max < need);
-    subject.max = subject.max.max(need).max(subject.min);
+        .filter(|max| *max < room(ROOM));
+    subject.max = match &present {
+        Some(_) => subject.max.max(room(ROOM)),
+        None => room(ROOM_DEFAULT).max(2 * subject.min),
+    };
     let present = present.filter(|hpa| {
         let why = unplayable(hpa);
         notes.extend(why.clone());
@@ -245,10 +254,11 @@ fn unplayable(hpa: &Value) -> Option<String> {
     ];
     let spec = autoscaler::from_value(hpa).ok()?;
     let foreign = spec.metrics.iter().find(|metric| match metric {
-        crate::hpa::MetricSpec::External { metric, .. } => !OURS.contains(&metric.as_str()),
-        crate::hpa::MetricSpec::Pods { metric, .. } => !OURS.contains(&metric.as_str()),
-        crate::hpa::MetricSpec::Object { .. } => true,
-        crate::hpa::MetricSpec::Resource { resource, .. } => resource != "cpu",
+        MetricSpec::External { metric, .. } | MetricSpec::Pods { metric, .. } => {
+            !OURS.contains(&metric.as_str())
+        }
+        MetricSpec::Object { .. } => true,
+        MetricSpec::Resource { resource, .. } => resource != "cpu",
     })?;
     Some(format!(
         "the HPA there is cannot be played, since {foreign} is not Taffrail's; nothing is compared with it"

@@ -21,6 +21,9 @@ const CPU_WINDOW_S: f64 = 60.0;
 /// Requests per second below which CPU is what a pod does for itself.
 const CPU_LOAD_MIN: f64 = 0.5;
 
+/// A stretch, and its seconds.
+type Stretch<'r> = (Point, &'r [Slot]);
+
 /// What `recording` shows of `service`.
 pub(super) fn observed(
     recording: &Recording,
@@ -58,7 +61,7 @@ fn known(steps: &Steps) -> Vec<(f64, u32)> {
 
 /// The latencies at each load, all requests of one step of load together, so that their quantiles are true.
 fn curve(slots: &[Slot], ready: &Steps, objective: &Objective) -> Vec<Point> {
-    let stretches: Vec<(Point, &[Slot])> = slots
+    let stretches: Vec<Stretch<'_>> = slots
         .chunks_exact(STRETCH_S)
         .enumerate()
         .filter_map(|(n, slots)| {
@@ -71,7 +74,7 @@ fn curve(slots: &[Slot], ready: &Steps, objective: &Objective) -> Vec<Point> {
         .map(|(point, _)| (point.load, point.median_s))
         .collect();
     let step = points::steps(stretches.iter().map(|(point, _)| point.load));
-    let mut groups: BTreeMap<(usize, bool), Vec<&(Point, &[Slot])>> = BTreeMap::new();
+    let mut groups: BTreeMap<(usize, bool), Vec<&Stretch<'_>>> = BTreeMap::new();
     for (stretch, is_over) in stretches.iter().zip(settled(&typical)) {
         if let Some(is_over) = is_over {
             groups

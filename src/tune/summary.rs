@@ -225,11 +225,9 @@ pub(super) fn scales(told: &Told) -> (Scale, Scale) {
         .iter()
         .map(|tried| tried.figures.pod_hours)
         .fold(0.0, f64::max);
-    let shares = told
-        .found
-        .tried
-        .iter()
-        .map(|tried| tried.figures.bad_share.max(SHARE_MIN));
+    let tried = told.found.tried.iter().map(|tried| tried.figures);
+    let all = tried.chain(told.found.present.map(|(tuned, _)| tuned));
+    let shares = all.map(|figures| figures.bad_share.max(SHARE_MIN));
     let budget = told.known.aims.objective.budget();
     let (low, high) = shares.fold((budget, budget), |(low, high), share| {
         (low.min(share), high.max(share))
