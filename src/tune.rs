@@ -18,13 +18,13 @@ mod summary;
 mod traffic;
 mod workload;
 
+use std::cell::{Cell, RefCell};
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -58,9 +58,11 @@ Files, told apart by what is in them:
   samples (CSV or JSON)   what a running adapter recorded; fitted as well
   a trace (CSV)           t_seconds,rps: the traffic to tune for, in the place of that of the others
 
-Samples come from the Prometheus that scrapes the adapter, as it answers:
+Samples come from the Prometheus that scrapes the adapter, as it answers (exported_service where it has a label service
+of its own); the second part tells how long pods take to start:
   curl -G http://PROMETHEUS:9090/api/v1/query_range -o users.json \\
-    --data-urlencode 'query={__name__=~\"taffrail_(request_.*|targets|objective_.*)\",service=\"users\"}' \\
+    --data-urlencode 'query={__name__=~\"taffrail_(request_.*|targets|objective_.*)\", service=\"users\"}
+                        or kube_deployment_spec_replicas{namespace=\"shop\", deployment=\"users\"}' \\
     --data-urlencode start=$(date -d '-1 day' +%s) --data-urlencode end=$(date +%s) --data-urlencode step=15
 or from anywhere else as a table with the columns
   t_seconds  seconds, milliseconds since 1970, or RFC 3339
@@ -382,7 +384,10 @@ fn play_one(known: &Known, job: &Job, played: &Played) -> anyhow::Result<Came> {
 struct Progress {
     speaks: bool,
     is_terminal: bool,
-    is_open: AtomicBool,
+    /// Plays of the rounds before this one.
+    before: Cell<usize>,
+    /// What was written last on the line.
+    said: RefCell<String>,
 }
 
 /// One round of a search.
@@ -397,7 +402,8 @@ impl Progress {
         Self {
             speaks,
             is_terminal: std::io::stderr().is_terminal(),
-            is_open: AtomicBool::new(false),
+            before: Cell::new(0),
+            said: RefCell::default(),
         }
     }
 
@@ -409,24 +415,34 @@ impl Progress {
         }
     }
 
+    /// Puts this in the place of what is on the line.
+    fn rewrite(&self, text: &str) {
+        let mut said = self.said.borrow_mut();
+        if self.speaks && self.is_terminal && *said != text {
+            let width = said.chars().count();
+            eprint!("\r{:width$}\r{text}", "");
+            let _ = std::io::stderr().flush();
+            text.clone_into(&mut said);
+        }
+    }
+
     /// Clears the line.
     fn end(&self) {
-        if self.is_open.load(Ordering::Relaxed) {
-            eprint!("\r{:70}\r", "");
-        }
+        self.rewrite("");
     }
 }
 
 impl Round<'_> {
     fn tell(&self, done: usize, of: usize) {
-        if self.progress.speaks && self.progress.is_terminal {
-            self.progress.is_open.store(true, Ordering::Relaxed);
-            eprint!("\r{:70}\r{}: {done} of {of} plays ", "", self.what);
-            let _ = std::io::stderr().flush();
-        }
+        let all = self.progress.before.get() + done;
+        self.progress.rewrite(&format!(
+            "{}: {done} of {of} plays, {all} in all",
+            self.what
+        ));
     }
 
     fn finish(&self, of: usize) {
+        self.progress.before.set(self.progress.before.get() + of);
         if self.progress.speaks && !self.progress.is_terminal {
             let took = (clock::instant() - self.begun).as_secs_f64();
             eprintln!("{}: {of} plays in {took:.1} s", self.what);

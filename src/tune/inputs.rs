@@ -261,7 +261,7 @@ fn unplayable(hpa: &Value) -> Option<String> {
         MetricSpec::Resource { resource, .. } => resource != "cpu",
     })?;
     Some(format!(
-        "the HPA there is cannot be played, since {foreign} is not Taffrail's; nothing is compared with it"
+        "The HPA there is cannot be played, since {foreign} is not Taffrail's: nothing is compared with it."
     ))
 }
 

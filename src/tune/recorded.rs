@@ -187,3 +187,52 @@ fn smoothed(seconds: &[(f64, f64)], duration_s: f64) -> Vec<(f64, f64)> {
         .map(|(n, chunk)| ((n * STRETCH_S) as f64, mean(chunk)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use taffrail_loadtest::scenario::Scenario;
+
+    use super::super::fit::Fit;
+    use super::*;
+    use crate::sim;
+    use crate::simulate::resolve;
+
+    /// Two workers of 50 ms, half of it CPU, and pods that start within 15 s, under a ramp that shows all of that.
+    const MEASURED: &str = "
+name: users
+seed: 3
+app: { workers: 2, serviceTime: 50ms, serviceCv: 0.5, cpuShare: 0.5, cpuRequest: 1000, startup: 15s, drain: 2s }
+hpa:
+  spec:
+    minReplicas: 2
+    maxReplicas: 4
+    metrics:
+      - { type: Resource, resource: { name: cpu, target: { type: Utilization, averageUtilization: 75 } } }
+scenarios: { main: { profile: 8@30s 8->150@300s } }
+";
+
+    #[test]
+    fn what_a_pod_takes_and_how_long_it_starts_are_found_in_a_run() {
+        let none = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+        let scenario = Scenario::read("users.yaml", MEASURED, none).unwrap();
+        let plan = resolve::plan(scenario, None, none).unwrap();
+        let run = sim::play(&plan, &mut |_| ControlFlow::Continue(()));
+        let objective = Objective {
+            quantile: 0.95,
+            latency_s: 0.25,
+        };
+        let observed = observed(&run, &run.services["users"], &objective);
+        let fit = Fit::new(&observed, &objective).unwrap();
+        assert!(fit.is_sure(), "{fit:?}");
+        assert!((36.0..=44.0).contains(&fit.capacity.value), "40/s: {fit:?}");
+        let startup = fit.startup.unwrap();
+        assert!((15.0..=16.0).contains(&startup.seconds), "{startup:?}");
+        // 25 ms of a core for each request per second, of a core that is requested.
+        let cpu = fit.cpu_percent.unwrap();
+        assert!((2.2..=2.8).contains(&cpu), "{cpu}");
+        let asked: f64 = observed.traffic.iter().map(|(_, rate)| rate * 10.0).sum();
+        assert!((asked / 23_940.0 - 1.0).abs() < 0.01, "{asked} requests");
+    }
+}

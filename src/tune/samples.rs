@@ -1,10 +1,9 @@
 //! What an adapter recorded while it ran, to what was seen: a table in CSV, or what Prometheus answers when it is asked
 //! for the adapter's own metrics. One sample is one moment; it reads text and fits nothing.
 
-use std::collections::BTreeMap;
+mod prometheus;
 
-use serde::Deserialize;
-
+pub(super) use self::prometheus::read as prometheus;
 use super::points::{self, Observed, Point, settled, startups};
 
 /// Samples at most: a month at a step of 15 s.
@@ -73,7 +72,9 @@ pub(super) enum SamplesError {
     #[error("has no series {0}; ask for {{__name__=~\"taffrail_.*\", service=\"NAME\"}}")]
     Series(&'static str),
     /// There are several services.
-    #[error("has samples of several services: {0}; choose one with --service")]
+    #[error(
+        "has samples of several services: {0}; choose one with --service, or ask for one namespace"
+    )]
     Services(String),
 }
 
@@ -206,105 +207,6 @@ fn moment(text: &str) -> Option<f64> {
     Some(timestamp.as_millisecond() as f64 / 1000.0)
 }
 
-// --- Prometheus.
-
-#[derive(Deserialize)]
-struct Answer {
-    data: Matrix,
-}
-
-#[derive(Deserialize)]
-struct Matrix {
-    result: Vec<Series>,
-}
-
-#[derive(Deserialize)]
-struct Series {
-    metric: BTreeMap<String, String>,
-    values: Vec<(f64, String)>,
-}
-
-/// Reads what `/api/v1/query_range` of Prometheus answers for the adapter's own metrics of `service`.
-pub(super) fn prometheus(text: &str, service: Option<&str>) -> Result<Samples, SamplesError> {
-    let answer: Answer =
-        serde_json::from_str(text).map_err(|error| SamplesError::Json(error.to_string()))?;
-    let is_ours = |series: &&Series| {
-        series
-            .metric
-            .get("__name__")
-            .is_some_and(|name| name.starts_with("taffrail_"))
-    };
-    let mut services: Vec<&str> = Vec::new();
-    for series in answer.data.result.iter().filter(is_ours) {
-        services.extend(series.metric.get("service").map(String::as_str));
-    }
-    services.sort_unstable();
-    services.dedup();
-    let service = match (service, services.as_slice()) {
-        (Some(service), _) => service,
-        (None, [only]) => only,
-        (None, several) => return Err(SamplesError::Services(several.join(", "))),
-    };
-    let of = |name: &str, label: Option<(&str, &str)>| {
-        let matches = |series: &&Series| {
-            let is =
-                |label: &str, value: &str| series.metric.get(label).is_none_or(|is| is == value);
-            series.metric.get("__name__").is_some_and(|is| is == name)
-                && is("service", service)
-                && label.is_none_or(|(label, value)| is(label, value))
-        };
-        means(answer.data.result.iter().filter(matches))
-    };
-    let rates = of("taffrail_request_rate", None);
-    let pods = of("taffrail_targets", Some(("standing", "known")));
-    let latencies = of("taffrail_request_latency_seconds", None);
-    for (name, series) in [
-        ("taffrail_request_rate", &rates),
-        ("taffrail_targets", &pods),
-        ("taffrail_request_latency_seconds", &latencies),
-    ] {
-        if series.is_empty() {
-            return Err(SamplesError::Series(name));
-        }
-    }
-    let concurrency = of("taffrail_request_concurrency", None);
-    let desired = of("kube_horizontalpodautoscaler_status_desired_replicas", None);
-    if SAMPLES_MAX < rates.len() {
-        return Err(SamplesError::Many);
-    }
-    let samples = rates.iter().map(|(ms, rps)| Sample {
-        t_s: *ms as f64 / 1000.0,
-        rps: Some(*rps),
-        pods: pods.get(ms).copied(),
-        quantile_s: latencies.get(ms).copied(),
-        concurrency: concurrency.get(ms).copied(),
-        desired: desired.get(ms).copied(),
-        ..Sample::default()
-    });
-    let last = |name: &str| of(name, None).into_values().next_back();
-    Ok(Samples {
-        samples: samples.collect(),
-        quantile: None,
-        objective_s: last("taffrail_objective_latency_seconds"),
-        cpu_s: last("taffrail_request_cpu_seconds"),
-        service: Some(service.to_owned()),
-    })
-}
-
-/// The mean at each millisecond: two replicas of the adapter say the same, nearly.
-fn means<'s>(series: impl Iterator<Item = &'s Series>) -> BTreeMap<i64, f64> {
-    let mut sums: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
-    for (t_s, value) in series.flat_map(|series| &series.values) {
-        if let Some(value) = value.parse().ok().filter(|value: &f64| value.is_finite()) {
-            let sum = sums.entry((t_s * 1000.0) as i64).or_default();
-            *sum = (sum.0 + value, sum.1 + 1.0);
-        }
-    }
-    sums.into_iter()
-        .map(|(ms, (sum, count))| (ms, sum / count))
-        .collect()
-}
-
 // --- What they show.
 
 impl Samples {
@@ -422,6 +324,8 @@ impl Samples {
 
 #[cfg(test)]
 mod tests {
+    use super::super::curve::Objective;
+    use super::super::fit::Fit;
     use super::*;
 
     #[test]
@@ -470,62 +374,41 @@ mod tests {
         assert_eq!(moment("yesterday"), None);
     }
 
+    /// The 0.95-quantile of the time in a line before two workers, in service times, which are exponential and so are
+    /// the times between arrivals; `busy` is below 1 and not one half.
+    fn p95_of_two_workers(busy: f64) -> f64 {
+        let waits = 2.0 * busy * busy / (1.0 + busy);
+        let rest = 1.0 - 2.0 * busy;
+        let over = |t: f64| (-t).exp() * (1.0 + waits / rest * (1.0 - (-t * rest).exp()));
+        let (mut low, mut high) = (0.0, 1000.0);
+        for _ in 0..60 {
+            let middle = f64::midpoint(low, high);
+            match 0.05 < over(middle) {
+                true => low = middle,
+                false => high = middle,
+            }
+        }
+        low
+    }
+
     #[test]
-    fn what_prometheus_answers_is_read_and_two_replicas_of_the_adapter_are_one() {
-        let series = |name: &str, labels: &str, values: &str| {
-            format!(
-                r#"{{"metric":{{"__name__":"taffrail_{name}","service":"users"{labels}}},"values":[{values}]}}"#
-            )
+    fn samples_tell_what_a_pod_takes() {
+        let mut text = String::from("t_seconds,rps,pods,p95_ms,mean_ms\n");
+        for sample in 0..400 {
+            let busy = 0.101 + f64::from(sample % 40) * 0.021;
+            let (p95_ms, mean_ms) = (
+                200.0 * p95_of_two_workers(busy),
+                200.0 / (1.0 - busy * busy),
+            );
+            text += &format!("{},{},4,{p95_ms},{mean_ms}\n", sample * 15, busy * 40.0);
+        }
+        let objective = Objective {
+            quantile: 0.95,
+            latency_s: 1.0,
         };
-        let result = [
-            series(
-                "request_rate",
-                r#","instance":"a""#,
-                r#"[100,"30"],[115,"30"]"#,
-            ),
-            series("request_rate", r#","instance":"b""#, r#"[100,"34"]"#),
-            series(
-                "targets",
-                r#","standing":"known""#,
-                r#"[100,"2"],[115,"2"]"#,
-            ),
-            series(
-                "targets",
-                r#","standing":"unknown""#,
-                r#"[100,"0"],[115,"0"]"#,
-            ),
-            series("request_latency_seconds", "", r#"[100,"0.1"],[115,"NaN"]"#),
-            series("objective_latency_seconds", "", r#"[100,"0.25"]"#),
-            series("request_concurrency", "", r#"[100,"1.6"]"#),
-        ];
-        let text = format!(
-            r#"{{"status":"success","data":{{"resultType":"matrix","result":[{}]}}}}"#,
-            result.join(",")
-        );
-        let read = prometheus(&text, None).unwrap();
-        assert_eq!(
-            (read.objective_s, read.service.as_deref()),
-            (Some(0.25), Some("users"))
-        );
-        let first = read.samples[0];
-        assert_eq!(
-            (first.rps, first.pods, first.quantile_s),
-            (Some(32.0), Some(2.0), Some(0.1))
-        );
-        assert_eq!(read.samples[1].quantile_s, None);
-        let points = read.observed(None).points;
-        let first = points.iter().find(|point| point.load == 16.0).unwrap();
-        assert!(
-            (first.mean_s.unwrap() - 0.05).abs() < 1e-9,
-            "by Little's law"
-        );
-        assert!(
-            prometheus("{}", None)
-                .unwrap_err()
-                .to_string()
-                .contains("query_range")
-        );
-        let other = prometheus(&text, Some("shifts")).unwrap_err().to_string();
-        assert!(other.contains("no series taffrail_request_rate"), "{other}");
+        let fit = Fit::new(&table(&text).unwrap().observed(None), &objective).unwrap();
+        // Two workers of 200 ms.
+        assert!((9.0..=11.0).contains(&fit.capacity.value), "{fit:?}");
+        assert!(fit.is_sure() && fit.startup.is_none(), "{fit:?}");
     }
 }

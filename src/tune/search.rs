@@ -8,8 +8,14 @@ use super::candidate::{Aims, Candidate, Growth, Signal, TOLERANCE_DEFAULT};
 use super::curve::Objective;
 use super::frontier::{Came, Figures, choose, promising, ranked};
 
-/// Loads that the coarse grid aims at, as shares of what a pod can take.
-const SHARES: [f64; 4] = [0.3, 0.5, 0.7, 0.9];
+/// Loads that the coarse grid aims at, as shares of what a pod can take, the likeliest first.
+const SHARES: [f64; 4] = [0.5, 0.7, 0.3, 0.9];
+
+/// Plays of a search below which only the first half of them is looked at.
+const BUDGET_COARSE: usize = 48;
+
+/// Plays of a search for each candidate that becomes a finalist.
+const BUDGET_FINALIST: usize = 16;
 
 /// Candidates whose neighbours are looked at in one round.
 const LEADERS: usize = 5;
@@ -26,7 +32,7 @@ const GENERATIONS_MAX: i32 = 8;
 /// By how much targets are changed at first, as a share.
 const FIRST_STEP: f64 = 0.2;
 
-/// Candidates that are played with further seeds and a slower service.
+/// Candidates that are played with further seeds and a slower service, at most.
 const FINALISTS: usize = 6;
 
 /// Of those, of one signal.
@@ -54,7 +60,7 @@ const DOWNS_S: [u32; 4] = [60, 120, 300, 600];
 const TOLERANCES_MILLI: [u32; 3] = [20, 50, TOLERANCE_DEFAULT];
 
 /// Plays of a whole search at least: less would be a coarse grid and nothing else.
-pub(super) const BUDGET_MIN: usize = 48;
+pub(super) const BUDGET_MIN: usize = 16;
 
 /// Whose HPA is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,7 +133,8 @@ where
     pub(super) fn run(mut self) -> anyhow::Result<Found> {
         let mut played = Played::new();
         let mut plays = self.round("coarse grid", &self.coarse(), &mut played)?;
-        let finals = FINALISTS * SEEDS as usize;
+        let finalists = (self.budget / BUDGET_FINALIST).clamp(1, FINALISTS);
+        let finals = finalists * SEEDS as usize;
         for generation in 1..=GENERATIONS_MAX {
             let mut next = self.neighbours(&played, generation);
             next.truncate(self.budget.saturating_sub(plays + finals));
@@ -135,7 +142,7 @@ where
                 plays += self.round(&format!("refinement {generation}"), &next, &mut played)?;
             }
         }
-        let finalists = self.leaders(&played, ranked, FINALISTS, FINALISTS_OF_SIGNAL);
+        let finalists = self.leaders(&played, ranked, finalists, FINALISTS_OF_SIGNAL);
         let slower = self.finals(&finalists, &mut played)?;
         plays += finalists.len() * SEEDS as usize;
         let figures: Vec<Figures> = finalists.iter().map(|c| played[c].figures()).collect();
@@ -166,7 +173,12 @@ where
 
     fn coarse(&self) -> Vec<Candidate> {
         let mut coarse = Vec::new();
-        for share in SHARES {
+        let shares = if self.budget < BUDGET_COARSE {
+            SHARES.len() / 2
+        } else {
+            SHARES.len()
+        };
+        for share in SHARES.into_iter().take(shares) {
             coarse.extend(
                 Signal::ALL
                     .iter()

@@ -29,7 +29,10 @@ const WARM_UP: &str = "warm-up";
 
 /// How long that is: longer than the window of any candidate, and pods that an HPA took away before the first request
 /// are back by then.
-const WARM_UP_S: u64 = 180;
+const WARM_UP_S: u64 = 120;
+
+/// How long requests under way may take at the end.
+const GRACEFUL_STOP: Span = Span::from_secs(10);
 
 /// How full pods are at the beginning, as a share of what they can take.
 const FULL: f64 = 0.8;
@@ -199,7 +202,7 @@ impl Workload {
             executor,
             arrivals: Placing::Poisson,
             max_in_flight: usize::MAX,
-            graceful_stop: Span::from_secs(30),
+            graceful_stop: GRACEFUL_STOP,
             start_time: Span::from_secs(start_s),
             pacing: Pacing::default(),
         }

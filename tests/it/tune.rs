@@ -1,7 +1,6 @@
-//! `taffrail tune` from outside: what it learns from runs and samples of a service that is known, whether what it
-//! recommends is better on seeds that it has not seen, and what it says when it cannot tell.
+//! `taffrail tune` from outside: whether what it recommends is better on seeds that it has not seen, what it writes, and
+//! what it says when it cannot tell.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -96,13 +95,13 @@ fn run(folder: &Path, profile: &str) -> PathBuf {
 #[test]
 fn an_hpa_that_wastes_pods_becomes_a_better_one_with_reasons_and_a_patch() {
     let folder = tempfile::tempdir().unwrap();
-    let wasteful = WASTEFUL.replace("PROFILE", "8@60s 8->40@90s 40@90s 40->12@30s");
+    let wasteful = WASTEFUL.replace("PROFILE", "8@20s 8->32@60s 32@40s");
     let scenario = written(folder.path(), "users.yaml", &wasteful);
     let [patch, report, page] =
         ["better.yaml", "tune.json", "tune.html"].map(|name| folder.path().join(name));
     let args = [
         scenario.to_str().unwrap(),
-        "--budget=48",
+        "--budget=16",
         "-o",
         patch.to_str().unwrap(),
         "--json",
@@ -119,7 +118,7 @@ fn an_hpa_that_wastes_pods_becomes_a_better_one_with_reasons_and_a_patch() {
         "Why",
         "How sure that is",
         "other seeds",
-        "coarse grid: 24 plays",
+        "coarse grid: 12 plays",
     ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
@@ -166,71 +165,12 @@ fn an_hpa_that_wastes_pods_becomes_a_better_one_with_reasons_and_a_patch() {
         assert!(page.contains(part), "{part} is not in the report");
     }
     assert!(!page.contains("<script"));
-}
 
-#[test]
-fn the_same_files_and_seed_give_the_same_bytes_and_another_seed_does_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = WASTEFUL.replace("PROFILE", "6->12@40s");
-    let scenario = written(folder.path(), "users.yaml", &text);
-    let tuned = |seed: &str| {
-        let args = [
-            scenario.to_str().unwrap(),
-            "--budget=48",
-            "--plain",
-            "--json=-",
-            "--seed",
-            seed,
-        ];
-        let output = taffrail("tune", &args);
-        assert!(!output.stdout.is_empty(), "{}", said(&output));
-        (output.stdout, output.stderr)
-    };
-    let first = tuned("1");
-    assert!(first == tuned("1"), "other bytes the second time");
-    assert!(first != tuned("2"));
-}
-
-#[test]
-fn what_a_pod_takes_and_how_long_it_starts_are_found_in_a_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = run(folder.path(), "8@30s 8->150@300s");
-    let hpa = written(
-        folder.path(),
-        "hpa.yaml",
-        "{metadata: {name: users}, spec: {scaleTargetRef: {kind: Deployment, name: users}, minReplicas: 1, maxReplicas: 9}}",
-    );
-    let trace = written(
-        folder.path(),
-        "day.csv",
-        "t_seconds,rps\n0,12\n30,40\n60,40\n",
-    );
-    let report = folder.path().join("tune.json");
-    let args = [&run, &trace].map(|path| path.to_str().unwrap());
-    let more = [
-        "--hpa",
-        hpa.to_str().unwrap(),
-        "--json",
-        report.to_str().unwrap(),
-        "--budget=48",
-        "--plain",
-    ];
-    let output = taffrail("tune", &[&args[..], &more].concat());
-    let text = said(&output);
-    assert!(report.exists(), "{text}");
-    let found = json(&report);
-    let number = |pointer: &str| found.pointer(pointer).and_then(Value::as_f64).unwrap();
-    // Two workers of 50 ms each take 40/s at most.
-    let capacity = number("/pod/capacity_rps");
-    assert!((36.0..=44.0).contains(&capacity), "{capacity}\n{text}");
-    let startup = number("/pod/fit/startup/seconds");
-    assert!((15.0..=16.0).contains(&startup), "{startup}\n{text}");
-    // Half of a request's time is CPU, of which a core is requested: 2.5 per cent for each request per second.
-    let cpu = number("/pod/fit/cpu_percent");
-    assert!((2.2..=2.8).contains(&cpu), "{cpu}\n{text}");
-    assert_eq!(
-        found["recommended"]["hpa"]["spec"]["maxReplicas"], 9,
-        "{text}"
+    let first = std::fs::read_to_string(&report).unwrap();
+    taffrail("tune", &args);
+    assert!(
+        first == std::fs::read_to_string(&report).unwrap(),
+        "other bytes the second time"
     );
 }
 
@@ -238,7 +178,7 @@ fn what_a_pod_takes_and_how_long_it_starts_are_found_in_a_run() {
 fn a_service_that_was_never_loaded_is_to_be_measured_first() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path(), "4->12@120s");
-    let output = taffrail("tune", &[run.to_str().unwrap(), "--budget=48", "--plain"]);
+    let output = taffrail("tune", &[run.to_str().unwrap(), "--budget=16", "--plain"]);
     let text = said(&output);
     assert_eq!(output.status.code(), Some(113), "{text}");
     assert!(
@@ -257,71 +197,6 @@ fn a_service_that_was_never_loaded_is_to_be_measured_first() {
     assert!(
         text.contains("too little was seen") && text.contains("--profile"),
         "{text}"
-    );
-}
-
-/// The 0.95-quantile of the time in a line before two workers, in service times, which are exponential and so are the
-/// times between arrivals; `busy` is below 1 and not one half.
-fn p95_of_two_workers(busy: f64) -> f64 {
-    let waits = 2.0 * busy * busy / (1.0 + busy);
-    let rest = 1.0 - 2.0 * busy;
-    let over = |t: f64| (-t).exp() * (1.0 + waits / rest * (1.0 - (-t * rest).exp()));
-    let (mut low, mut high) = (0.0, 1000.0);
-    for _ in 0..60 {
-        let middle = f64::midpoint(low, high);
-        if 0.05 < over(middle) {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    low
-}
-
-#[test]
-fn samples_of_an_adapter_tell_what_a_pod_takes() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut table = String::from("t_seconds,rps,pods,p95_ms,mean_ms\n");
-    for sample in 0..400 {
-        let busy = 0.101 + f64::from(sample % 40) * 0.021;
-        let (p95_ms, mean_ms) = (
-            200.0 * p95_of_two_workers(busy),
-            200.0 / (1.0 - busy * busy),
-        );
-        let _ = writeln!(
-            table,
-            "{},{},4,{p95_ms},{mean_ms}",
-            sample * 15,
-            busy * 10.0 * 4.0
-        );
-    }
-    let samples = written(folder.path(), "users.csv", &table);
-    let trace = written(
-        folder.path(),
-        "day.csv",
-        "t_seconds,rps\n0,12\n30,20\n60,20\n",
-    );
-    let report = folder.path().join("tune.json");
-    let files = [&samples, &trace].map(|path| path.to_str().unwrap());
-    let more = [
-        "--objective=1s",
-        "--startup=10s",
-        "--budget=48",
-        "--plain",
-        "--json",
-        report.to_str().unwrap(),
-    ];
-    let output = taffrail("tune", &[&files[..], &more].concat());
-    let text = said(&output);
-    assert!(report.exists(), "{text}");
-    let capacity = json(&report)
-        .pointer("/pod/capacity_rps")
-        .and_then(Value::as_f64)
-        .unwrap();
-    assert!((9.0..=11.0).contains(&capacity), "{capacity}\n{text}");
-    assert!(
-        text.contains("cpu_percent"),
-        "what nobody recorded is asked for\n{text}"
     );
 }
 

@@ -231,7 +231,7 @@ fn from_run(args: &Args, run: &Recording) -> Result<Learned, Stop> {
     let traffic = Traffic::of_steps(&observed.traffic, run.about.duration_s, args.scale);
     let mut learned = fitted(args, name, &observed, objective, traffic.ok())?;
     if service.load.closed {
-        let text = "the run's users waited for answers, so its latencies hide what a slow pod kept from being asked";
+        let text = "The run's users waited for answers, so its latencies hide what a slow pod kept from being asked: send at a rate.";
         learned.notes.push(text.to_owned());
     }
     Ok(learned)
@@ -299,7 +299,7 @@ fn fitted(
         (None, Some(seen)) => Duration::from_secs_f64(seen.seconds),
         (None, None) => {
             notes.push(format!(
-                "no pod was seen starting, so {} s is assumed; say --startup, or record a scale-out",
+                "No pod was seen starting, so {} s is assumed: say --startup, or record a scale-out.",
                 STARTUP_DEFAULT.as_secs()
             ));
             STARTUP_DEFAULT
