@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use taffrail_loadtest::scenario::{Action, App, Slo};
+use taffrail_loadtest::steps::Steps;
 
 use super::scaler::SYNC_PERIOD;
 use super::{NANOS_PER_S, Plan, capacity};
@@ -75,6 +76,16 @@ impl Oracle {
             f64::from(*pods) * left_s.clamp(0.0, SLOT_S as f64)
         });
         within.sum::<f64>() / HOUR_S
+    }
+
+    /// Its pods over time.
+    #[must_use]
+    pub fn steps(&self) -> Steps {
+        let mut steps = Steps::default();
+        for (pods, slot) in self.pods.iter().zip(0..) {
+            steps.push((slot * SLOT_S) as f64, Some(*pods));
+        }
+        steps
     }
 
     /// The most pods that it ever has, at least one.
@@ -179,7 +190,12 @@ impl Plan {
                         versions.pop();
                     }
                 }
-                Action::Change { service, slowdown } => {
+                // More pods are no cure for one that is slow: the next request is with it all the same.
+                Action::Change {
+                    service,
+                    slowdown,
+                    pods: None,
+                } => {
                     slow.insert(service, if begins { *slowdown } else { 1.0 });
                 }
                 _ => continue,
@@ -215,7 +231,9 @@ fn concerned(apps: &BTreeMap<String, App>, service: &str) -> BTreeMap<String, Ap
     let mut concerned = BTreeMap::new();
     let mut next = Some(service);
     while let Some((name, app)) = next.and_then(|name| apps.get_key_value(name)) {
-        concerned.insert(name.clone(), app.clone());
+        if concerned.insert(name.clone(), app.clone()).is_some() {
+            break;
+        }
         next = app.calls.as_ref().map(|calls| calls.service.as_str());
     }
     concerned

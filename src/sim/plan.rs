@@ -40,8 +40,12 @@ const SLO_WINDOW: Duration = Duration::from_secs(10);
 /// To what that window is widened where it holds too few requests.
 const SLO_WINDOW_MAX: Duration = Duration::from_secs(60);
 
-/// How often metrics are looked at where the scenario does not say.
+/// How often metrics are looked at where the scenario does not say, in a run of [`LOOKS_MAX`] looks at most.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Looks at the metrics of a run where the scenario does not say how often: six hours of them at [`LOOK_EVERY`], which is
+/// more than any picture shows. A longer run is looked at less often.
+const LOOKS_MAX: u32 = 10_800;
 
 /// What is played.
 #[derive(Clone, Debug)]
@@ -197,6 +201,11 @@ impl Plan {
         self.scenario.slo.or_else(|| measured.next())
     }
 
+    /// The names of the services, in their order.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        self.scenario.services.keys().map(String::as_str)
+    }
+
     /// What is to be scaled, in the order of their names: the services that have an HPA.
     pub fn scaled(&self) -> impl Iterator<Item = &str> {
         self.autoscalers.keys().map(String::as_str)
@@ -313,7 +322,9 @@ impl Plan {
                     self.check_app(service, app)?;
                 }
                 Action::Undo { service } => drop(self.place(service, by)?),
-                Action::Change { service, slowdown } => {
+                Action::Change {
+                    service, slowdown, ..
+                } => {
                     self.place(service, by)?;
                     if !(slowdown.is_finite() && 0.0 < *slowdown) {
                         let problem = format!("slowdown {slowdown} must be above zero");
@@ -357,7 +368,7 @@ impl Plan {
         let look_every = look_every
             .map(|observe| *observe.metric_interval)
             .min()
-            .unwrap_or(LOOK_EVERY);
+            .unwrap_or(LOOK_EVERY.max(self.duration() / LOOKS_MAX));
         let mut world = World {
             plan: self,
             now: 0,
