@@ -19,10 +19,10 @@ use super::{Plan, play};
 const PODS: u32 = 4;
 
 /// Requests of a trial: where one in twenty may be slow, the share of slow ones is then known to a tenth of itself.
-const REQUESTS: f64 = 10_000.0;
+const REQUESTS: f64 = 6_000.0;
 
 /// Requests before them, for lines to become as long as they do at that load.
-const WARM_UP: f64 = 1_000.0;
+const WARM_UP: f64 = 600.0;
 
 /// The lowest utilization that is tried: a service that misses its objective here misses it with any number of pods.
 const LOWEST: f64 = 0.02;

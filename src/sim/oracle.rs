@@ -123,16 +123,15 @@ impl Plan {
         if let Some(demand) = spec.demand.filter(|demand| 0.0 < demand.rps_per_pod) {
             return Some(Oracle::new(&rates, demand.rps_per_pod, lead));
         }
+        // What was tried once is as it was: most changes are taken back.
+        let mut tried: Vec<(BTreeMap<String, App>, Option<f64>)> = Vec::new();
         let mut known: Vec<(f64, f64)> = Vec::new();
-        let mut before: Option<BTreeMap<String, App>> = None;
         for (from_s, apps) in self.epochs() {
             let apps = concerned(&apps, service);
-            if before.as_ref() != Some(&apps)
-                && let Some(per_pod) = capacity::of(&apps, service, slo)
-            {
-                known.push((from_s, per_pod));
-            }
-            before = Some(apps);
+            let before = tried.iter().find(|(tried, _)| *tried == apps);
+            let per_pod = before.map_or_else(|| capacity::of(&apps, service, slo), |tried| tried.1);
+            known.extend(per_pod.map(|per_pod| (from_s, per_pod)));
+            tried.push((apps, per_pod));
         }
         let (first, rest) = known.split_first()?;
         let per_pod = |second: usize| {

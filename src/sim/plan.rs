@@ -40,11 +40,14 @@ const SLO_WINDOW: Duration = Duration::from_secs(10);
 /// To what that window is widened where it holds too few requests.
 const SLO_WINDOW_MAX: Duration = Duration::from_secs(60);
 
-/// How often metrics are looked at where the scenario does not say, in a run of [`LOOKS_MAX`] looks at most.
+/// How often metrics are looked at where the scenario does not say.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Looks at the metrics of a run where the scenario does not say how often: six hours of them at [`LOOK_EVERY`], which is
-/// more than any picture shows. A longer run is looked at less often.
+/// The same in a run of more than [`LOOKS_MAX`] looks: hardly more often than something new is read, and often enough for
+/// the checks to take it for an unbroken watch.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(5);
+
+/// Looks in which everything is seen twice: six hours of them, and more than any picture shows.
 const LOOKS_MAX: u32 = 10_800;
 
 /// What is played.
@@ -368,7 +371,7 @@ impl Plan {
         let look_every = look_every
             .map(|observe| *observe.metric_interval)
             .min()
-            .unwrap_or(LOOK_EVERY.max(self.duration() / LOOKS_MAX));
+            .unwrap_or((self.duration() / LOOKS_MAX).clamp(LOOK_EVERY, LOOK_EVERY_MAX));
         let mut world = World {
             plan: self,
             now: 0,

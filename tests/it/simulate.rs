@@ -289,7 +289,7 @@ fn a_recorded_trace_drives_a_simulation_at_any_speed() {
     let head = STEP.replace("MAX", "10");
     let head = head.split("\nscenarios:").next().unwrap();
     let text = |rest: &str| {
-        format!("{head}\nscenarios: {{ main: {{ executor: replay, file: trace.csv{rest} }} }}\n")
+        format!("{head}\nscenarios: {{ main: {{ replay: {{ file: trace.csv{rest} }} }} }}\n")
     };
     let json = folder.path().join("run.json");
     let flags = ["--json", json.to_str().unwrap()];

@@ -249,7 +249,6 @@ fn the_oracle_knows_of_a_slower_version_and_of_slow_times_but_not_of_what_pods_d
         slowdown,
         pods,
     };
-    assert_eq!(pods(vec![]), [4, 4, 4]);
     assert_eq!(pods(vec![(200, Some(400), change(2.0, None))]), [4, 8, 4]);
     assert_eq!(pods(vec![(200, None, change(2.0, Some(1)))]), [4, 4, 4]);
     assert_eq!(
