@@ -19,18 +19,18 @@ use super::{Plan, play};
 const PODS: u32 = 4;
 
 /// Requests of a trial: where one in twenty may be slow, the share of slow ones is then known to a tenth of itself.
-const REQUESTS: f64 = 10_000.0;
+const REQUESTS: f64 = 6_000.0;
 
 /// Requests before them, for lines to become as long as they do at that load.
-const WARM_UP: f64 = 1_000.0;
+const WARM_UP: f64 = 600.0;
 
 /// The lowest utilization that is tried: a service that misses its objective here misses it with any number of pods.
 const LOWEST: f64 = 0.02;
 
-/// Trials by which the capacity is narrowed down: to a hundredth of what the workers could do.
+/// Trials by which the capacity is narrowed down: to a hundredth of what a pod could do if nothing ever waited.
 const TRIALS: usize = 7;
 
-/// The utilization of the services that are called: whatever they can do must not be short here.
+/// The utilization of the services that are called: they must not be what is short here.
 const CALLED: f64 = 0.3;
 
 /// All trials draw alike, whatever the seed of the scenario: another seed has the same oracle.
@@ -42,8 +42,7 @@ const TRIED: &str = "tried";
 /// Requests per second that a pod of `service` takes within `slo`, given how all services behave; `None` when it misses
 /// the objective under hardly any load.
 pub(super) fn of(apps: &BTreeMap<String, App>, service: &str, slo: Slo) -> Option<f64> {
-    let app = apps.get(service)?;
-    let most = app.workers as f64 / app.service_time.seconds();
+    let most = most(apps, service)?;
     let meets = |utilization: f64| meets(apps, service, slo, most * utilization);
     if !meets(LOWEST) {
         return None;
@@ -58,6 +57,33 @@ pub(super) fn of(apps: &BTreeMap<String, App>, service: &str, slo: Slo) -> Optio
         }
     }
     Some(most * low)
+}
+
+/// Requests per second that a pod could answer if none ever waited: a worker is held until the call is answered, and a
+/// connection for the call.
+fn most(apps: &BTreeMap<String, App>, service: &str) -> Option<f64> {
+    let app = apps.get(service)?;
+    let workers = app.workers as f64 / held_s(apps, service)?;
+    let Some(calls) = &app.calls else {
+        return Some(workers);
+    };
+    let connections = calls.connections as f64 / held_s(apps, &calls.service)?;
+    Some(workers.min(connections))
+}
+
+/// For how long a request holds a worker on average, in seconds; `None` where services call each other in a circle.
+fn held_s(apps: &BTreeMap<String, App>, service: &str) -> Option<f64> {
+    let mut held_s = 0.0;
+    let mut next = service;
+    for _ in 0..apps.len() {
+        let app = apps.get(next)?;
+        held_s += app.service_time.seconds();
+        match &app.calls {
+            Some(calls) => next = &calls.service,
+            None => return Some(held_s),
+        }
+    }
+    None
 }
 
 fn meets(apps: &BTreeMap<String, App>, service: &str, slo: Slo, per_pod: f64) -> bool {
@@ -90,7 +116,7 @@ fn trial(apps: &BTreeMap<String, App>, service: &str, slo: Slo, per_pod: f64) ->
         let replicas = if name == service {
             PODS
         } else {
-            let busy = rate * app.service_time.seconds() / app.workers as f64;
+            let busy = rate * held_s(apps, name)? / app.workers as f64;
             (busy / CALLED).ceil().max(1.0) as u32
         };
         let service = scenario::Service {

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use taffrail_loadtest::scenario::{Action, App, Slo};
+use taffrail_loadtest::steps::Steps;
 
 use super::scaler::SYNC_PERIOD;
 use super::{NANOS_PER_S, Plan, capacity};
@@ -77,6 +78,16 @@ impl Oracle {
         within.sum::<f64>() / HOUR_S
     }
 
+    /// Its pods over time.
+    #[must_use]
+    pub fn steps(&self) -> Steps {
+        let mut steps = Steps::default();
+        for (pods, slot) in self.pods.iter().zip(0..) {
+            steps.push((slot * SLOT_S) as f64, Some(*pods));
+        }
+        steps
+    }
+
     /// The most pods that it ever has, at least one.
     #[must_use]
     pub fn max_pods(&self) -> u32 {
@@ -112,16 +123,15 @@ impl Plan {
         if let Some(demand) = spec.demand.filter(|demand| 0.0 < demand.rps_per_pod) {
             return Some(Oracle::new(&rates, demand.rps_per_pod, lead));
         }
+        // What was tried once is as it was: most changes are taken back.
+        let mut tried: Vec<(BTreeMap<String, App>, Option<f64>)> = Vec::new();
         let mut known: Vec<(f64, f64)> = Vec::new();
-        let mut before: Option<BTreeMap<String, App>> = None;
         for (from_s, apps) in self.epochs() {
             let apps = concerned(&apps, service);
-            if before.as_ref() != Some(&apps)
-                && let Some(per_pod) = capacity::of(&apps, service, slo)
-            {
-                known.push((from_s, per_pod));
-            }
-            before = Some(apps);
+            let before = tried.iter().find(|(tried, _)| *tried == apps);
+            let per_pod = before.map_or_else(|| capacity::of(&apps, service, slo), |tried| tried.1);
+            known.extend(per_pod.map(|per_pod| (from_s, per_pod)));
+            tried.push((apps, per_pod));
         }
         let (first, rest) = known.split_first()?;
         let per_pod = |second: usize| {
@@ -179,7 +189,12 @@ impl Plan {
                         versions.pop();
                     }
                 }
-                Action::Change { service, slowdown } => {
+                // More pods are no cure for one that is slow: the next request is with it all the same.
+                Action::Change {
+                    service,
+                    slowdown,
+                    pods: None,
+                } => {
                     slow.insert(service, if begins { *slowdown } else { 1.0 });
                 }
                 _ => continue,
@@ -215,7 +230,9 @@ fn concerned(apps: &BTreeMap<String, App>, service: &str) -> BTreeMap<String, Ap
     let mut concerned = BTreeMap::new();
     let mut next = Some(service);
     while let Some((name, app)) = next.and_then(|name| apps.get_key_value(name)) {
-        concerned.insert(name.clone(), app.clone());
+        if concerned.insert(name.clone(), app.clone()).is_some() {
+            break;
+        }
         next = app.calls.as_ref().map(|calls| calls.service.as_str());
     }
     concerned

@@ -43,6 +43,13 @@ const SLO_WINDOW_MAX: Duration = Duration::from_secs(60);
 /// How often metrics are looked at where the scenario does not say.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// The same in a run of more than [`LOOKS_MAX`] looks: hardly more often than something new is read, and often enough for
+/// the checks to take it for an unbroken watch.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(5);
+
+/// Looks in which everything is seen twice: six hours of them, and more than any picture shows.
+const LOOKS_MAX: u32 = 10_800;
+
 /// What is played.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -197,6 +204,11 @@ impl Plan {
         self.scenario.slo.or_else(|| measured.next())
     }
 
+    /// The names of the services, in their order.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        self.scenario.services.keys().map(String::as_str)
+    }
+
     /// What is to be scaled, in the order of their names: the services that have an HPA.
     pub fn scaled(&self) -> impl Iterator<Item = &str> {
         self.autoscalers.keys().map(String::as_str)
@@ -313,7 +325,9 @@ impl Plan {
                     self.check_app(service, app)?;
                 }
                 Action::Undo { service } => drop(self.place(service, by)?),
-                Action::Change { service, slowdown } => {
+                Action::Change {
+                    service, slowdown, ..
+                } => {
                     self.place(service, by)?;
                     if !(slowdown.is_finite() && 0.0 < *slowdown) {
                         let problem = format!("slowdown {slowdown} must be above zero");
@@ -357,7 +371,7 @@ impl Plan {
         let look_every = look_every
             .map(|observe| *observe.metric_interval)
             .min()
-            .unwrap_or(LOOK_EVERY);
+            .unwrap_or((self.duration() / LOOKS_MAX).clamp(LOOK_EVERY, LOOK_EVERY_MAX));
         let mut world = World {
             plan: self,
             now: 0,

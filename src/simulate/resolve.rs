@@ -18,15 +18,11 @@ use crate::source::SourceSpec;
 /// The namespace of what names none, as `kubectl` has it.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// The plan of `scenario`. `hpa` is the text of an HPA that replaces one of it, and `read` has the text of a trace.
+/// The plan of `scenario`. `read` has the text of a trace.
 pub(crate) fn plan(
-    mut scenario: Scenario,
-    hpa: Option<&str>,
+    scenario: Scenario,
     read: impl Fn(&str) -> std::io::Result<String>,
 ) -> anyhow::Result<Plan> {
-    if let Some(text) = hpa {
-        replace_hpa(&mut scenario, text)?;
-    }
     let loads = LoadPlan::all(&scenario, read)?;
     let mut sources = Vec::new();
     let mut autoscalers = BTreeMap::new();
@@ -52,38 +48,6 @@ pub(crate) fn plan(
 fn documents(value: &Value) -> &[Value] {
     let items = value.get("items").and_then(Value::as_array);
     items.map_or(std::slice::from_ref(value), Vec::as_slice)
-}
-
-/// Puts an HPA in the place of that of the service with its name, or of the only service that has one.
-fn replace_hpa(scenario: &mut Scenario, text: &str) -> anyhow::Result<()> {
-    let wrapped = autoscaler::object_from_yaml(text)?;
-    let name = wrapped
-        .pointer("/metadata/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let scaled: Vec<String> = scenario
-        .services
-        .iter()
-        .filter(|(_, service)| service.hpa.is_some())
-        .map(|(name, _)| name.clone())
-        .collect();
-    let service = match scaled.as_slice() {
-        _ if scenario.services.contains_key(name) => name.to_owned(),
-        [only] => only.clone(),
-        _ => bail!(
-            "the HPA given with --hpa is called {name:?}, and no service is; name it after one of {}",
-            scenario
-                .services
-                .keys()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
-    };
-    if let Some(service) = scenario.services.get_mut(&service) {
-        service.hpa = Some(wrapped);
-    }
-    Ok(())
 }
 
 fn autoscaler(object: &Value, service: &str) -> anyhow::Result<Hpa> {
@@ -198,7 +162,7 @@ scenarios: {{ main: {{ profile: 20@5s }} }}
         );
         let none = |_: &str| Err(std::io::ErrorKind::NotFound.into());
         let scenario = Scenario::read("users.yaml", &text, none).unwrap();
-        sim::play(&plan(scenario, None, none).unwrap(), &mut |_| {
+        sim::play(&plan(scenario, none).unwrap(), &mut |_| {
             ControlFlow::Continue(())
         })
     }

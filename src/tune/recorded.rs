@@ -217,7 +217,7 @@ scenarios: { main: { profile: 8@30s 8->150@300s } }
     fn what_a_pod_takes_and_how_long_it_starts_are_found_in_a_run() {
         let none = |_: &str| Err(std::io::ErrorKind::NotFound.into());
         let scenario = Scenario::read("users.yaml", MEASURED, none).unwrap();
-        let plan = resolve::plan(scenario, None, none).unwrap();
+        let plan = resolve::plan(scenario, none).unwrap();
         let run = sim::play(&plan, &mut |_| ControlFlow::Continue(()));
         let objective = Objective {
             quantile: 0.95,

@@ -190,7 +190,7 @@ impl Workload {
             .scenarios
             .insert(TRAFFIC.to_owned(), self.load(replay, WARM_UP_S));
         let text = traffic.text();
-        resolve::plan(scenario, None, |name| match name {
+        resolve::plan(scenario, |name| match name {
             TRAFFIC => Ok(text.clone()),
             _ => Err(std::io::ErrorKind::NotFound.into()),
         })

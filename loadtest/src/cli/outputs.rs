@@ -3,7 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 
@@ -15,7 +15,7 @@ use crate::report::{Report, github, html, json, junit, terminal};
 use crate::scenario::Outputs;
 
 /// The word for standard output in the place of a file.
-pub(super) const STDOUT: &str = "-";
+pub const STDOUT: &str = "-";
 
 /// Reports the last of these attempts everywhere.
 pub(super) fn write(outputs: &Outputs, attempts: &[(Recording, Verdict)]) -> anyhow::Result<()> {
@@ -59,13 +59,13 @@ pub fn files(outputs: &Outputs, attempts: &[(Recording, Verdict)]) -> anyhow::Re
     };
     let attempt = last.recording.about.attempt;
     if let Some(file) = &outputs.json {
-        put(file, attempt, &json::json(last))?;
+        put(&numbered(file, attempt), &json::json(last))?;
     }
     if let Some(file) = &outputs.html {
-        put(file, attempt, &html::html(last))?;
+        put(&numbered(file, attempt), &html::html(last))?;
     }
     if let Some(file) = &outputs.junit {
-        put(file, 1, &junit::junit(&reports))?;
+        put(file, &junit::junit(&reports))?;
     }
     Ok(())
 }
@@ -84,11 +84,15 @@ fn tell_github(report: &Report<'_>) -> anyhow::Result<()> {
         .with_context(|| format!("writing the step's summary to {path}"))
 }
 
-fn put(file: &str, attempt: u32, text: &str) -> anyhow::Result<()> {
+/// Writes a file, and the directories that it is to be in. A file called `-` is standard output.
+///
+/// # Errors
+/// What cannot be written, by its name.
+pub fn put(file: &str, text: &str) -> anyhow::Result<()> {
     if file == STDOUT {
         return say(text);
     }
-    let path = numbered(Path::new(file), attempt);
+    let path = Path::new(file);
     if let Some(parent) = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -96,20 +100,21 @@ fn put(file: &str, attempt: u32, text: &str) -> anyhow::Result<()> {
         std::fs::create_dir_all(parent)
             .with_context(|| format!("creating the directory {}", parent.display()))?;
     }
-    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    std::fs::write(path, text).with_context(|| format!("writing {file}"))
 }
 
 /// `run.json`, and from the second attempt on `run-2.json`.
-fn numbered(path: &Path, attempt: u32) -> PathBuf {
-    if attempt <= 1 {
-        return path.to_owned();
+fn numbered(file: &str, attempt: u32) -> String {
+    if attempt <= 1 || file == STDOUT {
+        return file.to_owned();
     }
+    let path = Path::new(file);
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let name = match path.extension() {
         Some(extension) => format!("{stem}-{attempt}.{}", extension.to_string_lossy()),
         None => format!("{stem}-{attempt}"),
     };
-    path.with_file_name(name)
+    path.with_file_name(name).to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -122,8 +127,9 @@ mod tests {
             ("out/run.json", 1, "out/run.json"),
             ("out/run.json", 2, "out/run-2.json"),
             ("run.d/run", 3, "run.d/run-3"),
+            ("-", 2, "-"),
         ] {
-            assert_eq!(numbered(Path::new(file), attempt), Path::new(expected));
+            assert_eq!(numbered(file, attempt), expected);
         }
     }
 }
