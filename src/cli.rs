@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::cluster::crd;
-use crate::{demo, explain, lint, replay, serve, simulate};
+use crate::{demo, explain, lint, replay, serve, simulate, tune};
 
 /// What a command that could not do its work exits with; 1 is a verdict, not a failure.
 const EXIT_FAILED: u8 = 2;
@@ -32,6 +32,7 @@ enum Command {
     Simulate(simulate::Args),
     Lint(lint::Args),
     Explain(explain::Args),
+    Tune(Box<tune::Args>),
     /// Print the definition of RequestMetrics objects
     ///
     /// YAML for a cluster, the same as in deploy/manifests: taffrail crd | kubectl apply --server-side -f -
@@ -84,6 +85,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Simulate(args) => threads()?.block_on(simulate::run(args)),
         Command::Lint(args) => threads()?.block_on(lint::run(&args, &mut std::io::stdout().lock())),
         Command::Explain(args) => threads()?.block_on(explain::run(args)),
+        Command::Tune(args) => tune::run(&args),
         Command::Crd => {
             std::io::stdout()
                 .write_all(crd::yaml()?.as_bytes())

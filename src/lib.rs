@@ -40,10 +40,11 @@
 //! | [`simulate`] | `taffrail simulate`: a scenario in virtual time, judged and reported | command |
 //! | [`lint`] | `taffrail lint`: mistakes in HPAs and what belongs to them, in files or in a cluster | command |
 //! | [`explain`] | `taffrail explain`: an HPA of a cluster, and why it has the replicas it has | command |
+//! | [`tune`] | `taffrail tune`: what a pod takes, fitted or told, and a better HPA for it, found in virtual time | command |
 //! | [`demo`] | `taffrail demo`: pods, load, the API and an HPA on one machine | command |
 //!
-//! The load generator and the sample app live in `loadtest/`, which knows nothing of this crate. The demo, the simulator
-//! and [`hpa::told`] use its library: its scenarios, recordings and checks.
+//! The load generator and the sample app live in `loadtest/`, which knows nothing of this crate. The demo, the simulator,
+//! [`tune`] and [`hpa::told`] use its library: its scenarios, recordings and checks.
 //!
 //! # What never happens here
 //!
@@ -98,5 +99,7 @@ pub mod simulate;
 pub mod lint;
 
 pub mod explain;
+
+pub mod tune;
 
 pub mod demo;

@@ -17,10 +17,13 @@
 //! The same plan gives the same recording. Nothing here reads a clock or draws without a seed.
 
 mod adapter;
+mod capacity;
 mod clients;
 mod deployment;
 mod flow;
 mod notes;
+mod oracle;
+mod outcome;
 mod plan;
 mod pod;
 mod queue;
@@ -37,6 +40,8 @@ use std::time::Duration;
 
 use taffrail_loadtest::recording::Recording;
 
+pub use self::oracle::Oracle;
+pub use self::outcome::Outcome;
 pub(crate) use self::plan::is_right;
 pub use self::plan::{Hpa, Of, Plan, PlanError, Source};
 

@@ -3,30 +3,32 @@
 //! that says how long it takes.
 
 mod csv;
-mod resolve;
+mod figures;
+mod json;
+mod playing;
+pub(crate) mod resolve;
 mod summary;
+mod variants;
 
-use std::io::{IsTerminal, Write};
-use std::ops::ControlFlow;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::Context;
 use taffrail_loadtest::cli::{ExitStatus, outputs};
 use taffrail_loadtest::judge::threshold;
-use taffrail_loadtest::judge::verdict::judge_all;
-use taffrail_loadtest::recording::Recording;
+use taffrail_loadtest::report::Report;
+use taffrail_loadtest::report::html;
+use taffrail_loadtest::report::html::compare::{Comparison, Told};
+use taffrail_loadtest::report::junit::junit;
 use taffrail_loadtest::scenario::file::read_trace;
 use taffrail_loadtest::scenario::{Outputs, Scenario};
 
-use crate::clock;
-use crate::sim::{self, Plan};
-
-/// How long a run takes before it is worth saying how far it is, and how often that is said again.
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+use self::playing::{Played, Yardsticks};
+use self::variants::{Given, Variant};
+use crate::sim;
 
 /// Play a scenario in virtual time: how would this service scale, without a cluster, within seconds
 ///
@@ -37,19 +39,25 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// A scenario needs, for each service: `app`, which says how its pods behave; `metrics`, a RequestMetrics document; and
 /// `hpa`, a HorizontalPodAutoscaler.
 ///
-/// Exit codes: 0 every check passed, 99 one failed, 104 the scenario cannot be played, 105 interrupted, 112 or 113
-/// inconclusive, 115 stopped for safety, 2 a file could not be written.
+/// With `--hpa`, once or several times, the same load is played under each of these HPAs as well, and all are compared:
+/// the requests over the objective, the minutes in which it was missed, and the pod-hours against those of an oracle,
+/// who knows the load before it comes and has just the pods that meet the objective. A file is for the service that its
+/// HPA scales (spec.scaleTargetRef.name), or that has its metadata.name, or the file's name; or for the only one there is.
+/// Its column is called as metadata.name, or as the file where that tells less; the scenario's own is `scenario`.
+///
+/// Exit codes: 0 every check passed, 99 one failed, 104 the scenario or an HPA cannot be played, 105 interrupted, 112 or
+/// 113 inconclusive, 115 stopped for safety, 2 a file could not be written. Of several HPAs the worst counts.
 #[derive(clap::Args, Clone, Debug)]
 #[command(
-    after_long_help = "What another HPA would do:\n  taffrail simulate loadtest/scenarios/internal.yaml --hpa my-hpa.yaml --html report.html"
+    after_long_help = "What two other HPAs would do:\n  taffrail simulate loadtest/scenarios/internal.yaml --hpa gentle.yaml --hpa eager.yaml --html report.html"
 )]
 pub struct Args {
     /// The scenario file
     scenario: PathBuf,
 
-    /// A HorizontalPodAutoscaler that replaces the scenario's, of the service with its name or of the only one
+    /// A HorizontalPodAutoscaler to compare the scenario's with; may be given several times
     #[arg(long, value_name = "FILE")]
-    hpa: Option<PathBuf>,
+    hpa: Vec<PathBuf>,
 
     /// Another seed than the scenario's: other moments, the same number of requests
     #[arg(long, value_name = "N")]
@@ -67,9 +75,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     junit: Option<String>,
 
-    /// Write the timeline, a line for each second and service
+    /// Write the timeline, a line for each second and service; of several HPAs one after the other
     #[arg(long, value_name = "FILE")]
-    csv: Option<PathBuf>,
+    csv: Option<String>,
 
     /// Say nothing while it runs
     #[arg(long)]
@@ -81,8 +89,14 @@ pub struct Args {
 /// # Errors
 /// When a report could not be written.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let plan = match plan(&args) {
-        Ok(plan) => plan,
+    let outputs = Outputs {
+        json: args.json.clone(),
+        html: args.html.clone(),
+        junit: args.junit.clone(),
+        ..Outputs::default()
+    };
+    let variants = match outputs::check(&outputs).and_then(|()| variants(&args)) {
+        Ok(variants) => variants,
         Err(error) => {
             eprintln!("error: {error:#}");
             return Ok(ExitStatus::Invalid.into());
@@ -92,91 +106,99 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let says = !args.plain && std::io::stderr().is_terminal();
     let playing = tokio::task::spawn_blocking({
         let stop = Arc::clone(&stop);
-        move || play(&plan, &stop, says)
+        move || playing::play(&variants, &stop, says)
     });
     let heard = tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
             stop.store(true, Ordering::Relaxed);
         }
     });
-    let (recording, took) = playing.await.context("the simulation ended early")?;
+    let (played, yardsticks, took) = playing.await.context("the simulation ended early")?;
     heard.abort();
-    let verdict = judge_all(&recording, None);
-    let status = ExitStatus::from(verdict.reason);
-    let to_stdout = args.json.as_deref() == Some("-");
-    let mut text = summary::text(&recording, &verdict);
-    text += &summary::took(&recording, took);
-    if to_stdout {
+    let text = summary::text(&played, &yardsticks) + &summary::took(&played, took);
+    // What is written to standard output is for a program, which would not understand the words.
+    if [&args.json, &args.html, &args.junit, &args.csv].contains(&&Some(outputs::STDOUT.to_owned()))
+    {
         eprint!("{text}");
     } else {
         outputs::say(&text)?;
     }
-    if let Some(path) = &args.csv {
-        put(path, &csv::timeline(&recording))?;
-    }
-    let outputs = Outputs {
-        json: args.json,
-        html: args.html,
-        junit: args.junit,
-        ..Outputs::default()
-    };
-    outputs::files(&outputs, &[(recording, verdict)])?;
+    let statuses = played
+        .iter()
+        .map(|played| ExitStatus::from(played.verdict.reason));
+    let status = ExitStatus::heaviest(statuses);
+    write(&args, played, &yardsticks)?;
     Ok(status.into())
 }
 
 /// What is played, with what the flags say otherwise.
-fn plan(args: &Args) -> anyhow::Result<Plan> {
+fn variants(args: &Args) -> anyhow::Result<Vec<Variant>> {
     let mut scenario = Scenario::load(&args.scenario)?;
     threshold::check(&scenario)?;
     if let Some(seed) = args.seed {
         scenario.seed = seed;
     }
     let beside = args.scenario.parent().unwrap_or(Path::new("."));
-    let hpa = match &args.hpa {
-        Some(path) => Some(
-            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?,
-        ),
-        None => None,
-    };
-    let (plan, notes) = resolve::plan(scenario, hpa.as_deref(), |name| read_trace(beside, name))
+    let given = args.hpa.iter().map(|path| {
+        let text = std::fs::read_to_string(path);
+        let path = path.display().to_string();
+        let text = text.with_context(|| format!("reading {path}"))?;
+        Ok(Given { path, text })
+    });
+    let given: Vec<Given> = given.collect::<anyhow::Result<_>>()?;
+    let read = |name: &str| read_trace(beside, name);
+    let variants = variants::all(&scenario, &given, read)
         .with_context(|| args.scenario.display().to_string())?;
-    for note in notes {
+    // All read the same metrics, so what is to be said of one is to be said of each.
+    for note in variants.iter().take(1).flat_map(|variant| &variant.notes) {
         eprintln!("note: {note}");
     }
-    Ok(plan)
+    Ok(variants)
 }
 
-/// Plays it, and says now and then how far it is; also how long that took.
-fn play(plan: &Plan, stop: &AtomicBool, says: bool) -> (Recording, Duration) {
-    let begin = clock::instant();
-    let mut said = begin;
-    let whole_s = plan.duration().as_secs_f64();
-    let recording = sim::play(plan, &mut |t_s| {
-        let now = clock::instant();
-        if says && PROGRESS_EVERY <= now - said {
-            said = now;
-            eprint!(
-                "\rsimulated {:.0} % of {}  ",
-                (t_s / whole_s * 100.0).max(0.0),
-                summary::span(whole_s)
-            );
-        }
-        if stop.load(Ordering::Relaxed) {
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    });
-    if said != begin {
-        eprint!("\r{:40}\r", "");
+/// Writes the files that are wanted.
+fn write(args: &Args, mut played: Vec<Played>, yardsticks: &Yardsticks) -> anyhow::Result<()> {
+    if let Some(file) = &args.csv {
+        outputs::put(file, &csv::timelines(&played))?;
     }
-    (recording, clock::instant() - begin)
+    if let Some(file) = &args.json {
+        outputs::put(file, &json::json(&played)?)?;
+    }
+    if let Some(file) = &args.html {
+        outputs::put(file, &page(&played, yardsticks))?;
+    }
+    if let Some(file) = &args.junit {
+        // Suites are told apart by their names.
+        if 1 < played.len() {
+            for played in &mut played {
+                let scenario = &mut played.recording.scenario;
+                scenario.name = format!("{} ({})", scenario.name, played.name);
+            }
+        }
+        let reports: Vec<Report<'_>> = played.iter().map(Played::report).collect();
+        outputs::put(file, &junit(&reports))?;
+    }
+    Ok(())
 }
 
-fn put(path: &Path, text: &str) -> anyhow::Result<()> {
-    let written = if path == Path::new("-") {
-        std::io::stdout().write_all(text.as_bytes())
-    } else {
-        std::fs::write(path, text)
-    };
-    written.with_context(|| format!("writing {}", path.display()))
+/// The page of one run, or of several side by side.
+fn page(played: &[Played], yardsticks: &Yardsticks) -> String {
+    if let [only] = played {
+        return html::html(&only.report());
+    }
+    let services = yardsticks.0.iter().map(|(name, yardstick)| {
+        let told = Told {
+            rows: summary::compared(played, name, yardsticks),
+            enough: yardstick
+                .oracle
+                .as_ref()
+                .map(sim::Oracle::steps)
+                .unwrap_or_default(),
+        };
+        (name.as_str(), told)
+    });
+    html::compare::compare(&Comparison {
+        runs: played.iter().map(Played::compared).collect(),
+        services: services.collect(),
+    })
 }

@@ -200,12 +200,14 @@ impl Slices {
     fn draw(&mut self, rng: &mut Pcg64) -> Vec<f64> {
         let count = self.left.min(SLICE_MAX);
         let width = (self.segment.area() - self.area) * count as f64 / self.left as f64;
+        let [from_s, to_s] = [self.area, self.area + width].map(|area| self.segment.time_of(area));
         let mut moments: Vec<f64> = (0..count)
             .map(|_| {
-                self.segment.start.as_secs_f64()
-                    + self
-                        .segment
-                        .time_of(self.area + width * rng.random::<f64>())
+                let share = rng.random::<f64>();
+                // As if the rate were the same all through the slice.
+                let guess_s = from_s + (to_s - from_s) * share;
+                let area = self.area + width * share;
+                self.segment.start.as_secs_f64() + self.segment.time_near(area, Some(guess_s))
             })
             .collect();
         moments.sort_unstable_by(f64::total_cmp);

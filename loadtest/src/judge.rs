@@ -150,6 +150,14 @@ pub fn judge(recording: &Recording) -> Vec<Finding> {
     findings
 }
 
+/// Holds one service of a run against one check, whatever its scenario asks: for figures that are compared rather than
+/// limited. Empty where the recording has no such service.
+#[must_use]
+pub fn ask(recording: &Recording, service: &str, asked: &Check) -> Vec<Finding> {
+    let context = Context::new(recording, service);
+    context.map_or_else(Vec::new, |context| check(&context, asked))
+}
+
 /// The bounds of the HPA, unless the scenario speaks of them itself; nothing where no HPA was seen.
 fn always(context: &Context<'_>, first: &str) -> Vec<Finding> {
     if context.service.autoscaler.is_none() {

@@ -2,6 +2,7 @@
 //! request should have started, unless it is called raw. Something is kept for each second of the run, sparsely,
 //! so that any stretch of it can be judged afterwards.
 
+mod gathered;
 mod latencies;
 pub mod recorder;
 mod slot;

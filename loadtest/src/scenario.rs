@@ -301,6 +301,9 @@ pub enum Action {
         service: String,
         /// Times as slow as `app.serviceTime` says; 1 is as before.
         slowdown: f64,
+        /// Only so many of the pods that serve then, the oldest, as when their node is busy; `None` is all of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pods: Option<u32>,
     },
     /// Redis is gone until `until`.
     StopRedis,

@@ -117,6 +117,19 @@ pub fn object_from_yaml(text: &str) -> Result<Value, SpecError> {
     })
 }
 
+/// An object as people read it, in YAML that ends with a line break.
+///
+/// # Errors
+///
+/// None that an object of JSON has: only what YAML cannot say.
+pub fn to_yaml(object: &Value) -> Result<String, serde_saphyr::ser::Error> {
+    let mut text = serde_saphyr::to_string(object)?;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
 fn default_metric() -> MetricSpec {
     MetricSpec::Resource {
         resource: "cpu".to_owned(),

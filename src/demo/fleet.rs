@@ -57,7 +57,8 @@ pub(super) struct Fleet {
     /// The revision before the last rollout, to which [`undo`](Self::undo) goes back.
     former: Option<Revision>,
     revisions: u32,
-    /// What every pod is told, those to come too.
+    /// Times as slow as their template says, and what else every pod is told, those to come too.
+    slowdown: f64,
     orders: String,
     pods: Vec<Pod>,
     named: u32,
@@ -74,6 +75,8 @@ pub(super) struct Pod {
     /// Closing it asks the pod to end.
     stdin: Option<ChildStdin>,
     stdout: Lines<BufReader<ChildStdout>>,
+    /// Times as slow as the others.
+    slowdown: f64,
     /// The orders it has.
     told: String,
     address: Option<SocketAddr>,
@@ -96,6 +99,7 @@ impl Fleet {
             },
             former: None,
             revisions: 1,
+            slowdown: 1.0,
             orders: String::new(),
             pods: Vec::new(),
             named: 0,
@@ -178,9 +182,21 @@ impl Fleet {
         self.reconcile()
     }
 
-    /// What every pod is to be told, one order a line; those that have these orders already hear nothing.
-    pub(super) fn order(&mut self, orders: String) {
-        self.orders = orders;
+    /// How slow every pod is to be, and what else it is to be told, one order a line; those that have these orders
+    /// already hear nothing.
+    pub(super) fn order(&mut self, slowdown: f64, orders: String) {
+        (self.slowdown, self.orders) = (slowdown, orders);
+    }
+
+    /// Has the first so many ready pods be so much slower than others; with 1 all are as others again.
+    pub(super) fn slow_down(&mut self, slowdown: f64, pods: usize) {
+        if slowdown == 1.0 {
+            self.pods.iter_mut().for_each(|pod| pod.slowdown = 1.0);
+            return;
+        }
+        let serves = |pod: &&mut Pod| pod.state() == PodState::Ready;
+        let first = self.pods.iter_mut().filter(serves).take(pods);
+        first.for_each(|pod| pod.slowdown = slowdown);
     }
 
     /// Does what a Deployment's controller does with the default strategy: up to a quarter more pods than there are to
@@ -254,6 +270,7 @@ impl Fleet {
             drain: template.drain,
             stdin: process.stdin.take(),
             stdout: BufReader::new(stdout).lines(),
+            slowdown: 1.0,
             told: String::new(),
             process,
             address: None,
@@ -278,8 +295,12 @@ impl Fleet {
             }
         }
         // All at once: a pod that hangs must not keep the others from being found ready.
-        let orders = &self.orders;
-        join_all(self.pods.iter_mut().map(|pod| pod.tell(orders))).await;
+        let (slowdown, orders) = (self.slowdown, &self.orders);
+        join_all(self.pods.iter_mut().map(|pod| {
+            let orders = format!("slowdown {}\n{orders}", slowdown * pod.slowdown);
+            async move { pod.tell(&orders).await }
+        }))
+        .await;
         let starting = self
             .pods
             .iter_mut()

@@ -361,7 +361,11 @@ impl Stage {
             Action::Mark => {}
             Action::Rollout { service, app } => self.part(service)?.roll_out(app)?,
             Action::Undo { service } => self.part(service)?.undo()?,
-            Action::Change { service, slowdown } => self.part(service)?.slowdown = *slowdown,
+            Action::Change {
+                service,
+                slowdown,
+                pods,
+            } => self.part(service)?.slow_down(*slowdown, *pods),
             Action::StopRedis => {
                 if let Some(visits) = &mut self.visits {
                     visits.stop().await;
@@ -378,7 +382,9 @@ impl Stage {
         let over: Vec<_> = self.restarts.extract_if(.., due).collect();
         for (_, action) in over {
             match &action {
-                Action::Change { service, .. } => self.part(service)?.slowdown = 1.0,
+                Action::Change { service, pods, .. } => {
+                    self.part(service)?.slow_down(1.0, *pods);
+                }
                 Action::StopMetrics => self.metrics_stopped = false,
                 Action::StopRedis => {
                     if let Some(visits) = &mut self.visits {

@@ -81,7 +81,7 @@ impl World<'_> {
         let time_s = pod.times.draw();
         // What got slow is behind the pod: it waits longer, and burns no more.
         pod.cpu_s += time_s * app.cpu_share;
-        let time_s = time_s * service.slowdown;
+        let time_s = time_s * service.slowdown * pod.slowdown;
         self.queue.push(
             self.now + (time_s * NANOS_PER_S as f64) as i64,
             Event::Worked(request),

@@ -114,7 +114,7 @@ impl Notes {
         }
         for service in &mut self.services {
             service.recorder.expect_next(moment(now));
-            service.recorder.advance(now as u64 / NANOS_PER_S as u64);
+            service.recorder.pass(now as u64 / NANOS_PER_S as u64);
         }
         if 0 < now {
             self.seconds.push(GeneratorSecond {
@@ -304,8 +304,17 @@ fn did(action: &scenario::Action) -> String {
             format!("{service} is rolled out as version {}", app.version)
         }
         Action::Undo { service } => format!("the last rollout of {service} is undone"),
-        Action::Change { service, slowdown } => {
-            format!("{service} is {slowdown} times as slow as at first")
+        Action::Change {
+            service,
+            slowdown,
+            pods,
+        } => {
+            let which = match pods {
+                None => String::new(),
+                Some(1) => "a pod of ".to_owned(),
+                Some(pods) => format!("each of {pods} pods of "),
+            };
+            format!("{which}{service} is {slowdown} times as slow as at first")
         }
         Action::StopRedis => "Redis is stopped".to_owned(),
         Action::StopMetrics => "the adapter is stopped".to_owned(),

@@ -11,7 +11,7 @@ use taffrail_loadtest::recording::{self, Stage};
 use taffrail_loadtest::sample_app::TOKEN_HEADER;
 use taffrail_loadtest::scenario::file::default_http;
 use taffrail_loadtest::scenario::secrets::has_variable;
-use taffrail_loadtest::scenario::{self, Action, App, Scenario};
+use taffrail_loadtest::scenario::{self, Action, App, Scenario, Slo};
 use taffrail_loadtest::service_time::ServiceTimes;
 
 use crate::engine::ServiceSpec;
@@ -34,8 +34,21 @@ const REPLICAS_MAX: u32 = 10_000;
 /// How long the system is left alone before the first request, at least: pods are warm a minute after they are ready.
 const LEAD_MIN: Duration = Duration::from_secs(75);
 
+/// The window of an objective that a `RequestMetrics` document says, which says none: that of a scenario that says none.
+const SLO_WINDOW: Duration = Duration::from_secs(10);
+
+/// To what that window is widened where it holds too few requests.
+const SLO_WINDOW_MAX: Duration = Duration::from_secs(60);
+
 /// How often metrics are looked at where the scenario does not say.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// The same in a run of more than [`LOOKS_MAX`] looks: hardly more often than something new is read, and often enough for
+/// the checks to take it for an unbroken watch.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(5);
+
+/// Looks in which everything is seen twice: six hours of them, and more than any picture shows.
+const LOOKS_MAX: u32 = 10_800;
 
 /// What is played.
 #[derive(Clone, Debug)]
@@ -169,6 +182,54 @@ impl Plan {
             .unwrap_or_default()
     }
 
+    /// What the requests of a service are held against: the scenario's objective, or else that by which the service is
+    /// measured; `None` where neither says one.
+    #[must_use]
+    pub fn slo(&self, service: &str) -> Option<Slo> {
+        let place = self
+            .scenario
+            .services
+            .keys()
+            .position(|name| name == service);
+        let is_of = |source: &&Source| matches!(source.of, Of::Pods { service, .. } if Some(service) == place);
+        let mut measured = self.sources.iter().filter(is_of).filter_map(|source| {
+            let objective = source.spec.objective?;
+            Some(Slo {
+                quantile: objective.quantile,
+                target: objective.latency.into(),
+                window: SLO_WINDOW.into(),
+                max_window: SLO_WINDOW_MAX.into(),
+            })
+        });
+        self.scenario.slo.or_else(|| measured.next())
+    }
+
+    /// The names of the services, in their order.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        self.scenario.services.keys().map(String::as_str)
+    }
+
+    /// What is to be scaled, in the order of their names: the services that have an HPA.
+    pub fn scaled(&self) -> impl Iterator<Item = &str> {
+        self.autoscalers.keys().map(String::as_str)
+    }
+
+    /// The same with another HPA of a service.
+    ///
+    /// # Errors
+    /// When it cannot be played.
+    pub fn with_hpa(&self, service: &str, hpa: Hpa) -> Result<Self, PlanError> {
+        let mut plan = self.clone();
+        plan.autoscalers.insert(service.to_owned(), hpa);
+        plan.check_services()?;
+        Ok(plan)
+    }
+
+    /// The loads, as they are sent.
+    pub(super) fn load_plans(&self) -> &[LoadPlan] {
+        &self.loads
+    }
+
     /// The stages of all loads, in order of their beginning.
     pub(super) fn stages(&self) -> Vec<Stage> {
         let stages = self.loads.iter().flat_map(|load| &load.stages);
@@ -264,7 +325,9 @@ impl Plan {
                     self.check_app(service, app)?;
                 }
                 Action::Undo { service } => drop(self.place(service, by)?),
-                Action::Change { service, slowdown } => {
+                Action::Change {
+                    service, slowdown, ..
+                } => {
                     self.place(service, by)?;
                     if !(slowdown.is_finite() && 0.0 < *slowdown) {
                         let problem = format!("slowdown {slowdown} must be above zero");
@@ -308,7 +371,7 @@ impl Plan {
         let look_every = look_every
             .map(|observe| *observe.metric_interval)
             .min()
-            .unwrap_or(LOOK_EVERY);
+            .unwrap_or((self.duration() / LOOKS_MAX).clamp(LOOK_EVERY, LOOK_EVERY_MAX));
         let mut world = World {
             plan: self,
             now: 0,

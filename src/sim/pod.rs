@@ -90,6 +90,8 @@ pub(super) struct Pod {
     pub(super) calls: usize,
     pub(super) connecting: Line,
     pub(super) times: ServiceTimes,
+    /// Times as slow as others of its version.
+    pub(super) slowdown: f64,
     pub(super) cpu_s: f64,
     pub(super) cpu_request_milli: i64,
     latencies: [Latencies; Code::ALL.len()],
@@ -158,6 +160,7 @@ impl Pod {
             calls: 0,
             connecting: Line::default(),
             times,
+            slowdown: 1.0,
             cpu_s: 0.0,
             cpu_request_milli: i64::from(cpu_request),
             latencies: Default::default(),

@@ -57,6 +57,11 @@ impl Service {
         self.endpoints.len()
     }
 
+    /// The first so many of those that serve, the oldest.
+    pub(super) fn first_endpoints(&self, pods: usize) -> &[u32] {
+        &self.endpoints[..pods.min(self.endpoints.len())]
+    }
+
     pub(super) fn add_endpoint(&mut self, pod: u32) {
         self.endpoints.push(pod);
     }

@@ -1,5 +1,6 @@
 //! Simulations with a known answer: of a textbook, or of how the parts are meant to work together.
 
+mod outcomes;
 mod queueing;
 mod rollouts;
 mod scaling;

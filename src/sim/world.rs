@@ -463,12 +463,11 @@ impl World<'_> {
                     self.roll_to(number, version);
                 }
             }
-            Action::Change { service, slowdown } => {
-                let Some(number) = self.service(service) else {
-                    return;
-                };
-                self.services[number].slowdown = *slowdown;
-            }
+            Action::Change {
+                service,
+                slowdown,
+                pods,
+            } => self.slow_down(service, *slowdown, *pods),
             Action::StopRedis => self.redis.is_up = false,
             Action::StopMetrics => self.adapter.stop(),
         }
@@ -477,12 +476,7 @@ impl World<'_> {
     fn over(&mut self, number: u32) {
         let plan = self.plan;
         match &plan.scenario.events[number as usize].action {
-            Action::Change { service, .. } => {
-                let Some(number) = self.service(service) else {
-                    return;
-                };
-                self.services[number].slowdown = 1.0;
-            }
+            Action::Change { service, pods, .. } => self.slow_down(service, 1.0, *pods),
             // A server that starts again counts from zero.
             Action::StopRedis => {
                 self.redis = Redis {
@@ -492,6 +486,28 @@ impl World<'_> {
             }
             Action::StopMetrics => self.adapter.restart(self.now, &self.pods),
             _ => {}
+        }
+    }
+
+    /// What a service does takes so many times as long: everywhere, or with the first so many pods that serve.
+    fn slow_down(&mut self, service: &str, slowdown: f64, pods: Option<u32>) {
+        let Some(number) = self.service(service) else {
+            return;
+        };
+        let service = &mut self.services[number];
+        let Some(pods) = pods else {
+            service.slowdown = slowdown;
+            return;
+        };
+        let was_slow = |pod: &&u32| self.pods[**pod as usize].slowdown != 1.0;
+        let meant: Vec<u32> = if slowdown == 1.0 {
+            // Those that were meant before, wherever they are in the order by now.
+            service.pods.iter().filter(was_slow).copied().collect()
+        } else {
+            service.first_endpoints(pods as usize).to_vec()
+        };
+        for pod in meant {
+            self.pods[pod as usize].slowdown = slowdown;
         }
     }
 

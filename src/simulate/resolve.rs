@@ -18,16 +18,11 @@ use crate::source::SourceSpec;
 /// The namespace of what names none, as `kubectl` has it.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// The plan of `scenario`, and what a reader of it should know. `hpa` is the text of an HPA that replaces one of it, and
-/// `read` has the text of a trace.
-pub(super) fn plan(
-    mut scenario: Scenario,
-    hpa: Option<&str>,
+/// The plan of `scenario`, and what a reader of it should know. `read` has the text of a trace.
+pub(crate) fn plan(
+    scenario: Scenario,
     read: impl Fn(&str) -> std::io::Result<String>,
 ) -> anyhow::Result<(Plan, Vec<String>)> {
-    if let Some(text) = hpa {
-        replace_hpa(&mut scenario, text)?;
-    }
     let loads = LoadPlan::all(&scenario, read)?;
     let (mut sources, mut notes) = (Vec::new(), Vec::new());
     let mut autoscalers = BTreeMap::new();
@@ -53,38 +48,6 @@ pub(super) fn plan(
     let version = env!("CARGO_PKG_VERSION");
     let plan = Plan::new(scenario, loads, sources, autoscalers, version)?;
     Ok((plan, notes))
-}
-
-/// Puts an HPA in the place of that of the service with its name, or of the only service that has one.
-fn replace_hpa(scenario: &mut Scenario, text: &str) -> anyhow::Result<()> {
-    let wrapped = autoscaler::object_from_yaml(text)?;
-    let name = wrapped
-        .pointer("/metadata/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let scaled: Vec<String> = scenario
-        .services
-        .iter()
-        .filter(|(_, service)| service.hpa.is_some())
-        .map(|(name, _)| name.clone())
-        .collect();
-    let service = match scaled.as_slice() {
-        _ if scenario.services.contains_key(name) => name.to_owned(),
-        [only] => only.clone(),
-        _ => bail!(
-            "the HPA given with --hpa is called {name:?}, and no service is; name it after one of {}",
-            scenario
-                .services
-                .keys()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
-    };
-    if let Some(service) = scenario.services.get_mut(&service) {
-        service.hpa = Some(wrapped);
-    }
-    Ok(())
 }
 
 fn autoscaler(object: &Value, service: &str) -> anyhow::Result<Hpa> {
@@ -180,7 +143,7 @@ scenarios: {{ main: {{ profile: 20@5s }} }}
         );
         let none = |_: &str| Err(std::io::ErrorKind::NotFound.into());
         let scenario = Scenario::read("users.yaml", &text, none).unwrap();
-        sim::play(&plan(scenario, None, none).unwrap().0, &mut |_| {
+        sim::play(&plan(scenario, none).unwrap().0, &mut |_| {
             ControlFlow::Continue(())
         })
     }
@@ -215,7 +178,7 @@ scenarios: {{ main: {{ profile: 20@5s }} }}
             );
             let none = |_: &str| Err(std::io::ErrorKind::NotFound.into());
             let scenario = Scenario::read("users.yaml", &text, none).unwrap();
-            plan(scenario, None, none).unwrap().1
+            plan(scenario, none).unwrap().1
         };
         assert_eq!(
             noted("port: 8080, histogram: http_request_duration_seconds"),

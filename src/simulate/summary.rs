@@ -1,58 +1,73 @@
-//! What a person reads when a simulation has ended: each service in a few numbers, each check in a line.
+//! What a person reads when a simulation has ended: the figures of each service, with a column for each HPA where there
+//! are several, and each check in a line.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use taffrail_loadtest::judge::verdict::Verdict;
 use taffrail_loadtest::judge::{Finding, Outcome};
-use taffrail_loadtest::recording::{Recording, Service};
+use taffrail_loadtest::report::html::compare::{Compared, Comparison, Row};
+
+use super::figures::{self, Column};
+use super::playing::{Played, Yardsticks};
 
 /// The text, which ends with a line break. Writing to a `String` cannot fail, so results are dropped.
-pub(super) fn text(recording: &Recording, verdict: &Verdict) -> String {
-    let mut text = format!(
-        "{}: a simulation, nothing of it was real\n\n",
-        recording.scenario.name
-    );
-    let head = [
-        "service",
-        "requests",
-        "failed",
-        "p50",
-        "p95",
-        "p99",
-        "replicas",
-        "pod-hours",
-    ];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    let seconds = 0.0..recording.about.duration_s;
-    for (name, service) in &recording.services {
-        rows.push(row(name, service, seconds.clone()));
+pub(super) fn text(all: &[Played], yardsticks: &Yardsticks) -> String {
+    let Some(first) = all.first() else {
+        return String::new();
+    };
+    let name = &first.recording.scenario.name;
+    let mut text = format!("{name}: a simulation, nothing of it was real\n");
+    match all {
+        [only] => {
+            let columns: Vec<(&str, Column<'_>)> = yardsticks
+                .0
+                .keys()
+                .filter_map(|service| Some((service.as_str(), column(only, service, yardsticks)?)))
+                .collect();
+            let (names, columns): (Vec<&str>, Vec<Column<'_>>) = columns.into_iter().unzip();
+            text.push('\n');
+            table(&mut text, "service", &names, &figures::rows(&columns));
+            text.push('\n');
+            for finding in &only.verdict.findings {
+                let (name, sentence) = (&finding.name, &finding.sentence);
+                let _ = writeln!(text, "{}  {name}: {sentence}", mark(finding.outcome));
+            }
+            let _ = writeln!(text, "\n{}", only.verdict.sentence);
+        }
+        several => {
+            let names: Vec<&str> = several.iter().map(|played| played.name.as_str()).collect();
+            for service in yardsticks.0.keys() {
+                text.push('\n');
+                table(
+                    &mut text,
+                    service,
+                    &names,
+                    &compared(several, service, yardsticks),
+                );
+            }
+            checks(&mut text, &names, several);
+        }
     }
-    table(&mut text, &rows);
-    text.push('\n');
-    for finding in &verdict.findings {
-        let _ = writeln!(
-            text,
-            "{}  {}: {}",
-            mark(finding),
-            finding.name,
-            finding.sentence
-        );
-    }
-    let _ = writeln!(text, "\n{}", verdict.sentence);
     text
 }
 
 /// How long it took for how long it was.
-pub(super) fn took(recording: &Recording, took: Duration) -> String {
-    let requests: u64 = recording
-        .services
-        .values()
-        .map(|service| service.load.counts.offered)
-        .sum();
-    let whole = span(recording.about.duration_s);
+pub(super) fn took(all: &[Played], took: Duration) -> String {
+    let services = all
+        .iter()
+        .flat_map(|played| played.recording.services.values());
+    let requests: u64 = services.map(|service| service.load.counts.offered).sum();
+    let duration_s = all
+        .first()
+        .map_or(0.0, |played| played.recording.about.duration_s);
+    let each = match all.len() {
+        1 => String::new(),
+        several => format!("{several} times "),
+    };
     format!(
-        "Simulated {whole} and {requests} requests in {:.1} s.\n",
+        "Simulated {each}{} and {requests} requests in {:.1} s.\n",
+        span(duration_s),
         took.as_secs_f64()
     )
 }
@@ -62,56 +77,117 @@ pub(super) fn span(seconds: f64) -> String {
     humantime::format_duration(Duration::from_secs(seconds.round().max(0.0) as u64)).to_string()
 }
 
-fn row(name: &str, service: &Service, seconds: std::ops::Range<f64>) -> Vec<String> {
-    let load = &service.load;
-    let quantile = |q| {
-        let latency = load.latency.quantile(q);
-        latency.map_or_else(
-            || "-".to_owned(),
-            |latency| format!("{:.0} ms", latency.as_secs_f64() * 1000.0),
-        )
-    };
-    let ready = &service.replicas.ready;
-    let replicas = match (ready.min(seconds.clone()), ready.max(seconds.clone())) {
-        (Some(min), Some(max)) => format!("{min} to {max}"),
-        _ => "-".to_owned(),
-    };
-    let (pod_seconds, _) = ready.integral(seconds);
-    vec![
-        name.to_owned(),
-        load.counts.offered.to_string(),
-        (load.counts.errors() + load.counts.dropped).to_string(),
-        quantile(0.5),
-        quantile(0.95),
-        quantile(0.99),
-        replicas,
-        format!("{:.2}", pod_seconds / 3600.0),
-    ]
+/// The rows of a service, with a column for each run.
+pub(super) fn compared(all: &[Played], service: &str, yardsticks: &Yardsticks) -> Vec<Row> {
+    let columns = all
+        .iter()
+        .filter_map(|played| column(played, service, yardsticks));
+    figures::rows(&columns.collect::<Vec<_>>())
 }
 
-/// Columns as wide as their widest cell; numbers to the right, names to the left.
-fn table(text: &mut String, rows: &[Vec<String>]) {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
+fn column<'a>(played: &'a Played, service: &str, yardsticks: &Yardsticks) -> Option<Column<'a>> {
+    Some(Column {
+        service: played.recording.services.get(service)?,
+        outcome: played.outcomes.get(service)?,
+        slo: yardsticks.0.get(service)?.slo,
+        duration_s: played.recording.about.duration_s,
+    })
+}
+
+/// How each check ended under each HPA, and in words what did not hold.
+fn checks(text: &mut String, names: &[&str], all: &[Played]) {
+    let comparison = Comparison {
+        runs: all.iter().map(Played::compared).collect(),
+        services: Default::default(),
     };
-    let widths: Vec<usize> = (0..columns).filter_map(width).collect();
-    for row in rows {
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let _ = match column {
-                0 => write!(text, "{cell:width$}"),
-                _ => write!(text, "  {cell:>width$}"),
-            };
-        }
+    let several = all.iter().any(|played| 1 < played.recording.services.len());
+    let found = |run: &Compared<'_>, (service, name): (&str, &str)| {
+        let mut findings = run.report.verdict.findings.iter();
+        let is_it = |finding: &&Finding| {
+            (finding.service.as_str(), finding.name.as_str()) == (service, name)
+        };
+        findings
+            .find(is_it)
+            .map_or("", |finding| mark(finding.outcome))
+            .to_owned()
+    };
+    let rows = comparison.check_names().into_iter().map(|(service, name)| {
+        let label = match several && !service.is_empty() {
+            true => format!("{service}: {name}"),
+            false => name.to_owned(),
+        };
+        (
+            label,
+            comparison
+                .runs
+                .iter()
+                .map(|run| found(run, (service, name)))
+                .collect(),
+        )
+    });
+    let rows: Vec<(String, Vec<String>)> = rows.collect();
+    if !rows.is_empty() {
         text.push('\n');
+        lines(text, "check", names, &rows);
+    }
+    for played in all {
+        let _ = writeln!(text, "\n{}: {}", played.name, played.verdict.sentence);
+        for finding in unheld(&played.verdict) {
+            let (name, sentence) = (&finding.name, &finding.sentence);
+            let _ = writeln!(text, "  {}  {name}: {sentence}", mark(finding.outcome));
+        }
     }
 }
 
-fn mark(finding: &Finding) -> &'static str {
-    match finding.outcome {
+fn unheld(verdict: &Verdict) -> impl Iterator<Item = &Finding> {
+    let findings = verdict.findings.iter();
+    findings.filter(|finding| matches!(finding.outcome, Outcome::Fail | Outcome::Inconclusive))
+}
+
+fn table(text: &mut String, corner: &str, names: &[&str], rows: &[Row]) {
+    let rows = rows.iter().map(|row| {
+        let cells = row.cells.iter().map(|cell| match cell.text.as_str() {
+            "" => "-".to_owned(),
+            text => text.to_owned(),
+        });
+        (row.label.clone(), cells.collect())
+    });
+    lines(text, corner, names, &rows.collect::<Vec<_>>());
+}
+
+/// Columns as wide as their widest cell; labels to the left, what they are of to the right.
+fn lines(text: &mut String, corner: &str, names: &[&str], rows: &[(String, Vec<String>)]) {
+    let width = |text: &str| text.chars().count();
+    let first = rows
+        .iter()
+        .map(|(label, _)| width(label))
+        .max()
+        .unwrap_or(0);
+    let first = first.max(width(corner));
+    let widths: Vec<usize> = names
+        .iter()
+        .enumerate()
+        .map(|(nth, name)| {
+            let cells = rows.iter().filter_map(|(_, cells)| cells.get(nth));
+            let widest = cells.map(|cell| width(cell)).max();
+            widest.unwrap_or(0).max(width(name))
+        })
+        .collect();
+    let mut line = |label: &str, cells: &mut dyn Iterator<Item = &str>| {
+        let _ = write!(text, "{label:first$}");
+        for (cell, width) in cells.zip(&widths) {
+            let _ = write!(text, "  {cell:>width$}");
+        }
+        text.push('\n');
+    };
+    line(corner, &mut names.iter().copied());
+    for (label, cells) in rows {
+        line(label, &mut cells.iter().map(String::as_str));
+    }
+}
+
+fn mark(outcome: Outcome) -> &'static str {
+    match outcome {
         Outcome::Pass => "pass",
         Outcome::Fail => "FAIL",
         Outcome::Inconclusive => "????",

@@ -34,7 +34,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("clock", &["model"]),
     (
         "cli",
-        &["cluster", "demo", "explain", "lint", "replay", "serve", "simulate"],
+        &[
+            "cluster", "demo", "explain", "lint", "replay", "serve", "simulate", "tune",
+        ],
     ),
     (
         "serve",
@@ -63,6 +65,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("simulate", &["clock", "config", "model", "sim", "source"]),
+    (
+        "tune",
+        &["clock", "config", "hpa", "model", "sim", "simulate"],
+    ),
     (
         "demo",
         &[

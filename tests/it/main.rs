@@ -22,3 +22,4 @@ mod scenarios;
 mod scrape;
 mod serve;
 mod simulate;
+mod tune;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 
@@ -37,7 +37,7 @@ impl Form {
 }
 
 /// The word for standard output in the place of a file.
-pub(super) const STDOUT: &str = "-";
+pub const STDOUT: &str = "-";
 
 /// Finds out, before anything is sent, whether every report can be written where it is to go. What was not there before
 /// is not there afterwards, but for directories.
@@ -143,7 +143,7 @@ pub fn files(outputs: &Outputs, attempts: &[(Recording, Verdict)]) -> anyhow::Re
             Form::OpenMetrics => (attempt, exposition::openmetrics(last)),
             Form::Junit => (1, junit::junit(&reports)),
         };
-        if let Err(error) = put(file, attempt, &text) {
+        if let Err(error) = put(&numbered(file, attempt), &text) {
             unwritten.push(format!(
                 "the report `{}` was not written: {error:#}",
                 form.word()
@@ -168,13 +168,17 @@ fn tell_github(report: &Report<'_>) -> anyhow::Result<()> {
         .with_context(|| format!("writing the step's summary to {path}"))
 }
 
-fn put(file: &str, attempt: u32, text: &str) -> anyhow::Result<()> {
+/// Writes a file, and the directories that it is to be in. A file called `-` is standard output.
+///
+/// # Errors
+/// What cannot be written, by its name.
+pub fn put(file: &str, text: &str) -> anyhow::Result<()> {
     if file == STDOUT {
         return say(text);
     }
-    let path = numbered(Path::new(file), attempt);
-    make_parent(&path)?;
-    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    let path = Path::new(file);
+    make_parent(path)?;
+    std::fs::write(path, text).with_context(|| format!("writing {file}"))
 }
 
 fn make_parent(path: &Path) -> anyhow::Result<()> {
@@ -187,16 +191,17 @@ fn make_parent(path: &Path) -> anyhow::Result<()> {
 }
 
 /// `run.json`, and from the second attempt on `run-2.json`.
-fn numbered(path: &Path, attempt: u32) -> PathBuf {
-    if attempt <= 1 {
-        return path.to_owned();
+fn numbered(file: &str, attempt: u32) -> String {
+    if attempt <= 1 || file == STDOUT {
+        return file.to_owned();
     }
+    let path = Path::new(file);
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let name = match path.extension() {
         Some(extension) => format!("{stem}-{attempt}.{}", extension.to_string_lossy()),
         None => format!("{stem}-{attempt}"),
     };
-    path.with_file_name(name)
+    path.with_file_name(name).to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -265,8 +270,9 @@ mod tests {
             ("out/run.json", 1, "out/run.json"),
             ("out/run.json", 2, "out/run-2.json"),
             ("run.d/run", 3, "run.d/run-3"),
+            ("-", 2, "-"),
         ] {
-            assert_eq!(numbered(Path::new(file), attempt), Path::new(expected));
+            assert_eq!(numbered(file, attempt), expected);
         }
     }
 }

@@ -12,6 +12,15 @@ use super::LATENCY_MAX;
 /// Three significant digits: a latency is known to a thousandth of itself, for 150 KiB a histogram.
 const DIGITS: u8 = 3;
 
+/// How many leading bits of a value these digits keep: two values that share them are one.
+const BITS: u32 = 11;
+
+/// The largest value that has a bucket of its own, in microseconds: what is above it counts as [`LATENCY_MAX`].
+const COVERED_MAX: u64 = (1 << 30) - 1;
+
+/// Microseconds and how often, ascending.
+pub(super) type Pairs = Box<[(u32, u32)]>;
+
 /// A quantile of requests some of which may have failed. A failed one is slower than any answer, so these are ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Quantile {
@@ -126,7 +135,7 @@ impl Latencies {
     }
 
     /// The recorded values and their counts, shortest first: a second of them takes a few KiB, a histogram 150.
-    pub(crate) fn sparse(&self) -> Box<[(u32, u32)]> {
+    pub(crate) fn sparse(&self) -> Pairs {
         let pair = |value: u64, count: u64| {
             (
                 u32::try_from(value).unwrap_or(u32::MAX),
@@ -167,6 +176,19 @@ impl From<Latencies> for Sparse {
             .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
             .collect()
     }
+}
+
+/// A latency as [`Latencies::sparse`] tells it, in microseconds: the longest of those that share its bucket.
+pub(super) fn grouped(latency: Duration) -> u32 {
+    let micros = micros(latency);
+    let covered = if COVERED_MAX < micros {
+        self::micros(LATENCY_MAX)
+    } else {
+        micros
+    };
+    let value = covered as u32;
+    let bits = u32::BITS - value.leading_zeros();
+    value | ((1 << bits.saturating_sub(BITS)) - 1)
 }
 
 fn micros(duration: Duration) -> u64 {

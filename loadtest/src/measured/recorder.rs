@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use self::open::{Endpoints, OpenSlot};
-use super::{ErrorClass, LATE, Measured, Progress, RequestMeasured, Slot, SoFar};
+use super::{ErrorClass, LATE, Latencies, Measured, Progress, RequestMeasured, Slot, SoFar};
 
 /// Pairs of value and count that the seconds of a run may have together: 16 MB, which is half an hour at 2,000 requests
 /// per second. Above it, the oldest seconds keep their latencies to two digits instead of three.
@@ -169,14 +169,12 @@ impl Recorder {
         slot.counts.count(request.outcome);
         slot.late += u64::from(LATE < request.lag);
         if answered {
-            slot.latencies
-                .get_or_insert_default()
-                .record(request.latency);
+            slot.latencies.record(request.latency);
         }
         if let Some(endpoint) = endpoint {
             slot.count_endpoint(endpoint.index, request.outcome);
             if endpoint.young && request.outcome.is_ok() {
-                slot.young.get_or_insert_default().record(request.latency);
+                slot.young.record(request.latency);
             }
         }
     }
@@ -187,6 +185,13 @@ impl Recorder {
         let published = self.publish_before(second.saturating_sub(1));
         self.fold_before(second.saturating_sub(1));
         published
+    }
+
+    /// The same for whoever does not ask how far it is: nothing is told of the seconds, which saves computing it.
+    pub fn pass(&mut self, second: u64) {
+        let end = self.publishable(second.saturating_sub(1));
+        self.next_published = self.next_published.max(end);
+        self.fold_before(second.saturating_sub(1));
     }
 
     /// What was measured, and the seconds that were not published yet. What is still under way is unfinished.
@@ -281,9 +286,7 @@ impl Recorder {
         for slot in self.open.values() {
             so_far.counts.add(&slot.counts);
             so_far.late += slot.late;
-            if let Some(latencies) = &slot.latencies {
-                so_far.latency.add(latencies);
-            }
+            slot.latencies.add_to(&mut so_far.latency);
         }
         so_far
     }
@@ -297,10 +300,15 @@ impl Recorder {
     }
 
     fn publish_before(&mut self, end: u64) -> Vec<Progress> {
-        let end = end.min(self.upcoming).min(self.last_second + 1);
+        let end = self.publishable(end);
         let seconds = self.next_published..end.max(self.next_published);
         self.next_published = seconds.end;
         seconds.map(|second| self.progress(second)).collect()
+    }
+
+    /// The end of the seconds before `end` of which no request will be offered any more.
+    fn publishable(&self, end: u64) -> u64 {
+        end.min(self.upcoming).min(self.last_second + 1)
     }
 
     fn progress(&self, second: u64) -> Progress {
@@ -309,7 +317,8 @@ impl Recorder {
             .and_then(|at| self.measured.slots.get(at));
         let (counts, latencies) = match (self.open.get(&second), folded) {
             (Some(open), _) => {
-                let mut latencies = open.latencies.clone().unwrap_or_default();
+                let mut latencies = Latencies::default();
+                open.latencies.add_to(&mut latencies);
                 latencies.record_many(Duration::from_secs(1), open.counts.pending());
                 (open.counts, latencies)
             }
@@ -330,7 +339,7 @@ impl Recorder {
     /// Folds the leading seconds before `end` whose requests have all ended. The timeout ends every request, so the
     /// number of open seconds is bounded by it.
     fn fold_before(&mut self, end: u64) {
-        let end = end.min(self.upcoming).min(self.last_second + 1);
+        let end = self.publishable(end);
         while (self.measured.slots.len() as u64) < end {
             let second = self.measured.slots.len() as u64;
             match self.open.remove(&second) {
@@ -347,9 +356,7 @@ impl Recorder {
         let slot = open.folded();
         self.measured.counts.add(&slot.counts);
         self.measured.late += slot.late;
-        if let Some(latencies) = &open.latencies {
-            self.measured.latency.add(latencies);
-        }
+        open.latencies.add_to(&mut self.measured.latency);
         self.pairs += slot.size();
         self.measured.slots.push(slot);
         while PAIRS_MAX < self.pairs && self.coarse < self.measured.slots.len() {

@@ -9,13 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::Counts;
 #[cfg(test)]
 use super::Latencies;
-use super::latencies::rank;
+use super::latencies::{Pairs, rank};
 
 /// How many leading bits of a value are kept when an old second is made coarse: below a hundredth of error.
 const COARSE_BITS: u32 = 8;
-
-/// Microseconds and how often, ascending.
-pub(super) type Pairs = Box<[(u32, u32)]>;
 
 /// The requests that should have started within one second of the run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

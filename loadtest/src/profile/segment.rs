@@ -94,6 +94,12 @@ impl Segment {
     /// When the area counted from the segment's beginning reaches `area`, in seconds from that beginning.
     #[must_use]
     pub fn time_of(&self, area: f64) -> f64 {
+        self.time_near(area, None)
+    }
+
+    /// The same where something is known of when it may be, which makes a wave's solution quicker: from there it takes
+    /// two steps or three.
+    pub(crate) fn time_near(&self, area: f64, guess_s: Option<f64>) -> f64 {
         if area <= 0.0 {
             return 0.0;
         }
@@ -103,7 +109,7 @@ impl Segment {
                 mean,
                 amplitude,
                 period_s,
-            } => self.wave_reaches(area, mean, amplitude * period_s),
+            } => self.wave_reaches(area, mean, amplitude * period_s, guess_s),
         };
         reached.map_or(self.duration_s(), |t| t.min(self.duration_s()))
     }
@@ -122,13 +128,15 @@ impl Segment {
 
     /// Newton's method, held within the bracket that the wave's height gives: the area is at least `mean * t`, and
     /// exceeds it by `swing / pi` at most, `swing` being amplitude times period.
-    fn wave_reaches(&self, area: f64, mean: f64, swing: f64) -> Option<f64> {
+    fn wave_reaches(&self, area: f64, mean: f64, swing: f64, guess_s: Option<f64>) -> Option<f64> {
         if mean <= 0.0 {
             return None;
         }
         let mut low = ((area - 2.0 * swing / TAU) / mean).max(0.0);
         let mut high = area / mean;
-        let mut t = f64::midpoint(low, high);
+        let mut t = guess_s
+            .filter(|guess_s| low <= *guess_s && *guess_s <= high)
+            .unwrap_or(f64::midpoint(low, high));
         for _ in 0..ROOT_STEPS_MAX {
             let over = self.area_until(t) - area;
             if over < 0.0 {

@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod browser;
 mod canvas;
+pub mod compare;
 mod generator;
 mod page;
 mod panels;

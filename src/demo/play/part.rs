@@ -33,7 +33,7 @@ pub(super) struct Part {
     /// How many pods it begins with.
     pub(super) replicas_at_first: u32,
     /// Times as slow as its app says.
-    pub(super) slowdown: f64,
+    slowdown: f64,
     app: App,
     former: Option<App>,
     objects: Vec<config::Object>,
@@ -117,7 +117,7 @@ impl Part {
 
     /// Tells the pods how slow they are, and where the service is that they call.
     pub(super) fn give_orders(&mut self, addresses: &BTreeMap<String, Vec<SocketAddr>>) {
-        let mut orders = format!("slowdown {}\n", self.slowdown);
+        let mut orders = String::new();
         if let Some(calls) = &self.app.calls {
             orders += "backends";
             for address in addresses.get(&calls.service).into_iter().flatten() {
@@ -126,7 +126,15 @@ impl Part {
             }
             orders += "\n";
         }
-        self.fleet.order(orders);
+        self.fleet.order(self.slowdown, orders);
+    }
+
+    /// What it does takes so many times as long: everywhere, or with the first so many pods that are ready.
+    pub(super) fn slow_down(&mut self, slowdown: f64, pods: Option<u32>) {
+        match pods {
+            None => self.slowdown = slowdown,
+            Some(pods) => self.fleet.slow_down(slowdown, pods as usize),
+        }
     }
 
     pub(super) fn roll_out(&mut self, app: &App) -> anyhow::Result<()> {

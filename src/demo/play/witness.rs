@@ -274,10 +274,19 @@ impl Witness {
                 format!("{service} gets version {}", app.version),
             ),
             Action::Undo { service } => (Some(service), format!("{service} goes back a version")),
-            Action::Change { service, slowdown } => (
-                Some(service),
-                format!("{service} is {slowdown} times as slow"),
-            ),
+            Action::Change {
+                service,
+                slowdown,
+                pods,
+            } => {
+                let which = match pods {
+                    None => String::new(),
+                    Some(1) => "a pod of ".to_owned(),
+                    Some(pods) => format!("each of {pods} pods of "),
+                };
+                let text = format!("{which}{service} is {slowdown} times as slow");
+                (Some(service), text)
+            }
             Action::StopRedis => (None, "Redis is stopped".to_owned()),
             Action::StopMetrics => (None, "the adapter has no values".to_owned()),
         };

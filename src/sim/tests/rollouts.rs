@@ -173,6 +173,7 @@ fn what_cannot_be_played_is_refused_with_a_reason() {
                     Action::Change {
                         service: "users".to_owned(),
                         slowdown: 0.0,
+                        pods: None,
                     },
                 ));
             }),

@@ -4,7 +4,7 @@ use super::*;
 use taffrail_loadtest::recording::EventKind;
 use taffrail_loadtest::scenario::{Action, Event};
 
-fn event(at_s: u64, until_s: Option<u64>, name: &str, action: Action) -> Event {
+pub(super) fn event(at_s: u64, until_s: Option<u64>, name: &str, action: Action) -> Event {
     Event {
         at: Span::from_secs(at_s),
         until: until_s.map(Span::from_secs),
@@ -155,6 +155,7 @@ fn a_stall_shows_in_latency_and_in_nothing_that_cpu_could_tell() {
         let change = |slowdown| Action::Change {
             service: "users".to_owned(),
             slowdown,
+            pods: None,
         };
         scenario.events.push(event(120, None, "slow", change(6.0)));
         scenario.events.push(event(240, None, "well", change(1.0)));

@@ -5,20 +5,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::measured::{Counts, EndpointCounts, ErrorClass, Latencies, Slot, SlotEndpoint, YOUNG};
+use crate::measured::gathered::Gathered;
+use crate::measured::{Counts, EndpointCounts, ErrorClass, Slot, SlotEndpoint, YOUNG};
 
 /// Endpoints told apart. A long run over pods that come and go must not grow without end; above this, requests count
 /// in the totals only.
 const ENDPOINTS_MAX: usize = 4_096;
 
 /// A second of which requests are still under way. Most have no young endpoint, and on a thread that gives its seconds
-/// away many have no latency either, so histograms are there when they are needed.
+/// away many have no latency either.
 #[derive(Debug, Default)]
 pub(super) struct OpenSlot {
     pub(super) counts: Counts,
     pub(super) late: u64,
-    pub(super) latencies: Option<Latencies>,
-    pub(super) young: Option<Latencies>,
+    pub(super) latencies: Gathered,
+    pub(super) young: Gathered,
     /// Good answers and failures by the endpoint's number.
     endpoints: Vec<(u32, u32)>,
 }
@@ -58,8 +59,8 @@ impl OpenSlot {
     pub(super) fn add(&mut self, other: &Self, indices: &[Option<u16>]) {
         self.counts.add(&other.counts);
         self.late += other.late;
-        add(&mut self.latencies, other.latencies.as_ref());
-        add(&mut self.young, other.young.as_ref());
+        self.latencies.add(&other.latencies);
+        self.young.add(&other.young);
         for ((ok, errors), index) in other.endpoints.iter().zip(indices) {
             let Some(index) = index else { continue };
             let own = self.endpoint(*index);
@@ -76,15 +77,11 @@ impl OpenSlot {
             ok: *ok,
             errors: *errors,
         });
-        let sparse = |latencies: &Option<Latencies>| {
-            let latencies = latencies.as_ref();
-            latencies.map(Latencies::sparse).unwrap_or_default()
-        };
         Slot {
             counts: self.counts,
             late: self.late,
-            latencies: sparse(&self.latencies),
-            young: sparse(&self.young),
+            latencies: self.latencies.sparse(),
+            young: self.young.sparse(),
             endpoints: endpoints
                 .filter(|endpoint| 0 < endpoint.ok + endpoint.errors)
                 .collect(),
@@ -196,11 +193,5 @@ impl Known {
     fn heard(&mut self, at_s: f64) {
         let first = self.counts.first_ok_s.get_or_insert(at_s);
         *first = first.min(at_s);
-    }
-}
-
-fn add(sum: &mut Option<Latencies>, other: Option<&Latencies>) {
-    if let Some(other) = other {
-        sum.get_or_insert_default().add(other);
     }
 }

@@ -184,8 +184,8 @@ fn recorders_of_two_threads_together_are_as_one() {
 fn a_long_run_keeps_its_memory_and_makes_its_oldest_seconds_coarse() {
     let mut recorder = recorder(3_600);
     let mut second = OpenSlot::default();
-    let latencies = (0..6_000u64).map(|n| (Duration::from_micros(200 + n * n), 1));
-    second.latencies = Some(latencies.collect());
+    let latencies = (0..6_000u64).map(|n| Duration::from_micros(200 + n * n));
+    latencies.for_each(|latency| second.latencies.record(latency));
     (0..400).for_each(|_| recorder.fold(&second));
     assert!(recorder.pairs <= PAIRS_MAX, "{}", recorder.pairs);
     assert!(0 < recorder.coarse && recorder.coarse < recorder.measured.slots.len());

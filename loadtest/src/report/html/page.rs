@@ -14,7 +14,7 @@ use crate::report::reaction::{Reaction, reactions};
 use crate::report::{Report, text};
 
 /// What the style of all reports does not have.
-const STYLE: &str = include_str!("report.css");
+pub(super) const STYLE: &str = include_str!("report.css");
 
 /// Rows of a list of events; the JSON has them all.
 const EVENTS_MAX: usize = 300;
@@ -178,7 +178,7 @@ fn check(out: &mut String, (number, finding): Numbered<'_>, several: bool) -> fm
     )
 }
 
-fn class(outcome: Outcome) -> &'static str {
+pub(super) fn class(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Pass => "good",
         Outcome::Fail => "bad",

@@ -149,12 +149,12 @@ fn mean(line: &[Point], range: &Range<usize>) -> Option<f64> {
     (0 < n).then(|| sum / f64::from(n))
 }
 
-fn most_in(line: &[Point], range: &Range<usize>) -> Option<f64> {
+pub(super) fn most_in(line: &[Point], range: &Range<usize>) -> Option<f64> {
     within(line, range).max_by(f64::total_cmp)
 }
 
 /// The highest value that is one: a quantile among failed requests is beyond all values.
-fn most(line: &[Point]) -> f64 {
+pub(super) fn most(line: &[Point]) -> f64 {
     let known = line
         .iter()
         .filter_map(|(_, value)| *value)
@@ -162,7 +162,7 @@ fn most(line: &[Point]) -> f64 {
     known.fold(0.0, f64::max)
 }
 
-fn least(line: &[Point]) -> Option<f64> {
+pub(super) fn least(line: &[Point]) -> Option<f64> {
     let above = line
         .iter()
         .filter_map(|(_, value)| *value)

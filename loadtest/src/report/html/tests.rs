@@ -265,3 +265,63 @@ fn hostile() -> (Recording, Verdict) {
     }
     (recording, verdict)
 }
+
+#[test]
+fn several_runs_side_by_side_are_a_page_as_sound_as_that_of_one() {
+    use super::compare::{Cell, Compared, Comparison, Row, Told, compare};
+    let (recording, verdict) = hostile();
+    let report = of(&recording, &verdict);
+    let cell = |text: &str, is_best| Cell {
+        text: text.to_owned(),
+        is_best,
+    };
+    let row = |label: &str, cells: [Cell; 3]| Row {
+        label: label.to_owned(),
+        cells: cells.into(),
+    };
+    let told = Told {
+        rows: vec![
+            row(
+                "pod-hours",
+                [cell("1.25", true), cell("2.5", false), cell("", false)],
+            ),
+            row(
+                HOSTILE,
+                [cell("1", false), cell(HOSTILE, false), cell("1", false)],
+            ),
+        ],
+        enough: recording
+            .services
+            .values()
+            .next()
+            .unwrap()
+            .replicas
+            .ready
+            .clone(),
+    };
+    let names = [
+        "scenario",
+        "gentle-with-a-rather-long-name-of-its-own",
+        HOSTILE,
+    ];
+    let comparison = Comparison {
+        runs: names.map(|name| Compared { name, report }).into(),
+        services: recording
+            .services
+            .keys()
+            .map(|name| (name.as_str(), told.clone()))
+            .collect(),
+    };
+    let page = compare(&comparison);
+    assert!(!page.contains(HOSTILE) && !page.to_lowercase().contains("<script"));
+    assert!(page.contains("<td><strong>1.25</strong></td><td>2.5</td><td>–</td>"));
+    assert_eq!(
+        page,
+        compare(&comparison),
+        "the same runs give the same bytes"
+    );
+    for colours in [Colours::Light, Colours::Dark] {
+        let problems = problems(&page, &WIDTHS_PX, colours, LABELS);
+        assert_eq!(problems, [""; 0], "{colours:?}");
+    }
+}

@@ -116,9 +116,14 @@ fn action(event: &mut Fields<'_, '_>, stage: &mut Stage<'_>) -> Option<(&'static
             if slowdown.is_some_and(|slowdown| slowdown <= 0.0) {
                 change.wrong("slowdown", "must be above zero; 1 is as before");
             }
+            let pods = change.get::<u32>("pods");
+            if pods == Some(0) {
+                change.wrong("pods", "must be 1 at least; without it, all pods are meant");
+            }
             Some(Action::Change {
                 service: service(change, "service", stage)?,
                 slowdown: slowdown?,
+                pods,
             })
         })??,
         "stopRedis" => flag(event, "stopRedis", Action::StopRedis)?,

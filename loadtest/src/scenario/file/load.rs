@@ -85,6 +85,9 @@ fn executor(fields: &mut Fields<'_, '_>) -> Option<Executor> {
     if fields.has("profile") {
         return None;
     }
+    if fields.has("replay") {
+        return fields.inside("replay", replay).flatten();
+    }
     let kind = if fields.has("executor") {
         fields.word("executor", &EXECUTORS)?
     } else {
@@ -135,13 +138,15 @@ fn executor(fields: &mut Fields<'_, '_>) -> Option<Executor> {
                 duration: duration?,
             })
         }
-        Kind::Replay => {
-            let speed = fields.within("speed", 0.001..=100_000.0, 1.0);
-            let scale = fields.within("scale", 0.0..=1e6, 1.0);
-            let file = fields.need("file")?;
-            Some(Executor::Replay { file, speed, scale })
-        }
+        Kind::Replay => replay(fields),
     }
+}
+
+fn replay(fields: &mut Fields<'_, '_>) -> Option<Executor> {
+    let speed = fields.within("speed", 0.001..=100_000.0, 1.0);
+    let scale = fields.within("scale", 0.0..=1e6, 1.0);
+    let file = fields.need("file")?;
+    Some(Executor::Replay { file, speed, scale })
 }
 
 /// What a rate of the file is multiplied by; as in k6 it is per `timeUnit`.
@@ -160,7 +165,8 @@ fn ramp(fields: &mut Fields<'_, '_>, per_second: f64) -> Option<Executor> {
         fields.note(
             fields.line(),
             "",
-            "has no load: write `profile: \"50@2m 600@6m\"`, or `stages` with a target and a duration each",
+            "has no load: write `profile: \"50@2m 600@6m\"`, `replay: { file: trace.csv }`, or `stages` with a target and \
+             a duration each",
         );
         return None;
     }

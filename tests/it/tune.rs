@@ -1,0 +1,252 @@
+//! `taffrail tune` from outside: whether what it recommends is better on seeds that it has not seen, what it writes, and
+//! what it says when it cannot tell.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use taffrail::config::{self, autoscaler};
+
+/// A service whose pods take about 16 requests a second within half a second, and an HPA that keeps far too many.
+const WASTEFUL: &str = r"
+name: users
+seed: 7
+app: { workers: 2, serviceTime: 100ms, serviceCv: 0.5, cpuShare: 0.5, cpuRequest: 1000, startup: 15s, drain: 2s }
+metrics:
+  apiVersion: taffrail.dev/v1alpha1
+  kind: RequestMetrics
+  metadata: { name: users, namespace: shop }
+  spec:
+    source: { pods: { selector: { matchLabels: { app: users } }, inFlight: http_requests_in_flight } }
+    objective: { quantile: 0.95, latency: 500ms }
+hpa:
+  apiVersion: autoscaling/v2
+  kind: HorizontalPodAutoscaler
+  metadata: { name: users, namespace: shop }
+  spec:
+    scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: users }
+    minReplicas: 1
+    maxReplicas: 20
+    metrics:
+      - type: External
+        external:
+          metric: { name: request_rate, selector: { matchLabels: { service: users } } }
+          target: { type: AverageValue, averageValue: '2' }
+scenarios:
+  main: { profile: PROFILE }
+";
+
+/// A service that a ramp shows to the full: its pods take 40 requests a second at most.
+const MEASURED: &str = r"
+name: users
+seed: 3
+app: { workers: 2, serviceTime: 50ms, serviceCv: 0.5, cpuShare: 0.5, cpuRequest: 1000, startup: 15s, drain: 2s }
+metrics:
+  spec:
+    source: { pods: { selector: { matchLabels: { app: users } }, inFlight: http_requests_in_flight } }
+    objective: { quantile: 0.95, latency: 250ms }
+hpa:
+  metadata: { name: users }
+  spec:
+    scaleTargetRef: { kind: Deployment, name: users }
+    minReplicas: 2
+    maxReplicas: 4
+    metrics:
+      - { type: Resource, resource: { name: cpu, target: { type: Utilization, averageUtilization: 75 } } }
+scenarios:
+  main: { profile: PROFILE }
+";
+
+fn taffrail(command: &str, args: &[&str]) -> Output {
+    let mut taffrail = Command::new(env!("CARGO_BIN_EXE_taffrail"));
+    taffrail.arg(command).args(args).output().unwrap()
+}
+
+fn written(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let file = folder.join(name);
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// The recording of a run of [`MEASURED`] with this load.
+fn run(folder: &Path, profile: &str) -> PathBuf {
+    let scenario = written(
+        folder,
+        "measured.yaml",
+        &MEASURED.replace("PROFILE", profile),
+    );
+    let run = folder.join("run.json");
+    let output = taffrail(
+        "simulate",
+        &[scenario.to_str().unwrap(), "--json", run.to_str().unwrap()],
+    );
+    assert!(run.exists(), "{}", said(&output));
+    run
+}
+
+#[test]
+fn an_hpa_that_wastes_pods_becomes_a_better_one_with_reasons_and_a_patch() {
+    let folder = tempfile::tempdir().unwrap();
+    let wasteful = WASTEFUL.replace("PROFILE", "8@20s 8->32@60s 32@40s");
+    let scenario = written(folder.path(), "users.yaml", &wasteful);
+    let [patch, report, page] =
+        ["better.yaml", "tune.json", "tune.html"].map(|name| folder.path().join(name));
+    let args = [
+        scenario.to_str().unwrap(),
+        "--budget=16",
+        "-o",
+        patch.to_str().unwrap(),
+        "--json",
+        report.to_str().unwrap(),
+        "--html",
+        page.to_str().unwrap(),
+    ];
+    let output = taffrail("tune", &args);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for part in [
+        "A pod takes",
+        "The frontier",
+        "Why",
+        "How sure that is",
+        "other seeds",
+        "coarse grid: 12 plays",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+
+    let found = json(&report);
+    let number = |pointer: &str| found.pointer(pointer).and_then(Value::as_f64).unwrap();
+    let (before, after) = (
+        number("/present/confirmed/pod_hours"),
+        number("/recommended/confirmed/pod_hours"),
+    );
+    assert!(
+        after < 0.6 * before,
+        "{after} pod-hours instead of {before}\n{text}"
+    );
+    assert!(number("/recommended/confirmed/bad_share") <= 0.05, "{text}");
+    assert!(
+        found["tried"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|tried| tried["is_on_frontier"] == true)
+    );
+
+    // The patch is what a cluster takes: the HPA there is, with what changed.
+    let patch = std::fs::read_to_string(&patch).unwrap();
+    let mut documents = patch.split("\n---\n");
+    let hpa = documents.next().unwrap();
+    let spec = autoscaler::from_yaml(hpa).unwrap();
+    assert_eq!((spec.min_replicas, spec.max_replicas), (1, 20));
+    let object = autoscaler::object_from_yaml(hpa).unwrap();
+    assert_eq!(object["metadata"]["namespace"], "shop");
+    assert_eq!(object["spec"]["scaleTargetRef"]["name"], "users");
+    for document in documents {
+        let object = autoscaler::object_from_yaml(document).unwrap();
+        config::object(&object.to_string()).unwrap();
+    }
+    let page = std::fs::read_to_string(&page).unwrap();
+    for part in [
+        "<circle class=\"chosen\"",
+        "<circle class=\"present\"",
+        "class=\"frontier\"",
+        "averageValue",
+    ] {
+        assert!(page.contains(part), "{part} is not in the report");
+    }
+    assert!(!page.contains("<script"));
+
+    let first = std::fs::read_to_string(&report).unwrap();
+    taffrail("tune", &args);
+    assert!(
+        first == std::fs::read_to_string(&report).unwrap(),
+        "other bytes the second time"
+    );
+}
+
+#[test]
+fn a_service_that_was_never_loaded_is_to_be_measured_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(folder.path(), "4->12@120s");
+    let output = taffrail("tune", &[run.to_str().unwrap(), "--budget=16", "--plain"]);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(113), "{text}");
+    assert!(
+        text.contains("is not known") && text.contains("taffrail-loadtest run --url"),
+        "{text}"
+    );
+
+    let short = written(
+        folder.path(),
+        "short.csv",
+        "t_seconds,rps,pods,p95_ms\n0,10,2,30\n15,10,2,31\n30,11,2,30\n",
+    );
+    let output = taffrail("tune", &[short.to_str().unwrap(), "--objective", "100ms"]);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(113), "{text}");
+    assert!(
+        text.contains("too little was seen") && text.contains("--profile"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = written(folder.path(), "day.csv", "t_seconds,rps\n0,60\n40,150\n");
+    let trace = trace.to_str().unwrap();
+    let scenario = written(
+        folder.path(),
+        "users.yaml",
+        &WASTEFUL.replace("PROFILE", "5@10s"),
+    );
+    let scenario = scenario.to_str().unwrap();
+    let cases: [(&[&str], &str); 6] = [
+        (
+            &[trace],
+            "a trace says what is asked, and nothing of what a pod takes",
+        ),
+        (
+            &[trace, "--app", "workers: 2, serviceTime: 40ms"],
+            "add --objective",
+        ),
+        (
+            &[
+                trace,
+                "--app",
+                "workers: 2, serviceTime: soon",
+                "--objective",
+                "1s",
+            ],
+            "serviceTime",
+        ),
+        (
+            &[
+                trace,
+                "--app",
+                "workers: 2, serviceTime: 1s",
+                "--objective",
+                "1s",
+            ],
+            "even without any load",
+        ),
+        (&[scenario, "--service", "shifts"], "has no service shifts"),
+        (&[scenario, scenario], "second file of its kind"),
+    ];
+    for (args, expected) in cases {
+        let output = taffrail("tune", args);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(104), "{args:?}: {text}");
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
+    }
+}
