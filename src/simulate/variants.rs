@@ -78,8 +78,7 @@ pub(super) fn all(
         if let Some(service) = scenario.services.get_mut(&candidate.service) {
             service.hpa = Some(candidate.object);
         }
-        let (plan, notes) =
-            resolve::plan(scenario, &read).with_context(|| file.path.clone())?;
+        let (plan, notes) = resolve::plan(scenario, &read).with_context(|| file.path.clone())?;
         variants.push(Variant { name, plan, notes });
     }
     Ok(variants)

@@ -21,7 +21,7 @@ use super::draft::seconds;
 use super::{Group, group_of};
 use crate::arrivals::plan::Plan;
 use crate::recording::{Autoscaler, Select, Stage};
-use crate::scenario::{Anchor, Assertion, Check, Executor, Scenario, Scope, Span};
+use crate::scenario::{Anchor, Assertion, Check, Scenario, Scope, Span};
 
 /// How long before a jump of the load its rate is still the former, in seconds.
 const JUST_S: f64 = 1e-3;

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::svg::Chart;
 use crate::judge::Finding;
-use crate::recording::{Event, Stage};
+use crate::recording::{Event, EventKind, Recording, Stage};
 use crate::report::scale::Scale;
 use crate::report::text;
 
@@ -121,6 +121,15 @@ impl Canvas<'_> {
         let from_s = from_s.min(self.end_s - least_s);
         Some((from_s, to_s.max(from_s + least_s)))
     }
+}
+
+/// What the scenario did to a service or to all, or its user marked.
+pub(super) fn marks<'a>(recording: &'a Recording, service: &str) -> Vec<&'a Event> {
+    let concerns = |event: &&Event| {
+        let of_others = event.service.as_ref().is_some_and(|other| other != service);
+        event.kind == EventKind::Mark && !of_others
+    };
+    recording.events.iter().filter(concerns).collect()
 }
 
 /// A name that is not too long for a chart.

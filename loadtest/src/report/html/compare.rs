@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use super::canvas::Canvas;
+use super::canvas::{Canvas, marks};
 use super::page;
 use super::panels::{least, most, most_in};
 use super::series::{Series, of_steps};
@@ -206,6 +206,7 @@ fn charts(
         end_s: ends.fold(1.0, f64::max),
         stages: stages.filter(|stage| stage.service == name).collect(),
         scaled_s: Vec::new(),
+        events: marks(first.report.recording, name),
         findings: Vec::new(),
     };
     out.write_str("<div class=\"card\">\n")?;

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
-use super::canvas::Canvas;
+use super::canvas::{Canvas, marks};
 use super::generator;
 use super::panels::Timelines;
 use super::series::Series;
 use super::{Escaped, begin, end};
 use crate::judge::{Finding, Outcome};
-use crate::recording::{Event, EventKind, Service};
+use crate::recording::{EventKind, Service};
 use crate::report::reaction::{Reaction, reactions};
 use crate::report::{Report, text};
 
@@ -210,16 +210,12 @@ fn timelines(out: &mut String, report: &Report<'_>, findings: &[Numbered<'_>]) -
             .filter(|stage| stage.service == *name)
             .collect();
         let changes = service.replicas.desired.changes(0.0..report.end_s());
-        let concerns = |event: &&Event| {
-            let of_others = event.service.as_ref().is_some_and(|other| other != name);
-            event.kind == EventKind::Mark && !of_others
-        };
         let canvas = Canvas {
             id: format!("s{index}"),
             end_s: report.end_s(),
             stages,
             scaled_s: changes.map(|change| change.t_s).collect(),
-            events: recording.events.iter().filter(concerns).collect(),
+            events: marks(recording, name),
             findings: about,
         };
         let timelines = Timelines {
