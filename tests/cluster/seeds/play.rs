@@ -243,11 +243,20 @@ impl<'a> Stage<'a> {
                 }
                 (Action::Undo { service }, true) => self.undo(service).await,
                 (Action::StopRedis, begins) => self.redis(begins).await,
-                (Action::Change { service, slowdown }, begins) => {
+                (
+                    Action::Change {
+                        service,
+                        slowdown,
+                        pods: None,
+                    },
+                    begins,
+                ) => {
                     let slowdown = if begins { *slowdown } else { 1.0 };
                     self.apply(&[cast::slow(service, slowdown)]).await
                 }
-                (Action::StopMetrics, _) => bail!("{} is not played here", event.name),
+                (Action::StopMetrics | Action::Change { pods: Some(_), .. }, _) => {
+                    bail!("{} is not played here", event.name)
+                }
                 (Action::Rollout { .. } | Action::Undo { .. }, false) | (Action::Mark, _) => Ok(()),
             };
             acted.with_context(|| event.name.clone())?;
