@@ -44,7 +44,6 @@ const EVERY_MIN: Duration = Duration::from_secs(1);
 ///
 /// Exit codes: 0 it was explained, 2 it could not be: no such HPA, not allowed, nobody answers.
 #[derive(clap::Args, Clone, Debug)]
-#[command(verbatim_doc_comment)]
 pub struct Args {
     /// The HPA: NAME or hpa/NAME
     #[arg(value_name = "HPA", value_parser = name)]

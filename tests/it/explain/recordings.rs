@@ -12,7 +12,7 @@ use taffrail::story::whatif::changes;
 use taffrail::story::{Change, Explanation, Facts};
 
 /// Every so many decisions the changes are tried as well: it takes some hundred decisions each.
-const TRIED_EVERY: usize = 5;
+const TRIED_EVERY: usize = 20;
 
 /// Explains each decision of a recording; how many there were.
 fn explain(recording: &Recording) -> usize {
