@@ -95,7 +95,7 @@ fn run(folder: &Path, profile: &str) -> PathBuf {
 #[test]
 fn an_hpa_that_wastes_pods_becomes_a_better_one_with_reasons_and_a_patch() {
     let folder = tempfile::tempdir().unwrap();
-    let wasteful = WASTEFUL.replace("PROFILE", "8@20s 8->32@60s 32@40s");
+    let wasteful = WASTEFUL.replace("PROFILE", "8@20s 8->20@100s 20@20s");
     let scenario = written(folder.path(), "users.yaml", &wasteful);
     let [patch, report, page] =
         ["better.yaml", "tune.json", "tune.html"].map(|name| folder.path().join(name));
