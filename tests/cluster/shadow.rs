@@ -105,7 +105,7 @@ fn syncs(explained: &Value) -> Vec<(i64, i64, Option<i64>)> {
     syncs.push((
         real["currentReplicas"].as_i64().unwrap_or(-1),
         real["desiredReplicas"].as_i64().unwrap_or(-1),
-        facts["metrics"][0]["answer"]["valuesMilli"][0].as_i64(),
+        facts["metrics"][0]["answer"]["itemsMilli"][0].as_i64(),
     ));
     syncs
 }
