@@ -12,7 +12,7 @@ impl Cluster {
     /// What the API server said instead, or that it said nothing in time.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
         let request = http::Request::get(path).body(Vec::new());
-        let request = request.map_err(|error| kube::Error::HttpError(error))?;
+        let request = request.map_err(kube::Error::HttpError)?;
         within_deadline(self.client.request(request)).await
     }
 }

@@ -69,7 +69,7 @@ impl Ground<'_> {
                 note: None,
             },
             Err(AskError::Forbidden(right)) => {
-                self.from_status(index, pods, &AskError::Forbidden(right).to_string())
+                self.as_in_status(index, pods, &AskError::Forbidden(right).to_string())
             }
             Err(error) => Read::failed(error.to_string()),
         }
@@ -164,7 +164,7 @@ impl Ground<'_> {
     }
 
     /// What the HPA's status shows of the metric.
-    fn from_status(&self, index: usize, pods: &mut [Pod], why: &str) -> Read {
+    fn as_in_status(&self, index: usize, pods: &mut [Pod], why: &str) -> Read {
         let current = self.hpa.status.metrics.get(index).copied().flatten();
         let metric = self.hpa.spec.metrics.get(index);
         let (Some(current), Some(metric)) = (current, metric) else {

@@ -202,7 +202,7 @@ impl<'a> Told<'a> {
         ) else {
             return "no metric".to_owned();
         };
-        let value = value(spec, facts).map_or_else(|| "an unknown value".to_owned(), |value| value);
+        let value = value(spec, facts).unwrap_or_else(|| "an unknown value".to_owned());
         let target = words::target(spec);
         let side = match facts.ratio {
             _ if facts.within_tolerance => "within tolerance of",

@@ -88,7 +88,7 @@ async fn explained(cluster: &Cluster, namespace: &str) -> anyhow::Result<Value> 
 }
 
 /// The syncs that an explanation tells of, oldest first: its history and itself, as replicas before and after, and the
-/// value in thousandths.
+/// total rate in thousandths.
 fn syncs(explained: &Value) -> Vec<(i64, i64, Option<i64>)> {
     let facts = &explained["facts"];
     let history = facts["history"].as_array().into_iter().flatten();
@@ -105,9 +105,17 @@ fn syncs(explained: &Value) -> Vec<(i64, i64, Option<i64>)> {
     syncs.push((
         real["currentReplicas"].as_i64().unwrap_or(-1),
         real["desiredReplicas"].as_i64().unwrap_or(-1),
-        facts["metrics"][0]["current"]["averageValueMilli"].as_i64(),
+        facts["metrics"][0]["answer"]["itemsMilli"][0].as_i64(),
     ));
     syncs
+}
+
+/// Whether a total is that of which the HPA's status shows the average. The status does not say over how many replicas.
+fn is_total_of(total: Option<i64>, average: Option<i64>) -> bool {
+    let (Some(total), Some(average)) = (total, average) else {
+        return false;
+    };
+    (1..=4).any(|replicas| (total as f64 / f64::from(replicas)).ceil() as i64 == average)
 }
 
 /// A quantity as the HPA writes it, in thousandths.
@@ -146,11 +154,14 @@ async fn an_hpa_is_explained_step_by_step_and_where_it_parts_that_is_said(
     ensure!(!changes.is_empty(), "nothing changed: {seen:?}");
     let syncs_told = syncs(&told);
     for (current, desired, value) in changes {
-        let value = value.as_deref().and_then(milli);
-        let wanted = (i64::from(current.unwrap_or(-1)), i64::from(*desired), value);
+        let average = value.as_deref().and_then(milli);
+        let from = i64::from(current.unwrap_or(-1));
+        let is_it = |told: &&(i64, i64, Option<i64>)| {
+            (told.0, told.1) == (from, i64::from(*desired)) && is_total_of(told.2, average)
+        };
         ensure!(
-            syncs_told.contains(&wanted),
-            "{wanted:?} is not in {syncs_told:?}"
+            syncs_told.iter().any(|told| is_it(&told)),
+            "{from} to {desired} at {average:?} is not in {syncs_told:?}"
         );
     }
     let (names, metric) = (&told["metadata"], &told["facts"]["metrics"][0]);

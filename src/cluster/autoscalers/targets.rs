@@ -147,7 +147,7 @@ impl Targets {
                 );
             }
             None if known.is_failing => {
-                info!(autoscaler = %id, "The scale of {kind} {name} can be read now")
+                info!(autoscaler = %id, "The scale of {kind} {name} can be read now");
             }
             _ => {}
         }
