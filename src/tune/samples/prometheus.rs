@@ -51,7 +51,7 @@ pub(in super::super) fn read(text: &str, service: Option<&str>) -> Result<Sample
         .partition(|series| series.name().starts_with("taffrail_"));
     let ours = || {
         ours.iter()
-            .filter(|series| service.is_none_or(|service| series.label("service") == service))
+            .filter(move |series| service.is_none_or(|service| series.label("service") == service))
     };
     let services: BTreeSet<_> = ours()
         .map(|series| (series.label("namespace"), series.label("service")))
