@@ -54,8 +54,7 @@ async fn what_a_real_hpa_decided_is_what_the_model_decides(
     let recorder = Recorder::start(cluster, &namespace, "web").await?;
     let lived = live(cluster, &namespace, &recorder).await;
     let document = recorder.document(&spec());
-    drop(recorder);
-    adapter::installed(cluster).await?;
+    recorder.end(cluster).await?;
     lived?;
 
     let recording = Recording::parse(&document.to_string())?;

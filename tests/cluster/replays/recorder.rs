@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceSpec};
 use kube::ResourceExt;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -46,9 +46,11 @@ const CONTROLLER: &str = "system:serviceaccount:kube-system:horizontal-pod-autos
 /// What the adapter may take for an answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Records until it is dropped; [`adapter::installed`] puts the adapter in its place again.
+/// Records until its end, which gives the adapter its place back.
 pub(super) struct Recorder {
     life: Arc<Kept>,
+    /// Where the API server found the adapter, and whom it trusted there.
+    former: Value,
     _tasks: [JoinSet<()>; 2],
 }
 
@@ -84,7 +86,9 @@ impl Recorder {
             life: Mutex::default(),
         });
         let watches = watch(cluster, namespace, name, &life);
-        let way = Arc::new(Way::new(cluster, namespace).await?);
+        let services = Api::<APIService>::all(cluster.admin());
+        let former = services.get(APISERVICE).await?.spec.context("no spec")?;
+        let way = Arc::new(Way::new(cluster, namespace, &former).await?);
         let written = Arc::clone(&life);
         let served = format!("{NAME}.{namespace}.svc");
         let names = [&*served];
@@ -95,20 +99,22 @@ impl Recorder {
         let serve = serve.await?;
         let kubectl = cluster.kubectl();
         kubectl.apply(namespace, &objects().to_string()).await?;
-        let patch = json!({"spec": {
+        let ours = json!({
             "service": {"namespace": namespace, "name": NAME},
             "caBundle": BASE64.encode(cluster.pki().cluster.pem()),
-        }})
-        .to_string();
-        let service = format!("apiservice/{APISERVICE}");
-        kubectl
-            .run(["patch", &service, "--type=merge", "--patch", &patch])
-            .await?;
-        adapter::available(cluster, APISERVICE).await?;
+        });
+        lead(cluster, &ours).await?;
+        let former = serde_json::to_value(former)?;
         Ok(Self {
+            former: json!({"service": former["service"], "caBundle": former["caBundle"]}),
             life,
             _tasks: [watches, serve],
         })
+    }
+
+    /// Gives the adapter its place back. It would take that itself, but within a minute.
+    pub(super) async fn end(self, cluster: &Cluster) -> anyhow::Result<()> {
+        lead(cluster, &self.former).await
     }
 
     /// How many reads were recorded so far.
@@ -189,11 +195,12 @@ impl Kept {
 }
 
 impl Way {
-    async fn new(cluster: &Cluster, namespace: &str) -> anyhow::Result<Self> {
-        let service = Api::<APIService>::all(cluster.admin())
-            .get(APISERVICE)
-            .await?;
-        let authority = service.spec.and_then(|spec| spec.ca_bundle);
+    async fn new(
+        cluster: &Cluster,
+        namespace: &str,
+        adapter: &APIServiceSpec,
+    ) -> anyhow::Result<Self> {
+        let authority = adapter.ca_bundle.as_ref();
         let authority = authority.context("the adapter has published no authority")?;
         let pods = adapter::replicas(cluster).await?;
         let pod = pods.iter().find(|pod| is_ready(pod));
@@ -270,6 +277,15 @@ fn values(body: &Value) -> Value {
         1 => values.remove(0),
         _ => Value::Array(values),
     }
+}
+
+/// Tells the API server where the metrics are and whom to trust there, and waits until it believes that.
+async fn lead(cluster: &Cluster, to: &Value) -> anyhow::Result<()> {
+    let patch = json!({"spec": to}).to_string();
+    let service = format!("apiservice/{APISERVICE}");
+    let patch = ["patch", &service, "--type=merge", "--patch", &patch];
+    cluster.kubectl().run(patch).await?;
+    adapter::available(cluster, APISERVICE).await
 }
 
 /// Watches what the controller sees and does.
