@@ -188,13 +188,14 @@ fn stages(scenario: &Scenario, fields: &mut Fields<'_, '_>) -> Known {
     for (name, node) in loads {
         let load = scenario.scenarios.get(name);
         if let Some(Executor::Replay { .. }) = load.map(|load| &load.executor) {
-            known.add(Some(REPLAYED.to_owned()));
+            known.names.insert(REPLAYED.to_owned());
             continue;
         }
         match load.and_then(|load| Plan::new(name, load, 0, None).ok()) {
             Some(plan) => {
-                let names = plan.stages.into_iter().map(|stage| Some(stage.name));
-                names.for_each(|name| known.add(name));
+                // Names that nobody gave, such as `50/s`, need not be ones that somebody may give.
+                let names = plan.stages.into_iter().map(|stage| stage.name);
+                known.names.extend(names);
             }
             None => written_stages(node, &mut known),
         }
