@@ -156,17 +156,17 @@ fn names(candidates: &[Candidate]) -> anyhow::Result<Vec<String>> {
 mod tests {
     use super::*;
 
-    const SERVICE: &str = "{ app: { workers: 4, serviceTime: 10ms } }";
+    const APP: &str = "app: { workers: 4, serviceTime: 10ms }";
 
     fn scenario(services: &[&str], hpa_of: &[&str]) -> Scenario {
         let mut text = "name: shop\nservices:\n".to_owned();
         for name in services {
             let hpa = if hpa_of.contains(name) {
-                ", hpa: { spec: { maxReplicas: 3 } } }"
+                ", hpa: { spec: { maxReplicas: 3 } }"
             } else {
-                " }"
+                ""
             };
-            text += &format!("  {name}: {}{hpa}\n", SERVICE.trim_end_matches(" }"));
+            text += &format!("  {name}: {{ {APP}{hpa} }}\n");
         }
         text += &format!(
             "scenarios: {{ main: {{ service: {}, profile: 20@5s }} }}\n",

@@ -337,7 +337,7 @@ fn what_is_no_scenario_is_refused_with_its_line() {
         (
             &(STEP.replace("MAX", "9")
                 + "events: [{ at: 9s, change: { slowdown: 4, pods: 0 } }]\n"),
-            "pods must be 1 at least",
+            "scenario.yaml:35: events[0].change.pods: must be 1 at least",
         ),
         (
             &STEP

@@ -9,7 +9,7 @@ use super::page;
 use super::panels::{least, most, most_in};
 use super::series::{Series, of_steps};
 use super::svg::{Point, panel, steps, time_axis};
-use super::thin::{COLUMNS, thinned};
+use super::thin::{COLUMNS, means, thinned};
 use super::{Escaped, begin, end};
 use crate::recording::Service;
 use crate::report::scale::Scale;
@@ -227,7 +227,8 @@ fn load(out: &mut String, canvas: &Canvas<'_>, lines: &[Lines<'_>]) -> fmt::Resu
     // A quarter more than there was, for the names of the stages.
     let scale = Scale::linear(1.25 * highest.max(1.0), 3);
     let mut chart = canvas.chart(110, scale, |rate| format!("{}/s", text::number(rate)))?;
-    let drawn = || thinned(intended, canvas.end_s, COLUMNS).into_iter();
+    // Chance alone makes the rate of a second a band; of a long run the mean says more.
+    let drawn = || means(intended, canvas.end_s, COLUMNS).into_iter();
     chart.area("offered-area", drawn())?;
     chart.line("offered", drawn())?;
     canvas.stage_names(&mut chart)?;
