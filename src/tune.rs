@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::Value;
+use taffrail_loadtest::arrivals::plan::REPLAYED;
 use taffrail_loadtest::cli::{ExitStatus, outputs};
 
 use self::advice::Advice;
@@ -37,7 +38,7 @@ use self::frontier::Came;
 use self::inputs::Known;
 use self::search::{BUDGET_MIN, Job, Search, Who};
 use self::traffic::Part;
-use self::workload::{Run, TRAFFIC_STAGE, Workload};
+use self::workload::{Run, Workload};
 use crate::clock;
 use crate::sim::{self, Oracle, Outcome};
 
@@ -370,7 +371,7 @@ fn play_one(known: &Known, job: &Job, played: &Played) -> anyhow::Result<Came> {
             &workload.service,
             workload.slo(),
             oracle,
-            TRAFFIC_STAGE,
+            REPLAYED,
         );
         let outcome = outcome.context("the service was not recorded")?;
         let came = Came::of(&outcome, (part.to_s - part.from_s) as f64);

@@ -17,11 +17,8 @@ use super::traffic::{Part, Traffic};
 use crate::sim::Plan;
 use crate::simulate::resolve;
 
-/// The load that counts, and its only stage.
+/// The load that counts.
 const TRAFFIC: &str = "traffic";
-
-/// See [`TRAFFIC`]: a load of one stage without a name calls it by its number.
-pub(super) const TRAFFIC_STAGE: &str = "1";
 
 /// The load before it, which does not count: an HPA that begins with the right number of pods and no memory would seem
 /// better or worse than it is.

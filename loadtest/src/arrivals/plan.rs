@@ -18,7 +18,7 @@ const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// The name of the only stage of a load that replays a trace.
-pub(crate) const REPLAYED: &str = "replay";
+pub const REPLAYED: &str = "replay";
 
 /// What a load sends and when.
 #[derive(Debug, Clone, PartialEq)]
