@@ -64,11 +64,8 @@ pub trait Explains: Send + Sync {
     /// The newest of each HPA of a namespace of which something is known, in the order of their names: the first
     /// [`LISTED_MAX`], and how many HPAs more there are. They come without facts, which may have thousands of pods each.
     /// Between two HPAs it asks whether the answer `is_wanted` still, and else stops.
-    fn explain_all(
-        &self,
-        namespace: &str,
-        is_wanted: &dyn Fn() -> bool,
-    ) -> (Vec<Explained>, usize);
+    fn explain_all(&self, namespace: &str, is_wanted: &dyn Fn() -> bool)
+    -> (Vec<Explained>, usize);
 }
 
 /// What one HPA was answered.
@@ -235,9 +232,8 @@ async fn read_all(
     // A thread cannot be dropped as this future is at its deadline, or when the client is gone: it has to be told.
     let stop = CancellationToken::new();
     let _stop_with_the_request = stop.clone().drop_guard();
-    let ask = move |explains: &dyn Explains| {
-        explains.explain_all(&namespace, &|| !stop.is_cancelled())
-    };
+    let ask =
+        move |explains: &dyn Explains| explains.explain_all(&namespace, &|| !stop.is_cancelled());
     let (explained, more) = ask_aside(&state, &state.listing, &request, ask).await?;
     let objects: Vec<_> = explained.iter().map(Explained::object).collect();
     let indent = reply::wants_indent(&request.uri, &request.headers);
