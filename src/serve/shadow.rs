@@ -212,6 +212,8 @@ impl Keeper {
             News::Selector(id, selector) => self.shadow.book().select(&id, selector),
             News::Gone(id) => self.shadow.book().remove(&id),
             News::All(ids) => self.shadow.book().retain(&ids),
+            News::Lost => self.shadow.book().lose(),
+            News::Back => self.shadow.book().see_again(clock::now()),
         }
     }
 
