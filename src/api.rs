@@ -111,6 +111,8 @@ pub struct AppState {
     delegate: Option<Arc<Delegate>>,
     explains: Option<Arc<dyn Explains>>,
     explaining: Arc<Semaphore>,
+    /// Lists of explanations.
+    listing: Arc<Semaphore>,
     /// Set once when every service had a chance to be known; see [`health`].
     settled: AtomicBool,
     /// When somebody first asked whether they are, and there was a snapshot.
@@ -135,6 +137,7 @@ impl AppState {
             delegate: None,
             explains: None,
             explaining: Arc::new(Semaphore::new(explain::AT_ONCE)),
+            listing: Arc::new(Semaphore::new(explain::LISTS_AT_ONCE)),
             settled: AtomicBool::new(false),
             settling_since: OnceLock::new(),
             draining: AtomicBool::new(false),

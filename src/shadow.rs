@@ -13,8 +13,8 @@
 //! ```
 //!
 //! What the HPA saw is known exactly where it read it here: the same thousandths, answered to the HPA controller. The
-//! rest is what its status says after the sync: CPU, metrics of other adapters, and reads that another replica
-//! answered. What nobody says is presumed (that every pod uses the average, that pods which nobody lists are ready),
+//! rest is what its status says after the sync: CPU, metrics of other adapters, metrics that several HPAs share, and
+//! reads that another replica answered. What nobody says is presumed (that every pod uses the average, that pods which nobody lists are ready),
 //! and a difference that may come of it is counted apart.
 
 pub mod book;
@@ -27,7 +27,8 @@ mod observe;
 #[cfg(test)]
 mod tests;
 
-pub use book::{Book, Counts, Limits};
+pub use book::{AUTOSCALERS_MAX, Book, Counts, Limits};
+pub use observe::ready_pods;
 pub use ring::{Known, NotKnown};
 pub use seen::{Id, Object, Pods, Read, Served, Status, Wanted};
 pub use sync::{Agreement, Sync};

@@ -17,7 +17,9 @@ use http::request::Parts;
 use http::{StatusCode, Uri};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::engine::snapshot::{Item, Metric, Refusal, Snapshot};
@@ -33,11 +35,14 @@ use super::reply::List;
 use super::status::Status;
 use super::{AppState, GroupVersion, accept, reply};
 
-/// Explanations that are worked out at a time; one more is a 429. People ask for them, and one takes milliseconds; a
-/// namespace of hundreds of HPAs takes a good part of a second.
+/// Explanations that are worked out at a time; one more is a 429. People ask for them, and one takes milliseconds.
 pub(super) const AT_ONCE: usize = 4;
 
-/// Most explanations in one list: a second of a processor, and some megabytes. The list says how many more there are.
+/// Lists that are worked out at a time: each takes as long as [`LISTED_MAX`] explanations, and must keep nobody from one.
+pub(super) const LISTS_AT_ONCE: usize = 1;
+
+/// Most explanations in one list: a second of a processor. Without facts one has some kilobytes, however many pods its HPA
+/// has, so all of them are a megabyte or less. The list says how many more there are.
 pub const LISTED_MAX: usize = 100;
 
 /// Who watches HPAs.
@@ -57,8 +62,10 @@ pub trait Explains: Send + Sync {
     ) -> Result<Explained, String>;
 
     /// The newest of each HPA of a namespace of which something is known, in the order of their names: the first
-    /// [`LISTED_MAX`], and how many HPAs more there are.
-    fn explain_all(&self, namespace: &str) -> (Vec<Explained>, usize);
+    /// [`LISTED_MAX`], and how many HPAs more there are. They come without facts, which may have thousands of pods each.
+    /// Between two HPAs it asks whether the answer `is_wanted` still, and else stops.
+    fn explain_all(&self, namespace: &str, is_wanted: &dyn Fn() -> bool)
+    -> (Vec<Explained>, usize);
 }
 
 /// What one HPA was answered.
@@ -195,7 +202,7 @@ async fn read_one(
     }
     let at = at(&request.uri)?;
     let ask = move |explains: &dyn Explains| explains.explain(&namespace, &name, at);
-    let explained = ask_aside(&state, &request, ask)
+    let explained = ask_aside(&state, &state.explaining, &request, ask)
         .await?
         .map_err(Status::not_found)?;
     let indent = reply::wants_indent(&request.uri, &request.headers);
@@ -222,17 +229,22 @@ async fn read_all(
             "at is for one HPA: ask for it by its name".to_owned(),
         ));
     }
-    let ask = move |explains: &dyn Explains| explains.explain_all(&namespace);
-    let (explained, more) = ask_aside(&state, &request, ask).await?;
+    // A thread cannot be dropped as this future is at its deadline, or when the client is gone: it has to be told.
+    let stop = CancellationToken::new();
+    let _stop_with_the_request = stop.clone().drop_guard();
+    let ask =
+        move |explains: &dyn Explains| explains.explain_all(&namespace, &|| !stop.is_cancelled());
+    let (explained, more) = ask_aside(&state, &state.listing, &request, ask).await?;
     let objects: Vec<_> = explained.iter().map(Explained::object).collect();
     let indent = reply::wants_indent(&request.uri, &request.headers);
     let list = List::new(GroupVersion::Explain, objects).with_more(more);
     Ok(reply::json(StatusCode::OK, reply::write(&list, indent)))
 }
 
-/// Asks on a thread of its own, if not too many do at the moment.
+/// Asks on a thread of its own, if one of `permits` is left.
 async fn ask_aside<T: Send + 'static>(
     state: &AppState,
+    permits: &Arc<Semaphore>,
     request: &Parts,
     ask: impl FnOnce(&dyn Explains) -> T + Send + 'static,
 ) -> Result<T, Status> {
@@ -249,7 +261,7 @@ async fn ask_aside<T: Send + 'static>(
     let Some(explains) = state.explains.clone() else {
         return Err(Status::unavailable("nobody watches HPAs here".to_owned()));
     };
-    let Ok(permit) = Arc::clone(&state.explaining).try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
         return Err(Status::too_many_reads());
     };
     let work = spawn_blocking(move || {

@@ -58,6 +58,10 @@ pub enum News {
     Gone(Id),
     /// These are all there are.
     All(BTreeSet<Id>),
+    /// The watch is lost: what HPAs do from now on is not seen.
+    Lost,
+    /// It is back, and what was missed is told next.
+    Back,
 }
 
 /// Everything that is known between two messages of the watch.
@@ -127,12 +131,12 @@ impl Autoscalers {
                 };
                 warn!(resource = RESOURCE, error = %loss, "Watch lost; {advice}");
                 self.metrics.watch_synced(RESOURCE, false);
-                Ok(())
+                self.tell(News::Lost).await
             }
             Watched::Back => {
                 info!(resource = RESOURCE, "Watch is back");
                 self.metrics.watch_synced(RESOURCE, self.is_synced);
-                Ok(())
+                self.tell(News::Back).await
             }
         }
     }
@@ -170,6 +174,7 @@ impl Autoscalers {
         if let Some(incoming) = &mut self.incoming {
             incoming.insert(id.clone());
         }
+        // Of one that there is no room for the book is told all the same: it counts it.
         self.targets.want(&id, target);
         self.tell(News::Object(id, Box::new(read))).await
     }

@@ -23,6 +23,8 @@ pub(super) struct Ground<'a> {
     pub(super) namespace: &'a str,
     pub(super) hpa: &'a Hpa,
     pub(super) scale: &'a Scale,
+    /// Whether the pods are those that there are, and not presumed.
+    pub(super) are_pods_seen: bool,
     pub(super) now: Timestamp,
 }
 
@@ -45,6 +47,10 @@ impl Ground<'_> {
         let asked = match metric {
             MetricSpec::External { metric, .. } => self.external(index, metric).await,
             MetricSpec::Object { metric, .. } => self.object(index, metric).await,
+            // What pods use that are not among those presumed says nothing of these.
+            MetricSpec::Pods { .. } | MetricSpec::Resource { .. } if !self.are_pods_seen => {
+                return self.as_in_status(index, pods, "its pods could not be listed");
+            }
             MetricSpec::Pods { metric, .. } => self.pods(metric).await,
             MetricSpec::Resource {
                 resource,
@@ -134,11 +140,7 @@ impl Ground<'_> {
         let usage = items(&list).filter_map(|item| {
             let name = item.pointer("/describedObject/name")?.as_str()?;
             let milli = parse_milli(item.get("value")?.as_str()?).ok()?;
-            let pod = Pod {
-                name: name.to_owned(),
-                ..running(name)
-            };
-            each(&[pod], milli, self.now).into_iter().next()
+            each(&[running(name)], milli, self.now).into_iter().next()
         });
         Ok((Answer::PerPod(usage.collect()), oldest(&list)))
     }

@@ -184,8 +184,8 @@ fn of_record(document: &Document) -> Vec<String> {
 /// That the adapter has not seen the HPA look for so long.
 fn silent(age: Duration) -> String {
     format!(
-        "the adapter has seen no sync of this HPA for {} s: the HPA controller may be away, or its reads may not reach the \
-         adapter",
+        "the adapter has seen no sync of this HPA for {} s: the HPA controller may be away, its reads may not reach the \
+         adapter, or other HPAs read the same metrics and its status has nothing new to say",
         age.as_secs()
     )
 }

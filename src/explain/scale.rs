@@ -31,7 +31,12 @@ pub(super) async fn read(cluster: &Cluster, namespace: &str, hpa: &Hpa) -> anyho
     let scale: Value = ask(cluster, &path, right)
         .await
         .with_context(|| format!("the scale of {kind} {}", hpa.target.name))?;
-    Ok(of(&scale))
+    of(&scale).with_context(|| {
+        format!(
+            "its scale has no selector: the HPA cannot tell the pods of {kind} {} without status.selector",
+            hpa.target.name
+        )
+    })
 }
 
 /// The name that a kind has in paths.
@@ -70,7 +75,8 @@ fn root(version: &str) -> String {
     }
 }
 
-fn of(scale: &Value) -> Scale {
+/// `None` where it has no selector: an empty one would mean every pod of the namespace.
+fn of(scale: &Value) -> Option<Scale> {
     let replicas = |path: &str| {
         let number = scale.pointer(path).and_then(Value::as_i64);
         number
@@ -78,11 +84,12 @@ fn of(scale: &Value) -> Scale {
             .unwrap_or(0)
     };
     let selector = scale.pointer("/status/selector").and_then(Value::as_str);
-    Scale {
+    let selector = selector.filter(|selector| !selector.is_empty())?;
+    Some(Scale {
         spec_replicas: replicas("/spec/replicas"),
         status_replicas: replicas("/status/replicas"),
-        selector: selector.unwrap_or_default().to_owned(),
-    }
+        selector: selector.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -98,6 +105,19 @@ mod tests {
             status_replicas: 3,
             selector: "app=users".to_owned(),
         };
-        assert_eq!(of(&scale), expected);
+        assert_eq!(of(&scale), Some(expected));
+    }
+
+    #[test]
+    fn a_scale_without_a_selector_is_none_of_every_pod() {
+        for status in [
+            json!({"replicas": 3}),
+            json!({"replicas": 3, "selector": ""}),
+        ] {
+            assert_eq!(
+                of(&json!({"spec": {"replicas": 3}, "status": status})),
+                None
+            );
+        }
     }
 }

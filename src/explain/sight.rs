@@ -6,6 +6,7 @@ use super::{pods, scale};
 use crate::cluster::connect::Cluster;
 use crate::hpa::{Autoscaler, Observation};
 use crate::model::time::Timestamp;
+use crate::shadow::ready_pods;
 use crate::story::Facts;
 
 /// What is to be seen, and what to know of how it was.
@@ -18,18 +19,21 @@ pub(super) async fn look(
 ) -> anyhow::Result<(Facts, Vec<String>)> {
     let scale = scale::read(cluster, namespace, hpa).await?;
     let mut notes = Vec::new();
-    let mut pods = match pods::list(cluster, namespace, &scale.selector, &hpa.spec).await {
-        Ok(pods) => pods,
-        Err(error) => {
-            notes.push(format!("which pods are ready is not known: {error}"));
-            Vec::new()
-        }
-    };
+    let listed = pods::list(cluster, namespace, &scale.selector, &hpa.spec).await;
+    let are_pods_seen = listed.is_ok();
+    let mut pods = listed.unwrap_or_else(|error| {
+        let count = scale.status_replicas;
+        notes.push(format!(
+            "which pods are ready is not known, so {count} ready ones were presumed: {error}"
+        ));
+        ready_pods(count, now)
+    });
     let ground = Ground {
         cluster,
         namespace,
         hpa,
         scale: &scale,
+        are_pods_seen,
         now,
     };
     let mut reads = Vec::with_capacity(hpa.spec.metrics.len());

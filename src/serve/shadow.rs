@@ -89,7 +89,8 @@ impl Shadow {
         ring.ok_or(NotKnown::Autoscaler)?.explain(id, at)
     }
 
-    fn say(&self, known: Known) -> Explained {
+    /// A sync as it is served. Its facts, which hold every pod, are for who asks for one HPA.
+    fn say(&self, known: Known, with_facts: bool) -> Explained {
         let record = Record {
             replica: self.replica.clone(),
             watched_since: known.since,
@@ -104,11 +105,12 @@ impl Shadow {
         };
         let content = [
             ("explanation", json!(Explanation::new(&known.facts))),
-            ("facts", json!(known.facts)),
             ("keptSince", json!(known.oldest)),
             ("partedCount", json!(known.parted)),
             ("record", json!(record)),
         ];
+        let facts = with_facts.then(|| ("facts", json!(known.facts)));
+        let content = content.into_iter().chain(facts);
         let content = content.map(|(field, value)| (field.to_owned(), value));
         Explained {
             namespace: known.facts.namespace,
@@ -153,15 +155,21 @@ impl Explains for Shadow {
         let id = Id::new(namespace, name);
         let known = self.known(&id, at);
         known
-            .map(|known| self.say(known))
+            .map(|known| self.say(known, true))
             .map_err(|why| refusal(&id, why))
     }
 
-    fn explain_all(&self, namespace: &str) -> (Vec<Explained>, usize) {
+    fn explain_all(
+        &self,
+        namespace: &str,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> (Vec<Explained>, usize) {
         let ids: Vec<Id> = self.book().names(namespace).cloned().collect();
         let (listed, more) = ids.split_at(ids.len().min(LISTED_MAX));
-        let known = listed.iter().filter_map(|id| self.known(id, None).ok());
-        (known.map(|known| self.say(known)).collect(), more.len())
+        let listed = listed.iter().take_while(|_| is_wanted());
+        let known = listed.filter_map(|id| self.known(id, None).ok());
+        let said = known.map(|known| self.say(known, false));
+        (said.collect(), more.len())
     }
 }
 
@@ -204,6 +212,8 @@ impl Keeper {
             News::Selector(id, selector) => self.shadow.book().select(&id, selector),
             News::Gone(id) => self.shadow.book().remove(&id),
             News::All(ids) => self.shadow.book().retain(&ids),
+            News::Lost => self.shadow.book().lose(),
+            News::Back => self.shadow.book().see_again(clock::now()),
         }
     }
 

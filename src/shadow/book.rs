@@ -10,11 +10,14 @@ use super::watched::Watched;
 use crate::model::selector::Selector;
 use crate::model::time::Timestamp;
 
+/// Most HPAs that are watched. A controller with its usual rate of 20 reads a second can keep 300 HPAs of one external
+/// metric at their period of 15 s; this is three times as many.
+pub const AUTOSCALERS_MAX: usize = 1_000;
+
 /// What the book may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// HPAs that are watched. A controller with its usual rate of 20 reads a second can keep 300 HPAs of one external
-    /// metric at their period of 15 s; this is three times as many.
+    /// HPAs that are watched.
     pub autoscalers: usize,
     /// Bytes for the syncs of all of them, as [`Book::bytes`] counts. A third of the least memory that the manifests
     /// give: 350 HPAs with an hour each. With more of them, or with pods that come and go, it is less than an hour.
@@ -26,6 +29,8 @@ pub struct Limits {
 pub struct Book {
     limits: Limits,
     watched: BTreeMap<Id, Watched>,
+    /// Those that there was no room for, so that each counts once; as many as may be watched.
+    refused: BTreeSet<Id>,
     bytes: usize,
     counts: Counts,
 }
@@ -39,7 +44,7 @@ pub struct Counts {
     pub changes_by_others: u64,
     /// Syncs forgotten before their hour, for want of room.
     pub forgotten_syncs: u64,
-    /// Objects not watched, for want of room.
+    /// HPAs not watched, for want of room: each once, however often its object changes.
     pub refused_autoscalers: u64,
 }
 
@@ -48,7 +53,7 @@ pub struct Counts {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            autoscalers: 1_000,
+            autoscalers: AUTOSCALERS_MAX,
             bytes: 24 * 1024 * 1024,
         }
     }
@@ -72,18 +77,36 @@ impl Book {
             self.remove(id);
         }
         if !self.watched.contains_key(id) {
-            if self.limits.autoscalers <= self.watched.len() {
-                self.counts.refused_autoscalers += 1;
-            } else {
-                self.watched.insert(id.clone(), Watched::new(now, object));
-            }
+            self.add(now, id, object);
             return;
         }
         self.change(id, |watched| watched.apply(now, object, pods));
     }
 
+    fn add(&mut self, now: Timestamp, id: &Id, object: Object) {
+        let most = self.limits.autoscalers;
+        if self.watched.len() < most {
+            self.refused.remove(id);
+            self.watched.insert(id.clone(), Watched::new(now, object));
+        } else if self.refused.len() < most && self.refused.insert(id.clone()) {
+            self.counts.refused_autoscalers += 1;
+        }
+    }
+
+    /// The watch is lost: what HPAs do is not known until [`see_again`](Self::see_again).
+    pub fn lose(&mut self) {
+        self.watched.values_mut().for_each(Watched::lose);
+    }
+
+    /// The watch is back.
+    pub fn see_again(&mut self, now: Timestamp) {
+        let all = self.watched.values_mut();
+        all.for_each(|watched| watched.see_again(now));
+    }
+
     /// Forgets an HPA that is gone, or reads no metric of ours any more.
     pub fn remove(&mut self, id: &Id) {
+        self.refused.remove(id);
         if let Some(gone) = self.watched.remove(id) {
             self.bytes -= gone.ring().bytes();
         }
@@ -91,6 +114,7 @@ impl Book {
 
     /// Forgets every HPA that is not among `ids`, which are all there are.
     pub fn retain(&mut self, ids: &BTreeSet<Id>) {
+        self.refused.retain(|id| ids.contains(id));
         let gone: Vec<Id> = self
             .watched
             .keys()
@@ -102,16 +126,14 @@ impl Book {
         }
     }
 
-    /// Which HPA made a read: of those that have such a metric, the one whose last read of it is the longest ago, for
-    /// the controller does not say for whom it reads.
+    /// Which HPA made a read: the only one that has such a metric. The controller does not say for whom it reads, so a
+    /// read of a metric that several HPAs share is nobody's: their statuses alone tell of it, as of a read that another
+    /// replica answered.
     pub fn whose<'b>(&'b self, read: &'b Read) -> Option<&'b Id> {
-        let readers = self
-            .of_namespace(&read.namespace)
-            .filter_map(|(id, watched)| {
-                let last = watched.last_read(read)?;
-                Some((last, id))
-            });
-        readers.min().map(|(_, id)| id)
+        let of_namespace = self.of_namespace(&read.namespace);
+        let mut readers = of_namespace.filter(|(_, watched)| watched.has(read));
+        let (id, _) = readers.next()?;
+        readers.next().is_none().then_some(id)
     }
 
     /// Takes what selects an HPA's pods, as its target's scale has it.

@@ -40,9 +40,7 @@ pub(super) fn observe(sync: &Sync) -> Option<Observed> {
                     "its pods were not seen here, so {status_replicas} ready ones were presumed"
                 ));
             }
-            (0..status_replicas)
-                .map(|n| ready_pod(n, sync.at))
-                .collect()
+            ready_pods(status_replicas, sync.at)
         }
     };
     let metrics = sync.wanted.spec.metrics.iter().enumerate();
@@ -59,6 +57,7 @@ pub(super) fn observe(sync: &Sync) -> Option<Observed> {
                     metric,
                     current,
                     status_replicas,
+                    is_alone(metric, &sync.wanted.spec.metrics),
                     &mut pods,
                     sync.at,
                     &mut presumed,
@@ -78,11 +77,13 @@ pub(super) fn observe(sync: &Sync) -> Option<Observed> {
     })
 }
 
-/// The answer that makes the HPA's status show `current`.
+/// The answer that makes the HPA's status show `current`. A pod has one request of a resource here, so metrics that share
+/// one, such as of two containers, share a request as well: of that they use so many hundredths.
 fn shown(
     metric: &MetricSpec,
     current: Current,
     status_replicas: i32,
+    is_alone: bool,
     pods: &mut [Pod],
     at: Timestamp,
     presumed: &mut Vec<String>,
@@ -111,7 +112,11 @@ fn shown(
             },
         ) => {
             presumed.push(unseen("each pod uses"));
-            let (usage, request) = usage_and_request(percent, average_milli);
+            let (usage, request) = if is_alone {
+                usage_and_request(percent, average_milli)
+            } else {
+                (i64::from(percent), 100)
+            };
             for pod in pods.iter_mut() {
                 pod.requests.insert(metric.name().to_owned(), request);
             }
@@ -124,6 +129,14 @@ fn shown(
         // No status of such a metric has a total.
         (_, Current::Value(total)) => Answer::PerPod(each(pods, total, at)),
     }
+}
+
+/// Whether no other metric is of the same resource.
+fn is_alone(metric: &MetricSpec, all: &[MetricSpec]) -> bool {
+    let is_same = |other: &&MetricSpec| {
+        matches!(other, MetricSpec::Resource { .. }) && other.name() == metric.name()
+    };
+    all.iter().filter(is_same).count() <= 1
 }
 
 /// The same usage for every pod that is measured.
@@ -208,7 +221,11 @@ fn replicas_of_average(total: i64, average: i64, near: i32) -> Option<i32> {
     (0..=REPLICAS_APART_MAX).flat_map(both).find(gives)
 }
 
-/// A pod that nobody saw, and that has been ready for long.
+/// So many pods that nobody saw, and that have been ready for long before `at`.
+pub fn ready_pods(count: i32, at: Timestamp) -> Vec<Pod> {
+    (0..count).map(|n| ready_pod(n, at)).collect()
+}
+
 fn ready_pod(n: i32, at: Timestamp) -> Pod {
     const LONG: Duration = Duration::from_secs(3600);
     Pod {

@@ -45,7 +45,8 @@ pub struct Wanted {
 /// What an HPA's status says. It is written once at the end of a sync, and only where something of it is new.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Status {
-    /// `currentReplicas`: the scale's `spec.replicas` when the last sync began. `None` before the first.
+    /// `currentReplicas`: the scale's `spec.replicas` when the last sync began. `None` before the first, and where only
+    /// failures to read the scale are told.
     pub current: Option<i32>,
     /// `desiredReplicas`: what that sync decided, where it could.
     pub desired: i32,
@@ -145,27 +146,45 @@ impl Status {
             list.map(Vec::as_slice).unwrap_or_default()
         };
         let last_scale = status.get("lastScaleTime").and_then(Value::as_str);
-        Self {
+        let mut read = Self {
             current: int("currentReplicas"),
             desired: int("desiredReplicas").unwrap_or(0),
             last_scale: last_scale.and_then(Timestamp::from_rfc3339),
             metrics: list("currentMetrics").iter().map(current).collect(),
             conditions: list("conditions").iter().map(condition).collect(),
+        };
+        // A zero is left out, as of a target that somebody scaled to none. A status that nobody wrote has neither of these.
+        let is_written = int("observedGeneration").is_some() || !read.conditions.is_empty();
+        if is_written && read.scale_is_read() {
+            read.current = read.current.or(Some(0));
         }
+        read
     }
 
-    /// What the last sync made of the replicas; `None` where it did not get so far, or where there was none yet.
-    pub fn decided(&self) -> Option<i32> {
+    /// What the last sync of an HPA that is to do `spec` made of the replicas; `None` where it did not get so far, or where
+    /// there was none yet.
+    pub fn decided(&self, spec: &Spec) -> Option<i32> {
         let current = self.current?;
         // A target that cannot be read or scaled stays as it is, whatever was wanted.
-        if let Some(condition) = self.failure("AbleToScale") {
-            return (condition.reason == "FailedUpdateScale").then_some(current);
+        if self.failure("AbleToScale").is_some() {
+            return self.scale_is_read().then_some(current);
+        }
+        // Out of its bounds it is brought into them whatever the metrics say, and their condition stays as it was.
+        let is_within = (spec.min_replicas..=spec.max_replicas).contains(&current);
+        if current != 0 && !is_within {
+            return Some(self.desired);
         }
         match self.failure("ScalingActive") {
             // With too few metrics nothing is decided, and `desiredReplicas` stays that of an earlier sync.
             Some(condition) if condition.reason != "ScalingDisabled" => Some(current),
             _ => Some(self.desired),
         }
+    }
+
+    /// Whether the last sync could read its target's scale.
+    fn scale_is_read(&self) -> bool {
+        let failure = self.failure("AbleToScale");
+        failure.is_none_or(|condition| condition.reason == "FailedUpdateScale")
     }
 
     /// The condition of this type, where it does not hold.
@@ -250,9 +269,53 @@ mod tests {
                 None,
             ]
         );
-        assert_eq!(status.decided(), Some(5));
+        assert_eq!(status.decided(&spec(1, 9)), Some(5));
         assert_eq!(status.conditions[0].reason, "SucceededRescale");
         assert_eq!(Status::of(&Value::Null), Status::default());
+    }
+
+    /// What an HPA of these bounds is to do.
+    fn spec(min_replicas: i32, max_replicas: i32) -> Spec {
+        Spec {
+            min_replicas,
+            max_replicas,
+            metrics: Vec::new(),
+            behavior: None,
+        }
+    }
+
+    #[test]
+    fn a_target_without_replicas_is_told_from_an_hpa_that_never_synced() {
+        let condition = |kind: &str, status: &str, reason: &str| json!([{"type": kind, "status": status, "reason": reason}]);
+        let off = condition("ScalingActive", "False", "ScalingDisabled");
+        for (status, current, decided) in [
+            (
+                json!({"desiredReplicas": 0, "conditions": off}),
+                Some(0),
+                Some(0),
+            ),
+            (
+                json!({"desiredReplicas": 0, "observedGeneration": 1}),
+                Some(0),
+                Some(0),
+            ),
+            (
+                json!({"desiredReplicas": 0, "currentMetrics": null}),
+                None,
+                None,
+            ),
+            (json!({}), None, None),
+            // Whether there are replicas is not known.
+            (
+                json!({"conditions": condition("AbleToScale", "False", "FailedGetScale")}),
+                None,
+                None,
+            ),
+        ] {
+            let read = Status::of(&status);
+            assert_eq!(read.current, current, "{status}");
+            assert_eq!(read.decided(&spec(1, 9)), decided, "{status}");
+        }
     }
 
     #[test]
@@ -275,8 +338,14 @@ mod tests {
             ("AbleToScale", "FailedUpdateScale", Some(4)),
             ("AbleToScale", "FailedGetScale", None),
         ] {
-            assert_eq!(failing(kind, reason).decided(), decided, "{reason}");
+            let status = failing(kind, reason);
+            assert_eq!(status.decided(&spec(1, 9)), decided, "{reason}");
         }
-        assert_eq!(Status::default().decided(), None);
+        assert_eq!(Status::default().decided(&spec(1, 9)), None);
+        // Bounds come before metrics, so what was said of those is of an earlier sync.
+        let stale = failing("ScalingActive", "FailedGetExternalMetric");
+        for bounds in [spec(1, 3), spec(9, 10)] {
+            assert_eq!(stale.decided(&bounds), Some(9), "{bounds:?}");
+        }
     }
 }

@@ -22,6 +22,8 @@ pub struct Sync {
     pub reads: Box<[Option<Answered>]>,
     /// What the status said after it.
     pub status: Arc<Status>,
+    /// Whether the HPA's status was seen then: while the watch is lost, `status` is that of an earlier sync.
+    pub is_status_seen: bool,
     /// The pods there were; `None` where nobody lists them.
     pub pods: Option<Pods>,
 }
@@ -35,7 +37,7 @@ pub enum Agreement {
     Parted,
     /// It is not, but something that may count was not seen here and was presumed.
     PartedUnseen,
-    /// It is not, but the HPA may remember what was before this shadow began.
+    /// It is not, but the HPA may remember what was before this shadow began, or while it saw no status.
     PartedEarly,
     /// What the HPA decided is not known.
     Unclear,
@@ -49,9 +51,10 @@ impl Sync {
         self.status.current
     }
 
-    /// What the HPA decided.
+    /// What the HPA decided, as far as that was seen.
     pub fn decided(&self) -> Option<i32> {
-        self.status.decided()
+        let decided = self.status.decided(&self.wanted.spec);
+        decided.filter(|_| self.is_status_seen)
     }
 
     /// The heap that it alone holds, in bytes, what `before` holds as well not counted. Without the allocator's own
@@ -140,7 +143,7 @@ impl Agreement {
     }
 
     /// Of a `decision` beside what the HPA decided. `since` is when the shadow began to watch an HPA that had synced
-    /// before.
+    /// before, or to see its status again.
     pub(super) fn of(
         sync: &Sync,
         decision: &Decision,
@@ -162,13 +165,19 @@ impl Agreement {
         if self == Self::Agreed {
             return None;
         }
+        if !sync.is_status_seen {
+            return Some(
+                "its status was not being seen, since the watch of HPAs was lost".to_owned(),
+            );
+        }
         // The HPA's own word is worth more than any guess.
         if let Some(condition) = sync.status.failure("AbleToScale") {
             return Some(format!("{}: {}", condition.reason, condition.message));
         }
         Some(match self {
             Self::PartedEarly => {
-                "the HPA may remember recommendations and changes from before the adapter watched it"
+                "the HPA may remember recommendations and changes from before the adapter watched it, or from while its \
+                 watch was lost"
                     .to_owned()
             }
             Self::PartedUnseen => presumed.join("; "),

@@ -411,30 +411,78 @@ fn pods_that_nobody_saw_are_presumed_and_that_is_said() {
 }
 
 #[test]
-fn a_metric_that_two_hpas_share_is_read_by_each_in_turn() {
+fn a_read_of_a_metric_that_two_hpas_share_is_nobodys_and_the_status_tells() {
     let mut book = Book::new(Limits::default());
     let (first, second) = (Id::new("shop", "a"), Id::new("shop", "b"));
-    for id in [&first, &second] {
-        book.apply(
-            at(0.0),
-            id,
-            object(&spec(false), status(2, 2, Some("250"))),
-            None,
-        );
-    }
-    let mut readers = Vec::new();
-    for seconds in [15.0, 22.0, 30.0, 37.0] {
-        let read = read(seconds, Ok(250));
-        let id = book.whose(&read).cloned().unwrap();
-        book.read(&id, read, None);
-        readers.push(id);
-    }
-    assert_eq!(readers, [first.clone(), second.clone(), first, second]);
+    let settled = || object(&spec(false), status(2, 2, Some("250")));
+    book.apply(at(0.0), &first, settled(), None);
+    let shared = read(15.0, Ok(250));
+    assert_eq!(book.whose(&shared), Some(&first));
+    book.apply(at(0.0), &second, settled(), None);
+    assert_eq!(book.whose(&shared), None);
+    let scaled = object(&spec(false), status(2, 4, Some("500")));
+    book.apply(at(15.1), &second, scaled, None);
+    let known = book.explain(&second, None).unwrap();
+    assert_eq!(known.facts.outcome.desired_replicas, 4);
+    assert_eq!(known.facts.metrics[0].value_milli(), Some(500_000));
     let elsewhere = Read {
         namespace: "other".into(),
         ..read(50.0, Ok(1))
     };
     assert_eq!(book.whose(&elsewhere), None);
+}
+
+#[test]
+fn what_an_hpa_does_while_the_watch_is_lost_is_not_judged() {
+    let mut book = book();
+    sync(&mut book, 15.0, 250, 2, 2);
+    book.lose();
+    book.read(&users(), read(30.0, Ok(500)), pods(2));
+    book.tick(at(36.0));
+    let known = newest(&book);
+    assert_eq!((known.agreement, known.parted), (Agreement::Unclear, 0));
+    let said = known.facts.real.unwrap().parted.unwrap();
+    assert!(said.contains("not being seen"), "{said}");
+    // It has scaled meanwhile: that was nobody else, and what it remembers is not known.
+    book.see_again(at(40.0));
+    sync(&mut book, 45.0, 250, 4, 4);
+    let known = newest(&book);
+    assert_eq!(
+        (known.agreement, known.changed_by_others),
+        (Agreement::Agreed, None)
+    );
+    sync(&mut book, 60.0, 100, 4, 2);
+    assert_eq!(newest(&book).agreement, Agreement::PartedEarly);
+}
+
+#[test]
+fn two_metrics_of_one_resource_do_not_overwrite_each_other() {
+    let cpu = |container: &str, percent: i32| {
+        json!({"type": "ContainerResource", "containerResource": {
+            "name": "cpu", "container": container,
+            "target": {"type": "Utilization", "averageUtilization": percent},
+        }})
+    };
+    let spec = json!({"maxReplicas": 10, "metrics": [cpu("web", 50), cpu("log", 50)]});
+    let of = |percent: i32, average: &str| json!({"containerResource": {"current": {"averageUtilization": percent, "averageValue": average}}});
+    let status = |web: i32, desired: i32| {
+        Status::of(&json!({
+            "currentReplicas": 2, "desiredReplicas": desired,
+            // Of 500 and of 50 thousandths of a core.
+            "currentMetrics": [of(web, "500m"), of(20, "10m")],
+        }))
+    };
+    let mut book = Book::new(Limits::default());
+    book.apply(at(0.0), &users(), object(&spec, status(50, 2)), pods(2));
+    book.apply(at(15.0), &users(), object(&spec, status(100, 4)), pods(2));
+    let known = newest(&book);
+    assert_eq!(known.agreement, Agreement::Agreed);
+    let values = known
+        .facts
+        .metrics
+        .iter()
+        .map(|metric| metric.value_milli());
+    assert_eq!(values.collect::<Vec<_>>(), [Some(100_000), Some(20_000)]);
 }
 
 #[test]

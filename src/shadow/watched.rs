@@ -25,8 +25,8 @@ pub(super) struct Watched {
     selector: Option<Arc<Selector>>,
     /// A sync that is not over.
     open: Option<Open>,
-    /// When each metric was read last.
-    last_reads: Vec<Option<Timestamp>>,
+    /// Whether what its object says now would be heard.
+    is_seen: bool,
     ring: Ring,
 }
 
@@ -48,11 +48,11 @@ impl Watched {
         Self {
             ring: Ring::new(now, &object.wanted, is_from_its_beginning),
             uid: object.uid,
-            last_reads: vec![None; object.wanted.spec.metrics.len()],
             wanted: Arc::new(object.wanted),
             status: Arc::new(object.status),
             selector: None,
             open: None,
+            is_seen: true,
         }
     }
 
@@ -81,11 +81,21 @@ impl Watched {
         *self.uid == *object.uid
     }
 
-    /// When it read such a metric last, if it has it: of several HPAs that share a metric, a read is by the one whose
-    /// last is the longest ago.
-    pub(super) fn last_read(&self, read: &Read) -> Option<Option<Timestamp>> {
-        let index = self.wanted.metric(read.metric, &read.selector)?;
-        Some(self.last_reads.get(index).copied().flatten())
+    /// Whether it reads such a metric.
+    pub(super) fn has(&self, read: &Read) -> bool {
+        self.wanted.metric(read.metric, &read.selector).is_some()
+    }
+
+    /// The watch is lost: until it is back, what the HPA does is not known.
+    pub(super) fn lose(&mut self) {
+        self.is_seen = false;
+    }
+
+    /// The watch is back.
+    pub(super) fn see_again(&mut self, now: Timestamp) {
+        if !std::mem::replace(&mut self.is_seen, true) {
+            self.ring.see_again(now);
+        }
     }
 
     /// Takes a new version of the object; says what came of a sync that this ends.
@@ -100,7 +110,6 @@ impl Watched {
                 self.selector = None;
             }
             self.wanted = Arc::new(object.wanted);
-            self.last_reads = vec![None; self.wanted.spec.metrics.len()];
         }
         if *self.status == object.status {
             return None;
@@ -147,9 +156,6 @@ impl Watched {
         open.pods = pods.or_else(|| open.pods.take());
         if let Some(index) = open.free(metric, &selector) {
             open.reads[index] = Some(answer);
-            if let Some(last) = self.last_reads.get_mut(index) {
-                *last = Some(at);
-            }
         }
         outcome
     }
@@ -171,6 +177,7 @@ impl Watched {
             wanted: open.wanted,
             reads: open.reads,
             status: Arc::clone(&self.status),
+            is_status_seen: self.is_seen,
             pods,
         }))
     }

@@ -144,7 +144,9 @@ fn explanation() -> Value {
                 "description": "name and namespace of the HorizontalPodAutoscaler, and when it synced",
             },
             "explanation": open("what happened in the sync, and what would change it"),
-            "facts": open("what the HorizontalPodAutoscaler saw, remembered and decided"),
+            "facts": open(
+                "what the HorizontalPodAutoscaler saw, remembered and decided; only where one is read, not in lists",
+            ),
             "keptSince": {
                 "type": "string",
                 "format": "date-time",

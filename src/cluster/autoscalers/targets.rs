@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::super::request::{RequestError, within_deadline};
 use crate::clock;
 use crate::model::selector::Selector;
-use crate::shadow::Id;
+use crate::shadow::{AUTOSCALERS_MAX, Id};
 
 /// How often a selector that is known is read again: a target may be replaced by one of its name.
 const AGAIN: Duration = Duration::from_secs(600);
@@ -63,8 +63,11 @@ impl Targets {
         }
     }
 
-    /// Takes what an HPA scales.
+    /// Takes what an HPA scales: of as many as the book holds, which is told of the same HPAs in the same order.
     pub(super) fn want(&mut self, id: &Id, target: Target) {
+        if AUTOSCALERS_MAX <= self.known.len() && !self.known.contains_key(id) {
+            return;
+        }
         if self
             .known
             .get(id)

@@ -45,7 +45,8 @@ fn the_limits_hold_and_the_largest_history_pays() {
         autoscalers: 2,
         bytes: 5_000,
     });
-    for name in ["a", "b", "c"] {
+    // The last one is told of twice, and counts once.
+    for name in ["a", "b", "c", "c"] {
         let object = object(&spec(false), status(2, 2, Some("250")));
         book.apply(at(0.0), &Id::new("shop", name), object, None);
     }
@@ -127,22 +128,26 @@ fn the_memory_of_an_hour_is_as_documented() {
 #[test]
 fn an_hour_is_decided_again_in_little_time_and_a_sync_taken_in_in_less() {
     // The best of three: a machine that stands still for a second is no finding.
-    let runs = (0..3).map(|_| {
-        let began = crate::clock::instant();
-        let book = hour(20);
-        let taken_in = began.elapsed() / 240;
-        let began = crate::clock::instant();
-        let known = newest(&book);
-        assert_eq!(known.facts.history.len(), 40);
-        let decided = began.elapsed();
-        let began = crate::clock::instant();
-        let explanation = crate::story::Explanation::new(&known.facts);
-        assert!(!explanation.headline.is_empty());
-        let told = began.elapsed();
-        println!("a sync {taken_in:?}, an hour {decided:?}, in words {told:?}");
-        (taken_in, decided)
-    });
-    let (taken_in, decided) = runs.min().unwrap();
+    let runs: Vec<_> = (0..3)
+        .map(|_| {
+            let began = crate::clock::instant();
+            let book = hour(20);
+            let taken_in = began.elapsed() / 240;
+            let began = crate::clock::instant();
+            let known = newest(&book);
+            assert_eq!(known.facts.history.len(), 40);
+            let decided = began.elapsed();
+            let began = crate::clock::instant();
+            let explanation = crate::story::Explanation::new(&known.facts);
+            assert!(!explanation.headline.is_empty());
+            let told = began.elapsed();
+            println!("a sync {taken_in:?}, an hour {decided:?}, in words {told:?}");
+            (taken_in, decided)
+        })
+        .collect();
+    // Each figure's own best, which need not be of the same run.
+    let taken_in = runs.iter().map(|(taken_in, _)| *taken_in).min().unwrap();
+    let decided = runs.iter().map(|(_, decided)| *decided).min().unwrap();
     assert!(taken_in < Duration::from_millis(20), "{taken_in:?}");
     assert!(decided < Duration::from_millis(200), "{decided:?}");
 }

@@ -1,6 +1,7 @@
 //! `explain.taffrail.dev`: its documents, one explanation and all of a namespace, who may read them, and what is told
 //! of the HPA controller's reads.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ struct Witness {
     /// Whether answers wait, and how many do.
     gate: Mutex<(bool, usize)>,
     moved: Condvar,
+    /// Lists that nobody waited for any more.
+    unwanted: AtomicUsize,
 }
 
 impl Witness {
@@ -85,7 +88,14 @@ impl Explains for Witness {
         }
     }
 
-    fn explain_all(&self, namespace: &str) -> (Vec<Explained>, usize) {
+    fn explain_all(
+        &self,
+        namespace: &str,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> (Vec<Explained>, usize) {
+        self.pass();
+        self.unwanted
+            .fetch_add(usize::from(!is_wanted()), Ordering::SeqCst);
         let names: &[&str] = if namespace == "shop" {
             &["orders", "users"]
         } else {
@@ -282,6 +292,37 @@ async fn many_who_ask_why_keep_nobody_from_reading_a_metric() {
     for asked in held {
         let _ = asked.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn one_list_is_made_at_a_time_and_none_for_somebody_who_is_gone() {
+    let (api, witness) = start().await;
+    let list = format!("{PATH}/namespaces/shop/explanations");
+    witness.set_shut(true);
+    let (client, url) = (api.client.clone(), api.url(&list));
+    let held = tokio::spawn(async move { client.get(url).send().await });
+    soon("a list to be held up", async {
+        while witness.waiting() < 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    api.get(&list).await.refused(429, "TooManyRequests");
+    // At the deadline the request is answered; the thread learns of it when it looks.
+    assert_eq!(held.await.unwrap().unwrap().status(), 504);
+    witness.set_shut(false);
+    soon("the list to be given up", async {
+        while witness.unwanted.load(Ordering::SeqCst) < 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    soon("the next list", async {
+        while api.get(&list).await.code != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
