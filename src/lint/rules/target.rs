@@ -303,7 +303,7 @@ fn ratio_above_one(world: &World<'_>, out: &mut Out<'_>) {
             node,
             format!("slow_request_ratio is at most 1 and is compared with {}", num(target)),
             if 1.0 - TOLERANCE <= 1.0 / target {
-                "with every request slow it is only just reached, so the HPA never adds a pod".to_owned()
+                "even with every request slow it is not exceeded, so the HPA never adds a pod".to_owned()
             } else {
                 format!(
                     "with every request slow the ratio is 1/{0}, so the HPA removes pods in the middle of an outage",
