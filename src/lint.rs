@@ -192,7 +192,10 @@ async fn from_cluster(args: &Args, read: &mut Read, beside: &mut Beside) -> anyh
     };
     let found = survey::survey(&cluster.client, namespace.as_deref()).await;
     read.add_live(&found.objects);
-    beside.complete = found.complete;
+    // Where there was no room for all, one that is missing may exist.
+    if !read.is_full {
+        beside.complete = found.complete;
+    }
     read.unread
         .extend(found.refused.into_iter().map(|refused| Unread {
             source: "cluster".to_owned(),
@@ -202,7 +205,20 @@ async fn from_cluster(args: &Args, read: &mut Read, beside: &mut Beside) -> anyh
         }));
     let questions = questions(&World::new(read, beside));
     let mut forbidden = BTreeSet::new();
-    for (question, answered) in survey::ask(&cluster.client, questions).await {
+    let asked = survey::ask(&cluster.client, questions).await;
+    if 0 < asked.unasked {
+        read.unread.push(Unread {
+            source: "cluster".to_owned(),
+            line: None,
+            message: format!(
+                "{} metrics of HPAs were not read: too many, or the adapter is slow; what it answers to them is not \
+                 checked",
+                asked.unasked
+            ),
+            is_optional: true,
+        });
+    }
+    for (question, answered) in asked.answers {
         if answered.is_forbidden {
             forbidden.insert(question.namespace);
             continue;

@@ -2,6 +2,8 @@
 //! adapter answers to a read as the HPA makes it. Nothing is written. Where a right is missing, that is said and the rest
 //! is read all the same.
 
+use std::time::Duration;
+
 use http::Request;
 use kube::Client;
 use kube::client::Body;
@@ -17,6 +19,9 @@ const PAGES_MAX: usize = 200;
 
 /// Metrics that are read, at most: each is a request that the adapter answers from memory.
 const READS_MAX: usize = 500;
+
+/// The longest that all reads together may take: one by one, each of them may wait for an adapter that hangs.
+const ALL_READS_MAX: Duration = Duration::from_secs(60);
 
 /// The longest part of a refusal that is shown.
 const MESSAGE_CHARS_MAX: usize = 300;
@@ -101,6 +106,15 @@ pub struct Answered {
     pub is_forbidden: bool,
 }
 
+/// What came of all reads.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Asked {
+    /// Each question with its answer, in their order.
+    pub answers: Vec<(Question, Answered)>,
+    /// How many questions were not asked, or not answered in time.
+    pub unasked: usize,
+}
+
 /// Reads a namespace, or all of them.
 pub async fn survey(client: &Client, namespace: Option<&str>) -> Survey {
     let mut survey = Survey::default();
@@ -115,12 +129,23 @@ pub async fn survey(client: &Client, namespace: Option<&str>) -> Survey {
             group => format!("{group}/{version}"),
         };
         match list(client, &place).await {
-            Ok(mut items) => {
+            Ok((mut items, is_whole)) => {
                 for item in &mut items {
                     complete(item, kind, &api_version);
                 }
                 survey.objects.append(&mut items);
-                survey.complete.push(plural);
+                if is_whole {
+                    survey.complete.push(plural);
+                } else {
+                    let message = format!(
+                        "more than {} {plural}; the others are not checked",
+                        PAGES_MAX * PAGE_OBJECTS
+                    );
+                    survey.refused.push(Refused {
+                        message,
+                        is_optional,
+                    });
+                }
             }
             Err(error) => {
                 let right = match (group, namespace) {
@@ -191,7 +216,8 @@ fn refused(
     }
 }
 
-async fn list(client: &Client, place: &str) -> Result<Vec<Value>, RequestError> {
+/// The objects of a kind, and whether these are all.
+async fn list(client: &Client, place: &str) -> Result<(Vec<Value>, bool), RequestError> {
     let mut items = Vec::new();
     let mut from = String::new();
     for _ in 0..PAGES_MAX {
@@ -201,10 +227,10 @@ async fn list(client: &Client, place: &str) -> Result<Vec<Value>, RequestError> 
         }
         match page.pointer("/metadata/continue").and_then(Value::as_str) {
             Some(token) if !token.is_empty() => from = format!("&continue={}", encoded(token)),
-            _ => break,
+            _ => return Ok((items, true)),
         }
     }
-    Ok(items)
+    Ok((items, false))
 }
 
 async fn get(client: &Client, path: &str) -> Result<Value, RequestError> {
@@ -214,14 +240,21 @@ async fn get(client: &Client, path: &str) -> Result<Value, RequestError> {
     within_deadline(client.request::<Value>(request)).await
 }
 
-/// Asks the adapter as the HPA does. What is beyond the bound is not asked.
-pub async fn ask(client: &Client, questions: Vec<Question>) -> Vec<(Question, Answered)> {
+/// Asks the adapter as the HPA does, one question after another. What is beyond the bounds of number and time is not
+/// asked, and is counted.
+pub async fn ask(client: &Client, questions: Vec<Question>) -> Asked {
+    let all = questions.len();
     let mut answers = Vec::new();
-    for question in questions.into_iter().take(READS_MAX) {
-        let answered = read(client, &question).await;
-        answers.push((question, answered));
-    }
-    answers
+    let reads = async {
+        for question in questions.into_iter().take(READS_MAX) {
+            let answered = read(client, &question).await;
+            answers.push((question, answered));
+        }
+    };
+    // What was answered until then counts, so it is of no matter whether time ran out.
+    let _ = tokio::time::timeout(ALL_READS_MAX, reads).await;
+    let unasked = all - answers.len();
+    Asked { answers, unasked }
 }
 
 async fn read(client: &Client, question: &Question) -> Answered {

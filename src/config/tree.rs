@@ -57,11 +57,23 @@ pub struct Broken {
     pub message: String,
 }
 
-/// The documents of a file. One that is broken costs only itself.
+/// The documents of a file. One that is broken costs only itself; the first of those that are too many stands for all of
+/// them.
 pub fn documents(text: &str) -> impl Iterator<Item = Result<Node, Broken>> {
     yaml::documents(text)
-        .take(DOCUMENTS_MAX)
-        .map(|(first_line, text)| document(first_line, text))
+        .take(DOCUMENTS_MAX + 1)
+        .enumerate()
+        .map(|(n, (first_line, text))| {
+            if n < DOCUMENTS_MAX {
+                return document(first_line, text);
+            }
+            Err(Broken {
+                line: first_line,
+                message: format!(
+                    "more than {DOCUMENTS_MAX} documents; those from here on are not read: split the file"
+                ),
+            })
+        })
 }
 
 fn document(first_line: u64, text: &str) -> Result<Node, Broken> {
@@ -406,13 +418,20 @@ kind: [
         );
     }
 
+    #[test]
+    fn too_many_documents_are_said_at_the_first_that_is_left_out() {
+        let text = "---\nx\n".repeat(DOCUMENTS_MAX + 5);
+        let documents: Vec<_> = documents(&text).collect();
+        assert_eq!(documents.len(), DOCUMENTS_MAX + 1);
+        let last = documents[DOCUMENTS_MAX].as_ref().unwrap_err();
+        assert_eq!(last.line, 2 * DOCUMENTS_MAX as u64 + 1);
+    }
+
     proptest! {
         #[test]
         fn no_text_is_too_strange(text in "([a-z:{}\\[\\]\\-&*!|>'\"#?%@, \n]|\\PC){0,120}") {
-            for document in documents(&text) {
-                if let Ok(node) = document {
-                    let _ = node.to_json();
-                }
+            for node in documents(&text).flatten() {
+                let _ = node.to_json();
             }
         }
     }

@@ -24,7 +24,7 @@ pub(crate) fn read_all(paths: &[PathBuf], read: &mut Read) {
     for path in paths {
         if path == Path::new("-") || !path.is_dir() {
             files.push(path.clone());
-        } else if let Err(error) = walk(path, 0, &mut files) {
+        } else if let Err(error) = walk(path, 0, &mut files, &mut read.unread) {
             read.unread.push(Unread::of_file(path, error.to_string()));
         }
     }
@@ -43,7 +43,12 @@ pub(crate) fn read_all(paths: &[PathBuf], read: &mut Read) {
 }
 
 /// The files of a directory, by name. Hidden ones and links to directories are passed over.
-fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()> {
+fn walk(
+    folder: &Path,
+    depth: usize,
+    files: &mut Vec<PathBuf>,
+    unread: &mut Vec<Unread>,
+) -> io::Result<()> {
     let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
@@ -52,8 +57,16 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()>
             continue;
         }
         if entry.file_type()?.is_dir() {
-            if depth < DEPTH_MAX && files.len() <= FILES_MAX {
-                walk(&path, depth + 1, files)?;
+            // That there are too many files is said of all of them.
+            if FILES_MAX < files.len() {
+                return Ok(());
+            }
+            if DEPTH_MAX <= depth {
+                let message =
+                    format!("more than {DEPTH_MAX} directories deep; name it to have it read");
+                unread.push(Unread::of_file(&path, message));
+            } else {
+                walk(&path, depth + 1, files, unread)?;
             }
         } else if path
             .extension()
@@ -89,4 +102,23 @@ pub(crate) fn bytes(file: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_too_deep_is_said() {
+        let root = tempfile::tempdir().unwrap();
+        let mut folder = root.path().to_owned();
+        for depth in 0..=DEPTH_MAX {
+            folder.push(depth.to_string());
+        }
+        fs::create_dir_all(&folder).unwrap();
+        let mut read = Read::default();
+        read_all(&[root.path().to_owned()], &mut read);
+        assert_eq!(read.unread.len(), 1, "{:?}", read.unread);
+        assert_eq!(read.unread[0].source, folder.display().to_string());
+    }
 }

@@ -72,6 +72,8 @@ pub(crate) struct Read {
     pub(crate) sources: Vec<Source>,
     pub(crate) objects: Vec<Object>,
     pub(crate) unread: Vec<Unread>,
+    /// Whether there were more objects than are held.
+    pub(crate) is_full: bool,
     /// The folder of the source that is read now.
     folder: Arc<Path>,
 }
@@ -82,6 +84,7 @@ impl Default for Read {
             sources: Vec::new(),
             objects: Vec::new(),
             unread: Vec::new(),
+            is_full: false,
             folder: Path::new("").into(),
         }
     }
@@ -91,6 +94,7 @@ impl Read {
     /// Reads the documents of a text.
     pub(crate) fn add_text(&mut self, name: &str, text: String) {
         let index = self.sources.len();
+        let was_full = self.is_full;
         self.folder = Path::new(name).parent().unwrap_or(Path::new("")).into();
         for document in tree::documents(&text) {
             match document {
@@ -113,6 +117,7 @@ impl Read {
                 }),
             }
         }
+        self.say_once_full(was_full, name);
         self.sources.push(Source {
             name: name.to_owned(),
             text,
@@ -122,12 +127,26 @@ impl Read {
     /// Takes objects of a cluster.
     pub(crate) fn add_live(&mut self, objects: &[serde_json::Value]) {
         let index = self.sources.len();
+        let was_full = self.is_full;
         self.sources.push(Source {
             name: "cluster".to_owned(),
             text: String::new(),
         });
         for object in objects {
             self.add(index, Node::from_json(object), 0);
+        }
+        self.say_once_full(was_full, "cluster");
+    }
+
+    /// Whatever comes after the first object without room is left out as well, and is said there once.
+    fn say_once_full(&mut self, was_full: bool, name: &str) {
+        if self.is_full && !was_full {
+            self.unread.push(Unread {
+                source: name.to_owned(),
+                line: None,
+                message: format!("more than {OBJECTS_MAX} objects; the others are not checked"),
+                is_optional: false,
+            });
         }
     }
 
@@ -171,6 +190,7 @@ impl Read {
 
     fn push(&mut self, source: usize, api_version: String, kind: String, root: Node) {
         if OBJECTS_MAX <= self.objects.len() {
+            self.is_full = true;
             return;
         }
         let of_metadata = |name| {
@@ -216,5 +236,23 @@ impl Object {
     /// The value of an annotation.
     pub(crate) fn annotation(&self, key: &str) -> Option<&Node> {
         self.root.at(&["metadata", "annotations", key])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_without_room_are_said_once() {
+        let object = serde_json::json!({"apiVersion": "v1", "kind": "Service"});
+        let mut read = Read::default();
+        read.add_live(&vec![object.clone(); OBJECTS_MAX]);
+        assert!(!read.is_full && read.unread.is_empty());
+        read.add_live(&[object.clone(), object.clone()]);
+        read.add_text("more.yaml", object.to_string());
+        assert!(read.is_full);
+        assert_eq!(read.unread.len(), 1, "{:?}", read.unread);
+        assert_eq!(read.objects.len(), OBJECTS_MAX);
     }
 }

@@ -293,7 +293,7 @@ fn up_before_effect(world: &World<'_>, out: &mut Out<'_>) {
         let from = plain.min_replicas;
         let reached = reached(&plain, from, window.as_secs_f64());
         // One look that asks for twice as many, by the larger of both default policies, is what anybody expects.
-        let expected = (from * 2).max(from + 4);
+        let expected = from.saturating_mul(2).max(from.saturating_add(4));
         if looks < LOOKS_MAX || reached <= expected {
             continue;
         }

@@ -100,7 +100,7 @@ fn min_equals_max(world: &World<'_>, out: &mut Out<'_>) {
                 "whatever its {} metrics say, there are {max} replicas",
                 hpa.metrics.len().max(1)
             ),
-            format!("maxReplicas: {}", max * 3),
+            format!("maxReplicas: {}", max.saturating_mul(3)),
         );
     }
 }
@@ -127,10 +127,10 @@ fn replicas_set(world: &World<'_>, out: &mut Out<'_>) {
         };
         let max = hpa.max().unwrap_or(replicas);
         let why = if (hpa.min()..=max).contains(&replicas) {
+            let taken = max.saturating_sub(replicas);
             format!(
-                "an apply while the HPA has {max} replicas takes {} of them away at once, {} % of the service",
-                max - replicas,
-                num(((max - replicas) as f64 / max.max(1) as f64 * 100.0).round())
+                "an apply while the HPA has {max} replicas takes {taken} of them away at once, {} % of the service",
+                num((taken as f64 / max.max(1) as f64 * 100.0).round())
             )
         } else {
             format!(

@@ -18,6 +18,9 @@ const HOPS_MAX: usize = 6;
 /// Calls that are followed from one workload: where all call all, the ways are more than anybody waits for.
 const STEPS_MAX: usize = 10_000;
 
+/// Schemes of addresses that requests go to.
+const REQUEST_SCHEMES: [&str; 4] = ["http", "https", "grpc", "grpcs"];
+
 /// Ends of a variable's name that say how often a call is tried again.
 const RETRY_NAMES: [&str; 4] = [
     "_RETRIES",
@@ -244,6 +247,16 @@ fn retries(world: &World<'_>, caller: &Workload<'_>, variable: &str, called: &Wo
     by_variable.unwrap_or(0).clamp(0, 100) + by_route.max().unwrap_or(0).clamp(0, 100)
 }
 
+/// Whether a call is a request that more pods could answer: a store has its own protocol, and its pods are not alike.
+fn is_request(call: &Call<'_>, called: &crate::lint::objects::Object) -> bool {
+    let address = call.node.get("value").and_then(Node::text);
+    let scheme = address
+        .and_then(|address| address.split_once("://"))
+        .map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| REQUEST_SCHEMES.contains(&scheme))
+        && !matches!(called.kind.as_str(), "StatefulSet" | "DaemonSet")
+}
+
 fn downstream_fixed(world: &World<'_>, out: &mut Out<'_>) {
     for (from, workload) in world.workloads.iter().enumerate() {
         let object = workload.known.object;
@@ -255,7 +268,7 @@ fn downstream_fixed(world: &World<'_>, out: &mut Out<'_>) {
         };
         for call in calls(world, from) {
             let called = world.workloads[call.to].known.object;
-            if world.hpa_of(called).is_some() {
+            if world.hpa_of(called).is_some() || !is_request(&call, called) {
                 continue;
             }
             let replicas = called.root.at(&["spec", "replicas"]).and_then(Node::int);

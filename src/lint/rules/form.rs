@@ -7,7 +7,7 @@ use super::target::each_metric;
 use crate::config::tree::Node;
 use crate::engine::snapshot::Metric as Served;
 use crate::lint::rule::{Out, Rule, Severity};
-use crate::lint::view::Signal;
+use crate::lint::view::{Metric, Signal};
 use crate::lint::world::World;
 
 /// How many letters a name may be off one of ours to be taken for it.
@@ -246,15 +246,27 @@ fn hpa_invalid(world: &World<'_>, out: &mut Out<'_>) {
 
 fn min_zero(world: &World<'_>, out: &mut Out<'_>) {
     for hpa in world.hpas.iter().filter(|hpa| hpa.min() == 0) {
-        let node = hpa.spec.get("minReplicas").unwrap_or(hpa.spec);
-        out.at(
-            &hpa.known,
-            node,
-            "minReplicas is 0",
+        // What lives outside of the pods is known without them, and whoever scales on it needs the gate anyway.
+        let is_outside = |metric: &Metric<'_>| {
+            matches!(metric.kind, "External" | "Object")
+                && matches!(
+                    metric.signal,
+                    Signal::Other | Signal::Served(Served::RedisBacklog)
+                )
+        };
+        if hpa.metrics.iter().any(is_outside) {
+            continue;
+        }
+        let root = &hpa.known.object.root;
+        let is_accepted = root.at(&["metadata", "uid"]).is_some();
+        let why = if is_accepted {
+            "without pods there is no latency that could bring one back"
+        } else {
             "it is refused without the gate HPAScaleToZero, and without pods there is no latency that could bring one \
-             back",
-            "minReplicas: 1",
-        );
+             back"
+        };
+        let node = hpa.spec.get("minReplicas").unwrap_or(hpa.spec);
+        out.at(&hpa.known, node, "minReplicas is 0", why, "minReplicas: 1");
     }
 }
 

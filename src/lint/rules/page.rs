@@ -359,10 +359,10 @@ fn probes_counted(world: &World<'_>, out: &mut Out<'_>) {
         let total: f64 = reading.series.iter().map(|series| series.count).sum();
         let source = want.matchers.source();
         for label in PATH_LABELS {
-            let matchers = match source {
-                "" => format!("{label}=~\"{PROBES}\""),
-                source => format!("{source},{label}=~\"{PROBES}\""),
-            };
+            let and = if source.is_empty() { "" } else { "," };
+            let matchers = format!("{source}{and}{label}=~\"{PROBES}\"");
+            // Of the same paths that were counted, beside what is left out already.
+            let without = format!("{source}{and}{label}!~\"{PROBES}\"");
             let Some(probes) = page
                 .requests(&want, &matchers)
                 .filter(|probes| 0.0 < *probes)
@@ -379,7 +379,7 @@ fn probes_counted(world: &World<'_>, out: &mut Out<'_>) {
                      shows",
                     num((probes / total.max(1.0) * 100.0).round())
                 ),
-                format!("where: '{label}!~\"/(healthz|readyz|livez|metrics)\"'"),
+                format!("where: '{}'", without.replace('\'', "''")),
             );
             break;
         }

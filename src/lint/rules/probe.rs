@@ -15,7 +15,7 @@ pub(super) const RULES: &[Rule] = &[
         id: "readiness-missing",
         severity: Severity::Warning,
         title: "Pods are Ready from their first moment",
-        why: "Without a readiness probe a pod gets requests while it still starts. Its first answers are slow, so a \
+        why: "Without a readiness or a startup probe a pod gets requests while it still starts. Its first answers are slow, so a \
               latency rises with each pod that is added, and the HPA adds more.",
         fix: "a readinessProbe that passes when the pod can answer",
         wrong: documents!(
@@ -62,7 +62,10 @@ fn on_latency<'x, 'w>(
 
 fn readiness_missing(world: &World<'_>, out: &mut Out<'_>) {
     for (hpa, workload) in on_latency(world) {
-        let has_probe = |container: &Node| container.get("readinessProbe").is_some();
+        let has_probe = |container: &Node| {
+            let mut probes = ["readinessProbe", "startupProbe"].into_iter();
+            probes.any(|field| container.get(field).is_some())
+        };
         let object = workload.known.object;
         if workload.containers.is_empty() || workload.containers.iter().any(has_probe) {
             continue;
@@ -70,7 +73,7 @@ fn readiness_missing(world: &World<'_>, out: &mut Out<'_>) {
         out.at(
             &workload.known,
             &workload.containers[0],
-            format!("no container of {} {} has a readinessProbe", object.kind, object.name),
+            format!("no container of {} {} has a readinessProbe or a startupProbe", object.kind, object.name),
             format!(
                 "of {} pods that HPA {} adds at once, each answers its first requests while it starts, and raises the \
                  latency it is added for",
@@ -96,10 +99,10 @@ fn probe_gives_up_first(world: &World<'_>, out: &mut Out<'_>) {
                 ("readinessProbe", "leave the service"),
                 ("livenessProbe", "are restarted"),
             ] {
-                let Some(probe) = container
-                    .get(field)
-                    .filter(|probe| probe.get("exec").is_none())
-                else {
+                // A command may ask for anything, and a connection is taken by the kernel however busy the pod is.
+                let Some(probe) = container.get(field).filter(|probe| {
+                    probe.get("exec").is_none() && probe.get("tcpSocket").is_none()
+                }) else {
                     continue;
                 };
                 let node = probe.get("timeoutSeconds");

@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use super::target::each_metric;
 use crate::config::tree::Node;
 use crate::engine::snapshot::Metric as Served;
+use crate::lint::objects::Object;
 use crate::lint::rule::{Out, Rule, Severity};
 use crate::lint::view::{Metric, Service, Signal};
 use crate::lint::world::{Known, World};
-use crate::model::selector::{Operator, is_key, is_value};
+use crate::model::selector::{Operator, Requirement, Selector, is_key, is_value};
 
 /// The longest value of a label.
 const VALUE_BYTES_MAX: usize = 63;
@@ -414,21 +415,12 @@ fn series_summed(world: &World<'_>, out: &mut Out<'_>) {
             continue;
         };
         let is_named = metric.selected("service").is_some();
-        if !is_named && metric.sent.is_some() {
-            let names: Vec<&str> = world
-                .services_near(hpa.known.object)
-                .map(|service| service.known.object.name.as_str())
-                .collect();
+        if let Some(sent) = metric.sent.as_ref().filter(|_| !is_named) {
             let (how, each) = match served {
                 Served::RequestLatencyMs => ("a latency of the requests of all of them", "merges"),
                 _ => ("the sum over all of them", "adds up"),
             };
-            let whose = match names.as_slice() {
-                [] | [_] => {
-                    "every RequestMetrics of the namespace, those to come included".to_owned()
-                }
-                names => format!("{} services: {}", names.len(), names.join(", ")),
-            };
+            let whose = taken_in(world, hpa.known.object, sent);
             out.at(
                 &hpa.known,
                 node,
@@ -467,6 +459,27 @@ fn series_summed(world: &World<'_>, out: &mut Out<'_>) {
             );
         }
     });
+}
+
+/// The services of which a selector takes in several, or all of them.
+fn taken_in<'w>(world: &World<'w>, object: &'w Object, sent: &Selector) -> String {
+    let wanted: Vec<&Requirement> = sent
+        .requirements()
+        .iter()
+        .filter(|requirement| requirement.key == "service")
+        .collect();
+    let names: Vec<&str> = world
+        .services_near(object)
+        .map(|service| service.known.object.name.as_str())
+        .filter(|name| wanted.iter().all(|wanted| wanted.matches(Some(name))))
+        .collect();
+    match names.as_slice() {
+        [] | [_] if !wanted.is_empty() => {
+            "every RequestMetrics that its selector takes in".to_owned()
+        }
+        [] | [_] => "every RequestMetrics of the namespace, those to come included".to_owned(),
+        names => format!("{} services: {}", names.len(), names.join(", ")),
+    }
 }
 
 fn objective_missing(world: &World<'_>, out: &mut Out<'_>) {

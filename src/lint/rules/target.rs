@@ -1,6 +1,7 @@
 //! What a metric is compared with: the kind of target that fits a signal, and its unit.
 
 use crate::engine::snapshot::Metric as Served;
+use crate::hpa::spec::TOLERANCE;
 
 use super::num;
 use crate::lint::rule::{Out, Rule, Severity};
@@ -80,7 +81,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "ratio-above-one",
         severity: Severity::Error,
-        title: "A share of requests is compared with more than all of them",
+        title: "A share of requests is compared with all of them or more",
         why: "slow_request_ratio goes from 0 to 1. A target of 5 for 5 % can never be reached, and the HPA sees a \
               ratio near 0, which is a reason to remove pods.",
         fix: "write a share: 5 % is 50m",
@@ -301,11 +302,19 @@ fn ratio_above_one(world: &World<'_>, out: &mut Out<'_>) {
             &hpa.known,
             node,
             format!("slow_request_ratio is at most 1 and is compared with {}", num(target)),
-            format!(
-                "with every request slow the ratio is 1/{0}, so the HPA removes pods in the middle of an outage",
-                num(target)
-            ),
-            format!("value: {}m   # {} %", num(target * 10.0), num(target)),
+            if 1.0 - TOLERANCE <= 1.0 / target {
+                "even with every request slow it is not exceeded, so the HPA never adds a pod".to_owned()
+            } else {
+                format!(
+                    "with every request slow the ratio is 1/{0}, so the HPA removes pods in the middle of an outage",
+                    num(target)
+                )
+            },
+            if target < 100.0 {
+                format!("value: {}m   # {} %", num(target * 10.0), num(target))
+            } else {
+                "value: 50m   # 5 %; a share below 1".to_owned()
+            },
         );
     });
 }

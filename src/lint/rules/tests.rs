@@ -101,13 +101,218 @@ fn the_table_is_in_order() {
     assert!(40 <= ids.len(), "{}", ids.len());
 }
 
+fn ids(text: &str, page: Option<&str>) -> Vec<&'static str> {
+    let (_, verdict) = lint(text, page);
+    let findings = verdict.findings.iter();
+    findings.map(|finding| finding.rule.id).collect()
+}
+
+fn fix_of(id: &str, text: &str, page: Option<&str>) -> String {
+    let (_, verdict) = lint(text, page);
+    let finding = verdict.findings.into_iter().find(|f| f.rule.id == id);
+    finding.unwrap_or_else(|| panic!("no {id}")).fix
+}
+
+#[test]
+fn numbers_at_the_ends_of_their_range_are_reckoned_with() {
+    let endless = "18446744073709551615s";
+    let most = i64::MAX;
+    for text in [
+        service!("interval: ENDLESS"),
+        service!("window: ENDLESS", "interval: 5s"),
+        service!("window: ENDLESS", "interval: 9223372036854775807s"),
+        hpa!("minReplicas: MOST", "maxReplicas: MOST", "metrics:", cpu!()),
+        documents!(
+            hpa!(
+                "minReplicas: -MOST",
+                "maxReplicas: MOST",
+                "metrics:",
+                cpu!()
+            ),
+            deployment!("  replicas: -5\n", right_container!())
+        ),
+        documents!(
+            hpa!("minReplicas: MOST", "maxReplicas: MOST", "metrics:", cpu!()),
+            deployment!("", right_container!()),
+            workload!("users-canary", "app: users", "", "")
+        ),
+    ] {
+        let text = text
+            .replace("ENDLESS", endless)
+            .replace("MOST", &most.to_string());
+        lint(&text, None);
+    }
+}
+
+#[test]
+fn a_store_of_one_pod_is_no_service_to_scale() {
+    let caller = |url: &str| {
+        documents!(
+            right_hpa!(),
+            deployment!(
+                "",
+                concat!(
+                    "        env: [{name: STORE_URL, value: \"URL\"}]\n",
+                    right_container!()
+                )
+            ),
+            workload!("store", "app: store", "", "")
+        )
+        .replace("URL, value: \"URL\"", &format!("URL, value: \"{url}\""))
+    };
+    for (url, is_found) in [
+        ("http://store", true),
+        ("grpc://store:50051", true),
+        ("redis://store:6379/0", false),
+        ("postgres://store/users", false),
+    ] {
+        let found = ids(&caller(url), None).contains(&"downstream-fixed");
+        assert_eq!(found, is_found, "{url}");
+    }
+    let of_a_set = caller("http://store").replace(
+        "kind: Deployment\nmetadata: {name: store}",
+        "kind: StatefulSet\nmetadata: {name: store}",
+    );
+    assert!(!ids(&of_a_set, None).contains(&"downstream-fixed"));
+}
+
+#[test]
+fn a_startup_probe_and_a_probe_that_only_connects_are_good_enough() {
+    let starting = documents!(
+        right_hpa!(),
+        deployment!(
+            "",
+            "        startupProbe: {httpGet: {path: /, port: http}}\n"
+        )
+    );
+    assert!(!ids(starting, None).contains(&"readiness-missing"));
+    let slow = documents!(
+        hpa!(
+            "minReplicas: 2",
+            "maxReplicas: 10",
+            "metrics:",
+            cpu!(),
+            p95!("type: Value, value: \"1500\"")
+        ),
+        deployment!("", "        readinessProbe: {tcpSocket: {port: http}}\n")
+    );
+    assert!(!ids(slow, None).contains(&"probe-gives-up-first"));
+}
+
+#[test]
+fn a_fix_is_another_thing_than_what_stands_there() {
+    let ratio = rule::by_id("ratio-above-one").unwrap().wrong;
+    for (written, fix) in [
+        ("5", "value: 50m   # 5 %"),
+        ("1", "value: 10m   # 1 %"),
+        ("100", "value: 50m   # 5 %; a share below 1"),
+    ] {
+        let text = ratio.replace("value: \"5\"", &format!("value: \"{written}\""));
+        assert_eq!(fix_of("ratio-above-one", &text, None), fix, "{written}");
+    }
+    let noisy = rule::by_id("quantile-noisy").unwrap().wrong;
+    for (written, fix) in [("0.99", "quantile: \"0.95\""), ("0.9", "window: ")] {
+        let text = noisy
+            .replace("0.99", written)
+            .replace("averageValue: \"5\"", "averageValue: 100m");
+        let said = fix_of("quantile-noisy", &text, None);
+        assert!(said.starts_with(fix), "{written}: {said}");
+    }
+    let lax = rule::by_id("target-beyond-objective").unwrap().wrong;
+    for (written, fix) in [
+        ("250", "scaleUp: {tolerance: \"0.1\"}"),
+        (
+            "400",
+            "value: \"250\"   # and scaleUp: {tolerance: \"0.1\"}",
+        ),
+    ] {
+        let text = lax
+            .replace("value: \"400\"", &format!("value: \"{written}\""))
+            .replace(
+                "  metrics:",
+                "  behavior: {scaleUp: {tolerance: \"0.3\"}}\n  metrics:",
+            );
+        assert_eq!(fix_of("target-beyond-objective", &text, None), fix);
+    }
+}
+
+#[test]
+fn a_tolerance_down_of_nothing_counts_where_a_pod_is_less_than_a_tenth() {
+    let of = |max: &str| {
+        hpa!(
+            "minReplicas: 2",
+            "maxReplicas: MAX",
+            "metrics:",
+            cpu!(),
+            "behavior: {scaleDown: {tolerance: \"0\"}}"
+        )
+        .replace("MAX", max)
+    };
+    assert!(!ids(&of("10"), None).contains(&"tolerance-zero"));
+    assert!(ids(&of("40"), None).contains(&"tolerance-zero"));
+}
+
+#[test]
+fn a_backlog_may_bring_a_service_back_from_nothing() {
+    let text = hpa!(
+        "minReplicas: 0",
+        "maxReplicas: 10",
+        "metrics:",
+        external!(
+            "name: redis_backlog, selector: {matchLabels: {service: users}}",
+            "type: AverageValue, averageValue: \"50\""
+        )
+    );
+    assert!(!ids(text, None).contains(&"min-zero"));
+}
+
+#[test]
+fn probes_are_left_out_beside_what_is_left_out_already() {
+    let rule = rule::by_id("probes-counted").unwrap();
+    let text = rule
+        .right
+        .replace("where: 'route!=\"/healthz\"'", "where: 'route!=\"/admin\"'");
+    let fix = fix_of("probes-counted", &text, rule.page);
+    assert!(
+        fix.starts_with("where: 'route!=\"/admin\",route!~\""),
+        "{fix}"
+    );
+    let mended = text.replace("where: 'route!=\"/admin\"'", &fix);
+    assert!(!ids(&mended, rule.page).contains(&"probes-counted"));
+}
+
+#[test]
+fn services_are_named_that_a_selector_takes_in() {
+    let service =
+        |name: &str| service!("window: 30s").replace("name: users", &format!("name: {name}"));
+    let hpa = hpa!(
+        "minReplicas: 2",
+        "maxReplicas: 10",
+        "metrics:",
+        external!(
+            "name: request_rate, selector: {matchExpressions: [{key: service, operator: In, values: [a, b]}]}",
+            "type: AverageValue, averageValue: \"50\""
+        )
+    );
+    let text = [hpa.to_owned(), service("a"), service("b"), service("c")].join("---\n");
+    let (_, verdict) = lint(&text, None);
+    let summed = verdict
+        .findings
+        .iter()
+        .find(|f| f.rule.id == "series-summed");
+    assert_eq!(
+        summed.unwrap().what,
+        "request_rate is read of 2 services: a, b"
+    );
+}
+
 proptest! {
     /// Whatever stands in place of a value of an example, and whichever line is missing: no panic.
     #[test]
     fn no_document_is_too_strange(
         rule in 0..rule::all().count(),
         line in 0..20usize,
-        value in "(\\PC{0,12}|[0-9]{1,25}|\\{\\}|\\[\\]|null|-1|1e400|a: b)",
+        value in "(\\PC{0,12}|[0-9]{1,25}|[0-9]{1,20}(ms|s|m|h|d|y)|\\{\\}|\\[\\]|null|-1|1e400|a: b)",
         is_gone in any::<bool>(),
     ) {
         let rule = rule::all().nth(rule).unwrap();

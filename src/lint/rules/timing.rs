@@ -64,7 +64,7 @@ pub(super) const RULES: &[Rule] = &[
         title: "The window is so long that the HPA answers the past",
         why: "On average a value is as old as half its window. An HPA that multiplies by a ratio is stable only while \
               the metric grows by less than 2 cos(d pi / (2d + 1)) per cent for each per cent of load, d being the \
-              delay in syncs: 1 at one sync, 0.35 at four, 0.14 at ten. A latency near its knee grows by more than 1.",
+              delay in syncs: 1 at one sync, 0.35 at four, 0.15 at ten. A latency near its knee grows by more than 1.",
         fix: "window: 30s, and stabilizationWindowSeconds for calm",
         wrong: service!("window: 5m", "interval: 5s"),
         right: service!("window: 30s", "interval: 5s"),
@@ -84,9 +84,8 @@ fn timing<'w>(service: &Service<'w>) -> (&'w Node, Duration, Duration) {
     let (window, interval) = (written(service, "window"), written(service, "interval"));
     let node = interval.or(window).map_or(service.spec, |(node, _)| node);
     let interval = interval.map_or(DEFAULT_INTERVAL, |(_, interval)| interval);
-    let window = window.map_or(DEFAULT_WINDOW.max(interval * READS_MIN), |(_, window)| {
-        window
-    });
+    let shortest = interval.saturating_mul(READS_MIN);
+    let window = window.map_or(DEFAULT_WINDOW.max(shortest), |(_, window)| window);
     (node, window, interval)
 }
 
@@ -174,7 +173,7 @@ fn window_long(world: &World<'_>, out: &mut Out<'_>) {
         if window <= WINDOW_MAX || interval.saturating_mul(READS_MIN) > window {
             continue;
         }
-        let age_s = (window + interval).as_secs_f64() / 2.0;
+        let age_s = window.saturating_add(interval).as_secs_f64() / 2.0;
         // A value waits half a sync until it is read.
         let delay = age_s / SYNC_PERIOD.as_secs_f64() + 0.5;
         let bound = 2.0 * (delay * std::f64::consts::PI / (2.0 * delay + 1.0)).cos();

@@ -249,13 +249,17 @@ fn quantile_noisy(world: &World<'_>, out: &mut Out<'_>) {
                 num(tolerance * 100.0),
                 num(wanted.ceil()),
             ),
-            format!(
-                "quantile: \"{}\"   # or a window of {} s",
-                if 0.95 < quantile { "0.95" } else { "0.9" },
-                num((requests / rate).ceil()),
-            ),
+            calmer(quantile, num((requests / rate).ceil()).as_str()),
         );
     });
+}
+
+/// A quantile of less noise, where a lower one has less by enough, or a window of so many seconds.
+fn calmer(quantile: f64, window_s: &str) -> String {
+    match [0.95, 0.9].into_iter().find(|lower| *lower < quantile) {
+        Some(lower) => format!("quantile: \"{lower}\"   # or a window of {window_s} s"),
+        None => format!("window: {window_s}s   # in the RequestMetrics"),
+    }
 }
 
 /// The rate of the service's requests that an HPA sees, as far as anybody tells: the adapter, or what the HPA takes one
@@ -297,9 +301,18 @@ fn target_beyond_objective(world: &World<'_>, out: &mut Out<'_>) {
         if !is_lax || metric.quantile().is_some_and(|q| q < objective.quantile) {
             continue;
         }
+        // Where the target is as it should be, it is the tolerance alone.
+        let is_tolerance = target <= promised + 1e-6;
+        let tolerance = hpa.behavior("scaleUp", "tolerance");
+        let default = format!("scaleUp: {{tolerance: \"{TOLERANCE}\"}}");
+        let fix = match (is_tolerance, TOLERANCE < hpa.tolerance_up()) {
+            (true, _) => default,
+            (false, true) => format!("value: \"{}\"   # and {default}", num(promised)),
+            (false, false) => format!("value: \"{}\"", num(promised)),
+        };
         out.at(
             &hpa.known,
-            node,
+            tolerance.filter(|_| is_tolerance).unwrap_or(node),
             format!(
                 "the target is {} ms with a tolerance of {} %, and {} ms were promised",
                 num(target),
@@ -311,7 +324,7 @@ fn target_beyond_objective(world: &World<'_>, out: &mut Out<'_>) {
                 num(acts_at),
                 num(((acts_at / promised - 1.0) * 100.0).round())
             ),
-            format!("value: \"{}\"", num(promised)),
+            fix,
         );
     });
 }
@@ -372,6 +385,11 @@ fn tolerance_zero(world: &World<'_>, out: &mut Out<'_>) {
                 continue;
             }
             let pods = hpa.max().unwrap_or(10).max(1);
+            // The HPA rounds up, so one of n pods goes only from 1/n below the target on, whatever the tolerance.
+            let one_pod = 1.0 / pods as f64;
+            if direction == "scaleDown" && TOLERANCE <= one_pod {
+                continue;
+            }
             let why = if direction == "scaleUp" {
                 format!(
                     "the HPA rounds up: a metric {} % above its target adds a pod to however many there are",
@@ -381,7 +399,7 @@ fn tolerance_zero(world: &World<'_>, out: &mut Out<'_>) {
                 format!(
                     "with {pods} replicas a metric {} % below its target takes one away, and the next jump brings it \
                      back",
-                    num(rules.tolerance * 100.0 + 100.0 / pods as f64)
+                    num(rules.tolerance.max(one_pod) * 100.0)
                 )
             };
             out.at(

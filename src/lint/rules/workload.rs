@@ -372,7 +372,7 @@ fn pods_shared(world: &World<'_>, out: &mut Out<'_>) {
                 "HPA {} counts them as its own: a ratio of 1.5 over {} pods, of which half are another's, adds twice \
                  as many as are needed",
                 hpa.known.object.name,
-                hpa.typical() * 2
+                hpa.typical().saturating_mul(2)
             ),
             format!("matchLabels: {{app: {}}}   # and the same in the template", own.name),
         );
