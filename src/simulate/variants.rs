@@ -166,7 +166,7 @@ mod tests {
             } else {
                 " }"
             };
-            text += &format!("  {name}: {}{hpa}\n", SERVICE.trim_end_matches(" }"));
+            text += &format!("  {name}: {}{hpa}\n", SERVICE.strip_suffix(" }").unwrap());
         }
         text += &format!(
             "scenarios: {{ main: {{ service: {}, profile: 20@5s }} }}\n",
