@@ -129,16 +129,20 @@ fn trial(apps: &BTreeMap<String, App>, service: &str, slo: Slo, per_pod: f64) ->
             .insert(name.clone(), replicas);
         scenario.services.insert(name.clone(), service);
     }
-    let stage = |name: Option<&str>, requests: f64| Stage {
-        name: name.map(str::to_owned),
-        target: rate,
-        duration: Duration::from_secs_f64((requests / rate).ceil()).into(),
+    let stage = |name: Option<&str>, requests: f64| {
+        Some(Stage {
+            name: name.map(str::to_owned),
+            target: rate,
+            duration: Duration::try_from_secs_f64((requests / rate).ceil())
+                .ok()?
+                .into(),
+        })
     };
     let load = Load {
         service: service.to_owned(),
         executor: Executor::RampingArrivalRate {
             start_rate: rate,
-            stages: vec![stage(None, WARM_UP), stage(Some(TRIED), REQUESTS)],
+            stages: vec![stage(None, WARM_UP)?, stage(Some(TRIED), REQUESTS)?],
         },
         arrivals: Placing::Poisson,
         max_in_flight: usize::MAX,

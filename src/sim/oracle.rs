@@ -12,6 +12,7 @@
 //! their start, and the HPA's are as well.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use taffrail_loadtest::scenario::{Action, App, Slo};
@@ -94,17 +95,35 @@ impl Oracle {
         self.pods.iter().copied().max().unwrap_or(1)
     }
 
+    /// The same of a stretch of time, in seconds.
+    #[must_use]
+    pub fn max_pods_within(&self, run: &Range<f64>) -> u32 {
+        let first = run.start.max(0.0) as usize / SLOT_S;
+        let end = (run.end.max(0.0).ceil() as usize).div_ceil(SLOT_S);
+        let pods = self.pods.iter().skip(first).take(end.saturating_sub(first));
+        pods.copied().max().unwrap_or(1)
+    }
+
     /// When the load needs more than so many pods for the first time, in seconds; `None` when it never does.
     #[must_use]
     pub fn first_above(&self, pods: u32) -> Option<f64> {
-        let slot = self.needed.iter().position(|needed| pods < *needed)?;
-        let start = slot * SLOT_S;
+        self.first_above_within(pods, &(0.0..f64::INFINITY))
+    }
+
+    /// The same of a stretch of time: its beginning, where the load needs them already.
+    #[must_use]
+    pub fn first_above_within(&self, pods: u32, run: &Range<f64>) -> Option<f64> {
+        let first = run.start.max(0.0) as usize / SLOT_S;
+        let mut needed = self.needed.iter().skip(first);
+        let start = (first + needed.position(|needed| pods < *needed)?) * SLOT_S;
         // Within the slot, where it jumps; what only its mean shows, shows from its beginning.
         let seconds = self.seconds.iter().skip(start).take(SLOT_S);
         let jump = seconds
             .take_while(|second| need(&[**second]) <= pods)
             .count();
-        Some((start + if jump < SLOT_S { jump } else { 0 }) as f64)
+        let at_s = (start + if jump < SLOT_S { jump } else { 0 }) as f64;
+        let at_s = at_s.max(run.start);
+        (at_s < run.end).then_some(at_s)
     }
 }
 
@@ -219,7 +238,10 @@ fn present(
     let app = |(name, versions): (&String, &Vec<App>)| {
         let mut app = versions.last()?.clone();
         let times = slow.get(name.as_str()).copied().unwrap_or(1.0);
-        app.service_time = app.service_time.mul_f64(times).into();
+        // What is too long for a number is the longest there is.
+        app.service_time = Duration::try_from_secs_f64(app.service_time.seconds() * times)
+            .unwrap_or(Duration::MAX)
+            .into();
         Some((name.clone(), app))
     };
     versions.iter().filter_map(app).collect()
@@ -263,6 +285,15 @@ mod tests {
         let oracle = Oracle::new(&rates, 100.0, Duration::from_secs(30));
         assert_eq!(oracle.first_above(1), Some(127.0), "the second of the jump");
         // The slot from 120 s on is partly high: seven seconds of 50 and eight of 380 are 2.26 pods. Two slots ahead.
+        assert_eq!(oracle.first_above_within(1, &(0.0..120.0)), None);
+        assert_eq!(
+            oracle.first_above_within(1, &(150.0..300.0)),
+            Some(150.0),
+            "what came before a stretch is none of its"
+        );
+        assert_eq!(oracle.first_above_within(1, &(240.0..300.0)), None);
+        assert_eq!(oracle.max_pods_within(&(0.0..60.0)), 1);
+        assert_eq!(oracle.max_pods_within(&(150.0..300.0)), 4);
         assert_eq!(oracle.pods[5..16], [1, 3, 4, 4, 4, 4, 4, 4, 4, 3, 1]);
         assert_eq!(oracle.needed[7..16], [1, 3, 4, 4, 4, 4, 4, 3, 1]);
     }

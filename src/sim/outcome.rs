@@ -118,9 +118,9 @@ impl Outcome {
                 Some(oracle) => first_scale_out(seen, oracle, &run),
                 None => slo.and_then(|_| ask(&after_breach())),
             },
-            overshoot: oracle
-                .zip(wanted)
-                .map(|(oracle, wanted)| f64::from(wanted) / f64::from(oracle.max_pods()) - 1.0),
+            overshoot: oracle.zip(wanted).map(|(oracle, wanted)| {
+                f64::from(wanted) / f64::from(oracle.max_pods_within(&run)) - 1.0
+            }),
             max_replicas: spec.max(run.clone()),
             mean_replicas: if 0.0 < known_s { pod_s / known_s } else { 0.0 },
             seconds_at_max: most.map(|most| {
@@ -203,7 +203,7 @@ fn after_breach() -> Check {
 
 fn first_scale_out(seen: &Service, oracle: &Oracle, run: &Range<f64>) -> Option<f64> {
     let at_first = seen.replicas.spec.at(run.start)?;
-    let needed_s = oracle.first_above(at_first)?;
+    let needed_s = oracle.first_above_within(at_first, run)?;
     let mut changes = seen.replicas.desired.changes(run.clone());
     let out = changes.find(|change| at_first < change.to)?;
     Some((out.t_s - needed_s).max(0.0))

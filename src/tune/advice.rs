@@ -1,6 +1,7 @@
 //! What was found, in sentences: why this signal, target, window and behavior, how sure all of it is, and what to measure
 //! when it is not. It weighs nothing; how the command ends follows from it.
 
+use serde_json::json;
 use taffrail_loadtest::cli::ExitStatus;
 use taffrail_loadtest::report::text;
 
@@ -10,6 +11,7 @@ use super::frontier::Figures;
 use super::inputs::{Known, Source};
 use super::points::Observed;
 use super::search::{Found, SLOWDOWN, Tried};
+use crate::config::autoscaler;
 use crate::hpa;
 
 /// Per cent in one.
@@ -28,6 +30,8 @@ const MEASURED_PODS: f64 = 2.0;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Advice {
     pub(super) status: ExitStatus,
+    /// Whether the HPA there is stays: nothing that was found is better.
+    pub(super) keeps_present: bool,
     /// What to do, in a sentence.
     pub(super) headline: String,
     /// What a pod takes and how that is known.
@@ -44,16 +48,23 @@ impl Advice {
     pub(super) fn new(known: &Known, found: &Found) -> Self {
         let objective = &known.aims.objective;
         let is_sure = known.fit().is_none_or(Fit::is_sure);
-        let status = match found.confirmed.bad_share <= objective.budget() {
+        let stays = stays(known, found);
+        let (_, confirmed) = recommended(found, stays.is_some());
+        let status = match confirmed.bad_share <= objective.budget() {
             false => ExitStatus::Failed,
             true if is_sure => ExitStatus::Passed,
             true => ExitStatus::ObservationLost,
         };
         Self {
             status,
+            keeps_present: stays.is_some(),
             headline: headline(known, found, status),
             pod: pod(known),
-            reasons: reasons(known, found),
+            // They are of another HPA than the one that stays.
+            reasons: match stays {
+                Some(_) => Vec::new(),
+                None => reasons(known, found),
+            },
             sure: sure(known, found),
             measure: known
                 .fit()
@@ -90,6 +101,20 @@ impl Known {
     }
 }
 
+/// The figures of the HPA there is, where nothing that was found is better.
+fn stays(known: &Known, found: &Found) -> Option<Figures> {
+    let (present, _) = found.present?;
+    present
+        .is_as_good(&found.chosen.figures, &known.aims.objective)
+        .then_some(present)
+}
+
+/// The figures of the HPA that is recommended, and those on seeds that it was not chosen by.
+pub(super) fn recommended(found: &Found, keeps_present: bool) -> (Figures, Figures) {
+    let present = found.present.filter(|_| keeps_present);
+    present.unwrap_or((found.chosen.figures, found.confirmed))
+}
+
 fn headline(known: &Known, found: &Found, status: ExitStatus) -> String {
     let chosen = &found.chosen;
     let objective = &known.aims.objective;
@@ -99,10 +124,7 @@ fn headline(known: &Known, found: &Found, status: ExitStatus) -> String {
         chosen.candidate.target_told(objective),
         chosen.candidate.rest_told()
     );
-    if let Some((present, _)) = found
-        .present
-        .filter(|(present, _)| present.is_as_good(&chosen.figures, objective))
-    {
+    if let Some(present) = stays(known, found) {
         return format!(
             "Keep the HPA there is: the best that was found beside it, {what}, {}.",
             against(&chosen.figures, &present)
@@ -177,6 +199,7 @@ fn reasons(known: &Known, found: &Found) -> Vec<String> {
         reasons.push(text.to_owned());
     }
     reasons.extend(net(known, &chosen.candidate));
+    reasons.extend(kept(known));
     reasons.extend(most(known));
     reasons
 }
@@ -374,17 +397,30 @@ fn net(known: &Known, chosen: &Candidate) -> Option<String> {
     if chosen.signal == Signal::Cpu {
         return None;
     }
-    let per_load = known.aims.cpu_percent;
-    Some(match (known.workload.subject.cpu_percent, per_load) {
-        (Some(net), Some(per_load)) => format!(
-            "CPU at {net} % is a net: at the highest load that it takes a pod uses {:.0} % of its request.",
-            per_load * known.aims.limit
-        ),
-        (Some(net), None) => format!(
-            "CPU at {net} % stays as it is: nothing says how it grows with load, so it was not played."
-        ),
-        (None, _) => return None,
-    })
+    let (net, per_load) = known
+        .workload
+        .subject
+        .cpu_percent
+        .zip(known.aims.cpu_percent)?;
+    Some(format!(
+        "CPU at {net} % is a net: at the highest load that it takes a pod uses {:.0} % of its request.",
+        per_load * known.aims.limit
+    ))
+}
+
+/// What stays beside the recommended metrics, and was not played.
+fn kept(known: &Known) -> Option<String> {
+    let subject = &known.workload.subject;
+    if subject.kept.is_empty() {
+        return None;
+    }
+    let spec = json!({"spec": {"maxReplicas": subject.max, "metrics": subject.kept}});
+    let metrics = autoscaler::from_value(&spec).ok()?.metrics;
+    let told: Vec<String> = metrics.iter().map(ToString::to_string).collect();
+    Some(format!(
+        "As before, it scales on what could not be played, too, and may then have more pods than is said here: {}.",
+        told.join(", ")
+    ))
 }
 
 fn most(known: &Known) -> Option<String> {
@@ -401,7 +437,8 @@ fn most(known: &Known) -> Option<String> {
 
 fn sure(known: &Known, found: &Found) -> Vec<String> {
     let objective = &known.aims.objective;
-    let (tuned, held) = (&found.chosen.figures, &found.confirmed);
+    let keeps_present = stays(known, found).is_some();
+    let (tuned, held) = recommended(found, keeps_present);
     let mut sure = vec![format!(
         "On {} seeds that it was not chosen by, with all of the traffic, {} of requests are over the objective ({} on those that it was \
          chosen by); {} may be.",
@@ -410,12 +447,15 @@ fn sure(known: &Known, found: &Found) -> Vec<String> {
         text::percent(tuned.bad_share),
         text::percent(objective.budget())
     )];
-    sure.push(format!(
-        "If the service were {:.0} % slower, as after an unlucky release, {} would be over it, with {:.0} % more pods.",
-        (SLOWDOWN - 1.0) * PERCENT,
-        text::percent(found.slower.bad_share),
-        (found.slower.pod_hours / tuned.pod_hours - 1.0).max(0.0) * PERCENT,
-    ));
+    // The one there is was not played with a slower service.
+    if !keeps_present {
+        sure.push(format!(
+            "If the service were {:.0} % slower, as after an unlucky release, {} would be over it, with {:.0} % more pods.",
+            (SLOWDOWN - 1.0) * PERCENT,
+            text::percent(found.slower.bad_share),
+            (found.slower.pod_hours / tuned.pod_hours - 1.0).max(0.0) * PERCENT,
+        ));
+    }
     if let Some(fit) = known.fit() {
         let Estimate { low, high, .. } = fit.limit;
         sure.push(match fit.is_sure() {

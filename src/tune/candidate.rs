@@ -83,6 +83,11 @@ pub(super) struct Subject {
     pub(super) objective: Objective,
     /// Beside every signal, the utilization of CPU, in per cent; `None` where nobody knows how it grows with load.
     pub(super) cpu_percent: Option<i32>,
+    /// Metrics of the HPA there is that cannot be played. They are not for a search to take away, so they are written as
+    /// they are.
+    pub(super) kept: Vec<Value>,
+    /// Whether the HPA there is says a tolerance: a patch must then say it as well, and its cluster knows the field.
+    pub(super) says_tolerance: bool,
 }
 
 /// What targets are taken from.
@@ -256,7 +261,34 @@ impl Candidate {
 // === impl Subject ===
 
 impl Subject {
-    /// The whole HPA.
+    /// The whole HPA as it is written: what is played, and beside it the metrics that cannot be.
+    pub(super) fn written(&self, candidate: &Candidate) -> Value {
+        let mut hpa = self.hpa(candidate);
+        if let Some(metrics) = hpa["spec"]["metrics"].as_array_mut() {
+            metrics.extend(self.kept.iter().cloned());
+        }
+        hpa
+    }
+
+    /// The HPA there is, as a whole object, whatever of it was given.
+    pub(super) fn whole(&self, present: &Value) -> Value {
+        let mut metadata = json!({"name": self.name});
+        if let Some(namespace) = &self.namespace {
+            metadata["namespace"] = json!(namespace);
+        }
+        let mut spec = present.get("spec").unwrap_or(present).clone();
+        if spec.get("scaleTargetRef").is_none() {
+            spec["scaleTargetRef"] = self.scale_target.clone();
+        }
+        json!({
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": metadata,
+            "spec": spec,
+        })
+    }
+
+    /// The whole HPA as it is played.
     pub(super) fn hpa(&self, candidate: &Candidate) -> Value {
         let mut metadata = json!({"name": self.name});
         if let Some(namespace) = &self.namespace {
@@ -271,7 +303,7 @@ impl Subject {
                 "minReplicas": self.min,
                 "maxReplicas": self.max,
                 "metrics": self.metrics(candidate),
-                "behavior": behavior(candidate),
+                "behavior": behavior(candidate, self.says_tolerance),
             }
         })
     }
@@ -314,15 +346,31 @@ impl Subject {
     }
 }
 
-fn behavior(candidate: &Candidate) -> Value {
-    let mut behavior = json!({"scaleDown": {"stabilizationWindowSeconds": candidate.down_s}});
-    if candidate.tolerance_milli != TOLERANCE_DEFAULT {
+/// Both directions as a whole, Kubernetes' defaults, too: a merge patch would else leave in force what the HPA there is says
+/// of them, and that was not played. A tolerance that is the default is said only where one was said before, since clusters
+/// before 1.35 refuse the field.
+fn behavior(candidate: &Candidate, says_tolerance: bool) -> Value {
+    let growth = match candidate.growth {
+        Growth::Free => json!([
+            {"type": "Pods", "value": 4, "periodSeconds": 15},
+            {"type": "Percent", "value": 100, "periodSeconds": 15},
+        ]),
+        Growth::DoubleInAMinute => json!([{"type": "Percent", "value": 100, "periodSeconds": 60}]),
+    };
+    let mut behavior = json!({
+        "scaleUp": {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": growth},
+        "scaleDown": {
+            "stabilizationWindowSeconds": candidate.down_s,
+            "selectPolicy": "Max",
+            "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
+        },
+    });
+    if says_tolerance || candidate.tolerance_milli != TOLERANCE_DEFAULT {
         behavior["scaleUp"]["tolerance"] =
             json!(quantity::from_milli(candidate.tolerance_milli.into()));
     }
-    if candidate.growth == Growth::DoubleInAMinute {
-        behavior["scaleUp"]["policies"] =
-            json!([{"type": "Percent", "value": 100, "periodSeconds": 60}]);
+    if says_tolerance {
+        behavior["scaleDown"]["tolerance"] = json!(quantity::from_milli(TOLERANCE_DEFAULT.into()));
     }
     behavior
 }
@@ -346,7 +394,7 @@ mod tests {
     use super::super::curve::Balancing;
     use super::*;
     use crate::config::autoscaler;
-    use crate::hpa::{MetricSpec, Target};
+    use crate::hpa::{MetricSpec, Rules, Target};
 
     fn aims() -> Aims {
         Aims {
@@ -377,7 +425,48 @@ mod tests {
             max: 10,
             objective: aims().objective,
             cpu_percent: aims().cpu_net(),
+            kept: Vec::new(),
+            says_tolerance: false,
         }
+    }
+
+    #[test]
+    fn both_directions_are_written_whole_as_they_are_played() {
+        let usual = aims().at(Signal::Rate, 0.8).unwrap();
+        let played = autoscaler::from_value(&subject().hpa(&usual)).unwrap();
+        let behavior = played.behavior.unwrap();
+        assert_eq!(behavior.scale_up, Rules::scale_up());
+        assert_eq!(behavior.scale_down.policies, Rules::scale_down().policies);
+        let object = subject().hpa(&usual);
+        assert_eq!(object.pointer("/spec/behavior/scaleUp/tolerance"), None);
+        let said = Subject {
+            says_tolerance: true,
+            ..subject()
+        };
+        let object = said.hpa(&usual);
+        for direction in ["scaleUp", "scaleDown"] {
+            assert_eq!(object["spec"]["behavior"][direction]["tolerance"], "100m");
+        }
+    }
+
+    #[test]
+    fn metrics_that_cannot_be_played_are_written_and_not_played() {
+        let queue = json!({"type": "External", "external": {
+            "metric": {"name": "redis_backlog"}, "target": {"type": "AverageValue", "averageValue": "5"}}});
+        let subject = Subject {
+            kept: vec![queue.clone()],
+            ..subject()
+        };
+        let usual = aims().at(Signal::Rate, 0.8).unwrap();
+        let metrics = |hpa: Value| hpa["spec"]["metrics"].as_array().unwrap().clone();
+        let (played, written) = (
+            metrics(subject.hpa(&usual)),
+            metrics(subject.written(&usual)),
+        );
+        assert!(!played.contains(&queue));
+        assert_eq!(written.last(), Some(&queue));
+        assert_eq!(written.len(), played.len() + 1);
+        autoscaler::from_value(&subject.written(&usual)).unwrap();
     }
 
     #[test]

@@ -110,8 +110,9 @@ impl Fit {
         let points = &observed.points;
         let steady = points.iter().filter(|point| !point.is_over);
         let told = steady.filter(|point| point.quantile_s.is_some() || point.mean_s.is_some());
-        if told.count() < POINTS_MIN {
-            return Err(FitError::Points(points.len()));
+        let told = told.count();
+        if told < POINTS_MIN {
+            return Err(FitError::Points(told));
         }
         let mut tried = Vec::new();
         for balancing in [Balancing::InTurn, Balancing::Random] {
@@ -120,7 +121,7 @@ impl Fit {
             }
         }
         let best = tried.iter().min_by(|a, b| a.error.total_cmp(&b.error));
-        let best = *best.ok_or(FitError::Points(points.len()))?;
+        let best = *best.ok_or(FitError::Points(told))?;
         // Where even the best is far from what was seen, what is seen is noisier than counted on.
         let scale = (best.error / points.len() as f64).max(1.0);
         let nearly = |tried: &&Tried| tried.error <= best.error + ALLOWED * scale;

@@ -36,6 +36,14 @@ const ROOM_DEFAULT: f64 = 2.5;
 /// The most pods of any HPA.
 const MAX_MOST: i32 = 10_000;
 
+/// The metrics that are played: all of the adapter's that tell of requests.
+const OURS: [&str; 4] = [
+    "request_latency_ms",
+    "request_rate",
+    "request_concurrency",
+    "slow_request_ratio",
+];
+
 /// Rounds in which the usual number of pods and what each of them can take are found from each other.
 const SETTLING: usize = 8;
 
@@ -128,9 +136,7 @@ fn known(
         Some((path, text)) => {
             Traffic::of_trace(text, args.scale).with_context(|| path.display().to_string())?
         }
-        None => traffic.context(
-            "nothing says what is asked of the service: add a trace with the columns t_seconds,rps",
-        )?,
+        None => traffic?,
     };
     let held = scenario
         .services
@@ -172,6 +178,10 @@ fn known(
     };
     let mut subject = subject(&name, present.as_ref(), metrics, &objective)?;
     subject.cpu_percent = aims.cpu_net();
+    subject.kept = present
+        .as_ref()
+        .map(|hpa| kept(hpa, cpu_percent.is_some()))
+        .unwrap_or_default();
     let room = |times: f64| {
         (times * traffic.peak() / limit)
             .ceil()
@@ -186,7 +196,7 @@ fn known(
         None => room(ROOM_DEFAULT).max(2 * subject.min),
     };
     let present = present.filter(|hpa| {
-        let why = unplayable(hpa);
+        let why = unplayable(hpa, cpu_percent.is_some());
         notes.extend(why.clone());
         why.is_none()
     });
@@ -241,27 +251,59 @@ fn subject(
         max: spec.as_ref().map_or(MIN_DEFAULT, |spec| spec.max_replicas),
         objective: *objective,
         cpu_percent: None,
+        kept: Vec::new(),
+        says_tolerance: present.is_some_and(says_tolerance),
     })
 }
 
-/// Why the HPA there is cannot be played, where it cannot.
-fn unplayable(hpa: &Value) -> Option<String> {
-    const OURS: [&str; 4] = [
-        "request_latency_ms",
-        "request_rate",
-        "request_concurrency",
-        "slow_request_ratio",
-    ];
-    let spec = autoscaler::from_value(hpa).ok()?;
-    let foreign = spec.metrics.iter().find(|metric| match metric {
+/// Whether an HPA says a tolerance of its own.
+fn says_tolerance(hpa: &Value) -> bool {
+    let behavior = hpa.get("spec").unwrap_or(hpa).get("behavior");
+    let tolerance = |direction: &str| behavior?.get(direction)?.get("tolerance");
+    ["scaleUp", "scaleDown"]
+        .into_iter()
+        .filter_map(tolerance)
+        .any(|tolerance| !tolerance.is_null())
+}
+
+/// Whether a metric can be played: CPU only where somebody knows how it grows with load.
+fn is_playable(metric: &MetricSpec, is_cpu_known: bool) -> bool {
+    match metric {
         MetricSpec::External { metric, .. } | MetricSpec::Pods { metric, .. } => {
-            !OURS.contains(&metric.as_str())
+            OURS.contains(&metric.as_str())
         }
-        MetricSpec::Object { .. } => true,
-        MetricSpec::Resource { resource, .. } => resource != "cpu",
-    })?;
+        MetricSpec::Object { .. } => false,
+        MetricSpec::Resource { resource, .. } => resource == "cpu" && is_cpu_known,
+    }
+}
+
+/// The metrics of an HPA that cannot be played, as they are written.
+fn kept(hpa: &Value, is_cpu_known: bool) -> Vec<Value> {
+    let written = hpa.get("spec").unwrap_or(hpa).get("metrics");
+    let (Some(written), Ok(spec)) = (
+        written.and_then(Value::as_array),
+        autoscaler::from_value(hpa),
+    ) else {
+        return Vec::new();
+    };
+    let both = written.iter().zip(&spec.metrics);
+    let kept = both.filter(|(_, metric)| !is_playable(metric, is_cpu_known));
+    kept.map(|(written, _)| written.clone()).collect()
+}
+
+/// Why the HPA there is cannot be played, where it cannot.
+fn unplayable(hpa: &Value, is_cpu_known: bool) -> Option<String> {
+    let spec = autoscaler::from_value(hpa).ok()?;
+    let mut metrics = spec.metrics.iter();
+    let foreign = metrics.find(|metric| !is_playable(metric, is_cpu_known))?;
+    let why = match foreign {
+        MetricSpec::Resource { resource, .. } if resource == "cpu" => {
+            "it scales on CPU and nothing says how that grows with load".to_owned()
+        }
+        foreign => format!("{foreign} is not Taffrail's"),
+    };
     Some(format!(
-        "The HPA there is cannot be played, since {foreign} is not Taffrail's: nothing is compared with it."
+        "The HPA there is cannot be played, since {why}: nothing is compared with it."
     ))
 }
 
@@ -274,4 +316,48 @@ fn with_namespace(mut hpa: Value, namespace: Option<&str>) -> Value {
         hpa["metadata"]["namespace"] = json!(namespace);
     }
     hpa
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hpa(metrics: &Value) -> Value {
+        json!({"spec": {"maxReplicas": 5, "metrics": metrics}})
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_kept_and_cpu_only_where_nobody_knows_it() {
+        let cpu = json!({"type": "Resource", "resource":
+            {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}});
+        let external = |name: &str| {
+            json!({"type": "External", "external":
+                {"metric": {"name": name}, "target": {"type": "AverageValue", "averageValue": "5"}}})
+        };
+        let (rate, queue) = (external("request_rate"), external("redis_backlog"));
+        let of_cpu = hpa(&json!([cpu, rate]));
+        assert_eq!(unplayable(&of_cpu, true), None);
+        assert_eq!(kept(&of_cpu, true), Vec::<Value>::new());
+        assert!(unplayable(&of_cpu, false).unwrap().contains("on CPU"));
+        assert_eq!(kept(&of_cpu, false), [cpu]);
+        let of_queue = hpa(&json!([rate, queue]));
+        assert!(
+            unplayable(&of_queue, true)
+                .unwrap()
+                .contains("redis_backlog")
+        );
+        assert_eq!(kept(&of_queue, true), [queue]);
+    }
+
+    #[test]
+    fn a_tolerance_is_seen_in_either_direction() {
+        let with = |behavior: Value| json!({"spec": {"maxReplicas": 5, "behavior": behavior}});
+        assert!(says_tolerance(&with(
+            json!({"scaleDown": {"tolerance": "0"}})
+        )));
+        assert!(!says_tolerance(&with(
+            json!({"scaleUp": {"tolerance": null}})
+        )));
+        assert!(!says_tolerance(&hpa(&json!([]))));
+    }
 }

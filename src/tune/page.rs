@@ -182,16 +182,24 @@ fn frontier(out: &mut String, told: &Told) -> fmt::Result {
     let chosen = &told.found.chosen;
     dot(
         "chosen",
-        &format!("recommended: {}", summary::name(told, &chosen.candidate)),
+        &format!(
+            "{}: {}",
+            summary::found_told(told),
+            summary::name(told, &chosen.candidate)
+        ),
         &chosen.figures,
     )?;
-    let mut keys = vec![("chosen", "recommended"), ("tried", "tried")];
+    let mut keys = vec![("chosen", summary::found_told(told)), ("tried", "tried")];
     if told.found.present.is_some() {
         keys.insert(1, ("present", "the HPA there is"));
     }
     let description = format!(
-        "{} candidates by pod-hours and by the share of requests over the objective; the recommended one takes {:.2} pod-hours with {}.",
+        "{} candidates by pod-hours and by the share of requests over the objective; {} takes {:.2} pod-hours with {}.",
         told.found.tried.len(),
+        match told.advice.keeps_present {
+            true => "the best found",
+            false => "the recommended one",
+        },
         chosen.figures.pod_hours,
         text::percent(chosen.figures.bad_share)
     );
@@ -203,7 +211,12 @@ fn frontier(out: &mut String, told: &Told) -> fmt::Result {
         &keys,
         &description,
     )?;
-    out.write_str("</div>\n<p class=\"note\">What is left and below is better. What costs far more than the recommendation is left out here.</p>\n")?;
+    writeln!(
+        out,
+        "</div>\n<p class=\"note\">What is left and below is better. What costs far more than the best that was found is left out \
+         here. The {}.</p>",
+        summary::SEEDS_TOLD
+    )?;
     table(out, &summary::frontier_rows(told))?;
     out.write_str("</section>\n")
 }

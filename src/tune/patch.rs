@@ -12,12 +12,14 @@ use crate::config::{self, autoscaler};
 /// Where a comment is folded, in columns.
 const COLUMNS: usize = 100;
 
-/// The HPA that is recommended.
+/// The HPA that is recommended: the one there is, where nothing better was found.
 pub(super) fn hpa(told: &Told) -> Value {
-    told.known
-        .workload
-        .subject
-        .hpa(&told.found.chosen.candidate)
+    let subject = &told.known.workload.subject;
+    let present = told.known.present.as_ref();
+    match present.filter(|_| told.advice.keeps_present) {
+        Some(present) => subject.whole(present),
+        None => subject.written(&told.found.chosen.candidate),
+    }
 }
 
 /// The file.
@@ -54,7 +56,7 @@ pub(super) fn yaml(told: &Told) -> anyhow::Result<String> {
     );
     text += &written;
     let window_s = found.chosen.candidate.window_s;
-    if window_s == known.aims.window_s {
+    if advice.keeps_present || window_s == known.aims.window_s {
         return Ok(text);
     }
     text += "---\n";

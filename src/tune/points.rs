@@ -8,6 +8,12 @@ const POINTS_MAX: usize = 14;
 /// Requests that a point needs at least: below it a quantile is chance.
 const REQUESTS_MIN: f64 = 60.0;
 
+/// Pods of one service at most: what says more is no number of pods.
+pub(super) const PODS_MAX: f64 = 100_000.0;
+
+/// Pods whose start is looked for at most: more would not tell the quantile of their times any better.
+const STARTUPS_MAX: usize = 5_000;
+
 /// How the service answered at one load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub(super) struct Point {
@@ -135,11 +141,13 @@ pub(super) fn is_enough(point: &Point) -> bool {
 /// pods from moments on, in order of time.
 pub(super) fn startups(wanted: &[(f64, u32)], ready: &[(f64, u32)]) -> Vec<f64> {
     let mut startups = Vec::new();
+    let mut left = STARTUPS_MAX;
     for pair in wanted.windows(2) {
         let [(_, from), (at_s, to)] = pair else {
             continue;
         };
-        for pod in *from + 1..=*to {
+        for pod in (*from..*to).take(left).map(|pods| pods + 1) {
+            left -= 1;
             // Wanted no more before it was ready: nobody saw it become so.
             let given_up = wanted
                 .iter()
@@ -226,5 +234,7 @@ mod tests {
         assert_eq!(quantile(&[8.0, 9.0, 9.0], 0.5), Some(9.0));
         assert_eq!(quantile(&[], 0.5), None);
         assert!(startups(&[], &ready).is_empty());
+        let absurd = [(0.0, 2), (15.0, u32::MAX), (30.0, 2), (45.0, u32::MAX)];
+        assert_eq!(startups(&absurd, &[(0.0, 2), (20.0, 3)]), [5.0]);
     }
 }

@@ -148,9 +148,9 @@ pub(super) fn table(text: &str) -> Result<Samples, SamplesError> {
         read.samples.push(Sample {
             t_s,
             rps: number(rps)?,
-            pods: number(pods)?,
+            pods: number(pods)?.map(|pods| count(pods, line)).transpose()?,
             quantile_s: number(latency)?.map(|latency| latency * unit),
-            desired: maybe(desired)?,
+            desired: maybe(desired)?.map(|pods| count(pods, line)).transpose()?,
             mean_s: maybe(mean)?.map(|ms| ms / 1000.0),
             concurrency: maybe(concurrency)?,
             cpu_percent: maybe(cpu)?,
@@ -194,6 +194,20 @@ fn number(
     })
 }
 
+/// A number of pods that there can be.
+fn count(pods: f64, line: usize) -> Result<f64, SamplesError> {
+    if pods <= points::PODS_MAX {
+        return Ok(pods);
+    }
+    Err(SamplesError::Line {
+        line,
+        message: format!(
+            "{pods} pods are more than {} and no number of pods",
+            points::PODS_MAX
+        ),
+    })
+}
+
 fn moment(text: &str) -> Option<f64> {
     if let Ok(number) = text.parse::<f64>() {
         let seconds = if MS_SINCE < number {
@@ -223,7 +237,9 @@ impl Samples {
             let known = self
                 .samples
                 .iter()
-                .filter_map(|sample| Some((sample.t_s, of(sample)?.round() as u32)));
+                .filter_map(|sample| Some((sample.t_s, of(sample)?)))
+                .filter(|(_, pods)| *pods <= points::PODS_MAX)
+                .map(|(t_s, pods)| (t_s, pods.round() as u32));
             known.collect()
         };
         let by_request = || Some(self.cpu_s? / cpu_request? * 100.0);
@@ -358,6 +374,10 @@ mod tests {
             (
                 "t_seconds,rps,pods,p95_ms\nnoon,1,1,1\n",
                 "line 2: has no time",
+            ),
+            (
+                "t_seconds,rps,pods,p95_ms,desired\n0,1,1,1,4000000000\n",
+                "line 2: 4000000000 pods are more than 100000",
             ),
         ];
         for (text, expected) in cases {

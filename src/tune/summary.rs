@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use taffrail_loadtest::report::scale::Scale;
 use taffrail_loadtest::report::text;
 
-use super::advice::rate;
+use super::advice::{rate, recommended};
 use super::candidate::Candidate;
 use super::frontier::{Figures, frontier};
 use super::search::Tried;
@@ -27,6 +27,10 @@ pub(super) const SHARE_MIN: f64 = 0.001;
 
 /// A version of the JSON; it grows when a reader of the former version would misread what it finds.
 const SCHEMA_VERSION: u32 = 1;
+
+/// What the figures of the frontier are of.
+pub(super) const SEEDS_TOLD: &str =
+    "figures are of one seed, those of the finalists the means of three";
 
 /// A heading of a table and the figure under it.
 type Column = (&'static str, fn(&Figures) -> String);
@@ -52,8 +56,9 @@ pub(super) fn text(told: &Told) -> String {
     section(&mut text, "The traffic", &traffic(told));
     text.push_str("\nFound\n");
     table(&mut text, &comparison(told));
-    text.push_str(
-        "\nThe frontier: nothing that was tried is both cheaper and better than one of these\n",
+    let _ = writeln!(
+        text,
+        "\nThe frontier: nothing that was tried is both cheaper and better than one of these\n({SEEDS_TOLD})"
     );
     table(&mut text, &frontier_rows(told));
     text.push('\n');
@@ -137,10 +142,11 @@ pub(super) fn comparison(told: &Told) -> Vec<Vec<String>> {
     let present = found.present.as_ref();
     let mut rows = vec![heading("")];
     rows.extend(present.map(|(tuned, _)| row("the HPA there is", tuned)));
-    rows.push(row("recommended", &found.chosen.figures));
+    let found_told = found_told(told);
+    rows.push(row(found_told, &found.chosen.figures));
     rows.extend(present.map(|(_, held)| row("the HPA there is, other seeds", held)));
-    rows.push(row("recommended, other seeds", &found.confirmed));
-    rows.push(row("recommended, slower service", &found.slower));
+    rows.push(row(&format!("{found_told}, other seeds"), &found.confirmed));
+    rows.push(row(&format!("{found_told}, slower service"), &found.slower));
     if let Some(oracle) = found.confirmed.oracle_pod_hours {
         rows.push(vec![
             "who knows the future".to_owned(),
@@ -148,6 +154,14 @@ pub(super) fn comparison(told: &Told) -> Vec<Vec<String>> {
         ]);
     }
     rows
+}
+
+/// What the best that was found is called: it is not recommended where the HPA there is stays.
+pub(super) fn found_told(told: &Told) -> &'static str {
+    match told.advice.keeps_present {
+        true => "the best found beside it",
+        false => "recommended",
+    }
 }
 
 fn heading(first: &str) -> Vec<String> {
@@ -293,8 +307,9 @@ fn plot(text: &mut String, told: &Told) {
     };
     let _ = writeln!(
         text,
-        "  {:8}  share of requests over the objective; * recommended, o the frontier{present}",
-        ""
+        "  {:8}  share of requests over the objective; * {}, o the frontier{present}",
+        "",
+        found_told(told)
     );
 }
 
@@ -321,6 +336,7 @@ pub(super) fn json(told: &Told) -> Value {
             })
         })
         .collect();
+    let (figures, confirmed) = recommended(found, advice.keeps_present);
     json!({
         "schema_version": SCHEMA_VERSION,
         "version": env!("CARGO_PKG_VERSION"),
@@ -338,12 +354,13 @@ pub(super) fn json(told: &Told) -> Value {
             "peak_rps": known.workload.traffic.peak(),
             "parts": parts,
         },
+        // The HPA there is is no candidate, and was not played with a slower service.
         "recommended": {
-            "candidate": found.chosen.candidate,
+            "candidate": (!advice.keeps_present).then_some(found.chosen.candidate),
             "hpa": patch::hpa(told),
-            "figures": found.chosen.figures,
-            "confirmed": found.confirmed,
-            "slower": found.slower,
+            "figures": figures,
+            "confirmed": confirmed,
+            "slower": (!advice.keeps_present).then_some(found.slower),
         },
         "present": found.present.map(|(tuned, held)| json!({"figures": tuned, "confirmed": held})),
         "tried": tried,

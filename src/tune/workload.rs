@@ -156,7 +156,10 @@ impl Workload {
             service.hpa = Some(run.hpa.clone());
             service.metrics = Some(self.metrics(run.window_s));
             if let Some(app) = &mut service.app {
-                app.service_time = app.service_time.mul_f64(run.slowdown).into();
+                let slower_s = app.service_time.seconds() * run.slowdown;
+                app.service_time = Duration::try_from_secs_f64(slower_s)
+                    .context("the service is too slow to be played")?
+                    .into();
             }
         }
         let replicas = (traffic.first() / (FULL * self.limit)).ceil().max(1.0) as i32;
@@ -211,7 +214,9 @@ impl Workload {
 fn slo(objective: &Objective, said: Option<Slo>) -> Slo {
     Slo {
         quantile: objective.quantile,
-        target: Duration::from_secs_f64(objective.latency_s).into(),
+        target: Duration::try_from_secs_f64(objective.latency_s)
+            .unwrap_or(Duration::MAX)
+            .into(),
         window: said.map_or(SLO_WINDOW, |slo| slo.window),
         max_window: said.map_or(SLO_WINDOW_MAX, |slo| slo.max_window),
     }
@@ -270,9 +275,8 @@ fn default_metrics(subject: &Subject) -> Value {
 }
 
 /// A scenario of a service that behaves as a fit says.
-pub(super) fn fitted(name: &str, fit: &Fit, startup: Duration) -> Scenario {
+pub(super) fn fitted(name: &str, fit: &Fit, service_time: Duration, startup: Duration) -> Scenario {
     let curve = fit.curve();
-    let service_time = Duration::from_secs_f64(curve.service_s);
     // All of a request's time counts as CPU, and the pod requests as much as makes that the per cent that were seen.
     let request = fit
         .cpu_percent

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
+use taffrail_loadtest::profile::ProfileError;
 use taffrail_loadtest::recording::Recording;
 use taffrail_loadtest::scenario::Scenario;
 
@@ -25,6 +26,13 @@ const QUANTILE_DEFAULT: f64 = 0.95;
 /// How long a pod starts of which nobody knows: an image that is there, and a process that takes its time.
 const STARTUP_DEFAULT: Duration = Duration::from_secs(30);
 
+/// No latency and no start of a pod is longer: what says so is in another unit, or broken.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// What is to be done where no file has traffic.
+const NO_TRAFFIC: &str =
+    "nothing says what is asked of the service: add a trace with the columns t_seconds,rps";
+
 /// What was learned of a service before anything is made of it.
 pub(super) struct Learned {
     pub(super) name: String,
@@ -33,8 +41,8 @@ pub(super) struct Learned {
     pub(super) curve: Curve,
     pub(super) cpu_percent: Option<f64>,
     pub(super) source: Source,
-    /// The traffic of the same file.
-    pub(super) traffic: Option<Traffic>,
+    /// The traffic of the same file, or why there is none.
+    pub(super) traffic: anyhow::Result<Traffic>,
     pub(super) notes: Vec<String>,
 }
 
@@ -95,6 +103,11 @@ fn objective(args: &Args, said: Option<Objective>) -> anyhow::Result<Objective> 
         .or(said.map(|said| said.latency_s));
     let latency_s =
         latency_s.context("nothing says what users were promised: add --objective 250ms")?;
+    if !(0.0 < latency_s && latency_s <= LONGEST.as_secs_f64()) {
+        bail!(
+            "the objective is {latency_s} s, which must be above zero and a day at most: say --objective 250ms"
+        );
+    }
     let quantile = args
         .quantile
         .or(said.map(|said| said.quantile))
@@ -205,7 +218,7 @@ fn told(
         objective,
         curve,
         source: Source::Told,
-        traffic: traffic.transpose()?,
+        traffic: traffic.unwrap_or_else(|| Err(anyhow::anyhow!(NO_TRAFFIC))),
         scenario,
         notes: Vec::new(),
     })
@@ -229,7 +242,7 @@ fn from_run(args: &Args, run: &Recording) -> Result<Learned, Stop> {
     let objective = objective(args, objective_of(&run.scenario, &name))?;
     let observed = recorded::observed(run, service, &objective);
     let traffic = Traffic::of_steps(&observed.traffic, run.about.duration_s, args.scale);
-    let mut learned = fitted(args, name, &observed, objective, traffic.ok())?;
+    let mut learned = fitted(args, name, &observed, objective, traffic)?;
     if service.load.closed {
         let text = "The run's users waited for answers, so its latencies hide what a slow pod kept from being asked: send at a rate.";
         learned.notes.push(text.to_owned());
@@ -274,7 +287,7 @@ fn from_samples(args: &Args, text: &str, present: Option<&Value>) -> Result<Lear
         .last()
         .map_or(0.0, |(t_s, _)| t_s + observed.startup_resolution_s);
     let traffic = Traffic::of_steps(&observed.traffic, end_s, args.scale);
-    fitted(args, name, &observed, objective, traffic.ok())
+    fitted(args, name, &observed, objective, traffic)
 }
 
 /// A service whose behaviour was seen.
@@ -283,7 +296,7 @@ fn fitted(
     name: String,
     observed: &Observed,
     objective: Objective,
-    traffic: Option<Traffic>,
+    traffic: Result<Traffic, ProfileError>,
 ) -> Result<Learned, Stop> {
     let fit = Fit::new(observed, &objective).map_err(|error| {
         Stop::Unknown(advice::too_little(
@@ -296,7 +309,9 @@ fn fitted(
     let mut notes = Vec::new();
     let startup = match (args.startup, fit.startup) {
         (Some(said), _) => said,
-        (None, Some(seen)) => Duration::from_secs_f64(seen.seconds),
+        (None, Some(seen)) => within_a_day(seen.seconds).context(
+            "the time that pods took to start, as it was recorded; say it with --startup",
+        )?,
         (None, None) => {
             notes.push(format!(
                 "No pod was seen starting, so {} s is assumed: say --startup, or record a scale-out.",
@@ -305,9 +320,18 @@ fn fitted(
             STARTUP_DEFAULT
         }
     };
+    let curve = fit.curve();
+    let service_time = within_a_day(curve.service_s)
+        .context("the service time that follows from what was recorded; are its latencies in the right unit?")?;
+    let traffic = match observed.traffic.is_empty() {
+        true => Err(anyhow::anyhow!(NO_TRAFFIC)),
+        false => traffic.context(
+            "what was recorded cannot be played as traffic; add a trace with the columns t_seconds,rps",
+        ),
+    };
     Ok(Learned {
-        scenario: workload::fitted(&name, &fit, startup),
-        curve: fit.curve(),
+        scenario: workload::fitted(&name, &fit, service_time, startup),
+        curve,
         cpu_percent: fit.cpu_percent,
         source: Source::Fitted(Box::new(fit)),
         name,
@@ -315,4 +339,24 @@ fn fitted(
         traffic,
         notes,
     })
+}
+
+/// A time that was recorded.
+fn within_a_day(seconds: f64) -> anyhow::Result<Duration> {
+    let time = Duration::try_from_secs_f64(seconds).ok();
+    time.filter(|time| *time <= LONGEST)
+        .with_context(|| format!("{seconds} s are no time within a day"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_none_is_an_error() {
+        assert_eq!(within_a_day(1.5).unwrap(), Duration::from_millis(1500));
+        for seconds in [-1.0, 1e300, f64::NAN, f64::INFINITY, 86_401.0] {
+            assert!(within_a_day(seconds).is_err(), "{seconds}");
+        }
+    }
 }

@@ -11,6 +11,9 @@ use crate::scenario::{Action, App, Event, Service, Span};
 /// Events of a scenario: each is a line in every chart.
 const EVENTS_MAX: usize = 1_000;
 
+/// How many times as slow a service becomes at most: as much as the sample app takes as an order.
+const SLOWDOWN_MAX: f64 = 1_000.0;
+
 /// What may be done; an event without a name is called by it.
 pub(super) const WORDS: [&str; 6] = [
     "mark",
@@ -113,8 +116,10 @@ fn action(event: &mut Fields<'_, '_>, stage: &mut Stage<'_>) -> Option<(&'static
         }
         "change" => event.inside("change", |change| {
             let slowdown = change.need::<f64>("slowdown");
-            if slowdown.is_some_and(|slowdown| slowdown <= 0.0) {
-                change.wrong("slowdown", "must be above zero; 1 is as before");
+            if slowdown.is_some_and(|slowdown| !(0.0 < slowdown && slowdown <= SLOWDOWN_MAX)) {
+                let message =
+                    format!("must be above zero and {SLOWDOWN_MAX} at most; 1 is as before");
+                change.wrong("slowdown", message);
             }
             let pods = change.get::<u32>("pods");
             if pods == Some(0) {

@@ -260,6 +260,10 @@ fn a_file_that_is_wrong_in_one_place_says_so() {
             "name: a\nscenarios: { m: { profile: 1@1s } }\nthresholds: { x: [5] }",
             "must be a list of texts",
         ),
+        (
+            "name: a\nscenarios: { m: { profile: 1@1s } }\nevents: [{ at: 0s, change: { slowdown: 1001 } }]",
+            "must be above zero and 1000 at most",
+        ),
     ];
     for (text, expected) in cases {
         let errors = errors(text);
