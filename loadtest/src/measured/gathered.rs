@@ -106,9 +106,9 @@ mod tests {
             let latency = Duration::from_micros(nth * nth % 70_000_000);
             expected.record(latency);
             if nth % 3 == 0 {
-                second.record(latency)
+                second.record(latency);
             } else {
-                first.record(latency)
+                first.record(latency);
             }
         }
         assert!(first.counted.is_some() && first.listed.is_empty());
