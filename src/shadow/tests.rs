@@ -481,7 +481,7 @@ fn two_metrics_of_one_resource_do_not_overwrite_each_other() {
         .facts
         .metrics
         .iter()
-        .map(|metric| metric.value_milli());
+        .map(crate::story::facts::MetricFacts::value_milli);
     assert_eq!(values.collect::<Vec<_>>(), [Some(100_000), Some(20_000)]);
 }
 
