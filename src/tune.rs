@@ -54,24 +54,27 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 /// Examples, and where samples come from.
 const MORE: &str = "\
 Files, told apart by what is in them:
-  a scenario (YAML)       of taffrail-loadtest: `app` says how pods behave, the loads are the traffic
-  a load run (JSON)       as `taffrail-loadtest run --json` writes it: what a pod takes and how long it starts are fitted
+  a scenario (YAML)       of taffrail-loadtest: `app` is how pods behave, its loads are the traffic
+  a load run (JSON)       as `taffrail-loadtest run --json` writes it; what a pod takes is fitted
   samples (CSV or JSON)   what a running adapter recorded; fitted as well
-  a trace (CSV)           t_seconds,rps: the traffic to tune for, in the place of that of the others
+  a trace (CSV)           t_seconds,rps: the traffic to tune for, in the place of the others'
 
-Samples come from the Prometheus that scrapes the adapter, as it answers (exported_service where it has a label service
-of its own); the second part tells how long pods take to start:
+Samples come from the Prometheus that scrapes the adapter, as it answers; the second part of the
+query tells how long pods take to start (write exported_service where service is Prometheus' own):
   curl -G http://PROMETHEUS:9090/api/v1/query_range -o users.json \\
-    --data-urlencode 'query={__name__=~\"taffrail_(request_.*|targets|objective_.*)\", service=\"users\"}
-                        or kube_deployment_spec_replicas{namespace=\"shop\", deployment=\"users\"}' \\
-    --data-urlencode start=$(date -d '-1 day' +%s) --data-urlencode end=$(date +%s) --data-urlencode step=15
+    --data-urlencode 'query=
+      {__name__=~\"taffrail_(request_.*|targets|objective_.*)\", service=\"users\"} or
+      kube_deployment_spec_replicas{namespace=\"shop\", deployment=\"users\"}' \\
+    --data-urlencode start=$(date -d '-1 day' +%s) \\
+    --data-urlencode end=$(date +%s) --data-urlencode step=15
 or from anywhere else as a table with the columns
   t_seconds  seconds, milliseconds since 1970, or RFC 3339
   rps        sum(rate(http_request_duration_seconds_count{app=\"users\"}[30s]))
   pods       kube_deployment_status_replicas_ready{deployment=\"users\"}
-  p95_ms     1000 * histogram_quantile(0.95, sum by (le) (rate(http_request_duration_seconds_bucket{app=\"users\"}[30s])))
+  p95_ms     1000 * histogram_quantile(0.95, sum by (le) (
+               rate(http_request_duration_seconds_bucket{app=\"users\"}[30s])))
 and, where they are known, mean_ms, cpu_percent (of the request, mean of the pods) and
-  desired    kube_deployment_spec_replicas{deployment=\"users\"}, which tells how long pods take to start
+  desired    kube_deployment_spec_replicas{deployment=\"users\"}: how long pods take to start
 
 Examples:
   taffrail tune loadtest/scenarios/internal.yaml
