@@ -140,16 +140,22 @@ pub(super) fn traffic(told: &Told) -> Vec<String> {
 pub(super) fn comparison(told: &Told) -> Vec<Vec<String>> {
     let found = &told.found;
     let present = found.present.as_ref();
+    // Pod-hours of parts and of the whole would else be compared, which are of other lengths.
+    let whole = match told.parts == [told.known.workload.traffic.whole()] {
+        true => "",
+        false => ", all of it",
+    };
     let mut rows = vec![heading("")];
     rows.extend(present.map(|(tuned, _)| row("the HPA there is", tuned)));
     let found_told = found_told(told);
     rows.push(row(found_told, &found.chosen.figures));
-    rows.extend(present.map(|(_, held)| row("the HPA there is, other seeds", held)));
-    rows.push(row(&format!("{found_told}, other seeds"), &found.confirmed));
+    let held = |name: &str, figures| row(&format!("{name}, other seeds{whole}"), figures);
+    rows.extend(present.map(|(_, figures)| held("the HPA there is", figures)));
+    rows.push(held(found_told, &found.confirmed));
     rows.push(row(&format!("{found_told}, slower service"), &found.slower));
     if let Some(oracle) = found.confirmed.oracle_pod_hours {
         rows.push(vec![
-            "who knows the future".to_owned(),
+            format!("who knows the future{whole}"),
             format!("{oracle:.2}"),
         ]);
     }
