@@ -75,62 +75,79 @@ fn processes_naming(mark: &str) -> Vec<String> {
     command_lines.filter(|line| line.contains(mark)).collect()
 }
 
+/// How often the demo may be tried. It measures for real, and a machine that stands still for seconds is slow for real.
+const TRIES: usize = 3;
+
 #[test]
 fn the_demo_scales_out_on_latency_where_cpu_would_not_and_leaves_nothing_behind() {
-    let mut run = demo();
-    if run.output.status.code() == Some(1) {
-        // It measures for real, and a machine that is busy with other things is slow for real.
-        eprintln!("the objective was not held on a busy machine; once more");
-        run = demo();
+    let mut said = Vec::new();
+    for _ in 0..TRIES {
+        let run = demo();
+        leaves_nothing_behind(&run);
+        match held(&run) {
+            Ok(()) => return,
+            Err(why) => said.push(why),
+        }
     }
-    let stderr = String::from_utf8_lossy(&run.output.stderr);
-    assert_eq!(run.output.status.code(), Some(0), "{stderr}");
+    panic!("{}", said.join("\n\n"));
+}
 
-    let stdout = String::from_utf8(run.output.stdout).unwrap();
-    let last: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+/// What a run of the demo shows on a machine that does not stand still; else what was otherwise.
+fn held(run: &Run) -> Result<(), String> {
+    let stdout = String::from_utf8_lossy(&run.output.stdout);
+    let last: Value = serde_json::from_str(stdout.lines().last().unwrap_or_default())
+        .map_err(|error| format!("{error}: {stdout}"))?;
     let summary = &last["summary"];
-    let number = |name: &str| {
-        summary[name]
-            .as_f64()
-            .unwrap_or_else(|| panic!("{name}: {summary}"))
+    let holds = |what: &str, holds: bool| {
+        let stderr = String::from_utf8_lossy(&run.output.stderr);
+        holds
+            .then_some(())
+            .ok_or_else(|| format!("not so: {what}\n{summary}\n{}\n{stderr}", last["decisions"]))
     };
-    let minimum = last["replicas_min"].as_f64().unwrap();
-    assert!(matches!(
-        summary["verdict"].as_str(),
-        Some("held" | "recovered")
-    ));
-    assert!(minimum < number("replicas_peak"), "{summary}");
-    assert_eq!(number("cpu_only_replicas_peak"), minimum, "{summary}");
-    // Queues drain on the wall's clock, however fast the HPA's runs: here the run ends within the stabilization window,
-    // and before scale-in.
-    assert!(0.5 < number("requests_within_objective_ratio"), "{summary}");
-
-    let decisions = last["decisions"].as_array().unwrap();
-    let scale_outs: Vec<&Value> = decisions
-        .iter()
-        .filter(|decision| decision["from"].as_u64() < decision["to"].as_u64())
-        .collect();
-    assert!(!scale_outs.is_empty());
-    for decision in scale_outs {
-        assert_eq!(decision["metric"], "request_latency_ms", "{decision}");
-    }
-    // What the HPA read is what clients saw, in the quiet beginning and at the worst.
-    let samples = last["samples"].as_array().unwrap();
+    let number = |name: &str| summary[name].as_f64().unwrap_or_default();
     let peak = |field: &str| {
+        let samples = last["samples"].as_array().into_iter().flatten();
         samples
-            .iter()
             .filter_map(|sample| sample[field].as_f64())
             .fold(0.0, f64::max)
     };
-    assert!(
-        250.0 < peak("metric_ms") && 250.0 < peak("p95_ms"),
-        "{summary}"
-    );
-    let rate_share = peak("request_rate") / peak("offered_rps");
-    assert!(0.5 < rate_share && rate_share < 1.5, "{rate_share}");
+    let minimum = last["replicas_min"].as_f64().unwrap_or_default();
+    let scale_outs = || {
+        let decisions = last["decisions"].as_array().into_iter().flatten();
+        decisions.filter(|decision| decision["from"].as_u64() < decision["to"].as_u64())
+    };
 
-    assert!(run.report.starts_with("<!DOCTYPE html>") || run.report.starts_with("<!doctype html>"));
-    assert!(run.report.trim_end().ends_with("</html>"));
+    holds("its exit code is 0", run.output.status.code() == Some(0))?;
+    let verdict = summary["verdict"].as_str();
+    holds(
+        "the objective held",
+        matches!(verdict, Some("held" | "recovered")),
+    )?;
+    holds("it scaled out", minimum < number("replicas_peak"))?;
+    let cpu_only = number("cpu_only_replicas_peak");
+    holds("CPU alone would not have", (cpu_only - minimum).abs() < 0.5)?;
+    // Queues drain on the wall's clock, however fast the HPA's runs: here the run ends within the stabilization window,
+    // and before scale-in.
+    let within = number("requests_within_objective_ratio");
+    holds("most requests were in time", 0.5 < within)?;
+    holds("a decision scaled out", scale_outs().next().is_some())?;
+    let by_latency = scale_outs().all(|decision| decision["metric"] == "request_latency_ms");
+    holds("latency made it scale out", by_latency)?;
+    // What the HPA read is what clients saw, in the quiet beginning and at the worst.
+    let seen = 250.0 < peak("metric_ms") && 250.0 < peak("p95_ms");
+    holds("the HPA read what clients saw", seen)?;
+    let rate_share = peak("request_rate") / peak("offered_rps");
+    holds(
+        "the rate is what was offered",
+        0.5 < rate_share && rate_share < 1.5,
+    )
+}
+
+/// Whatever the machine does: the report is whole and stands alone, and no process is left.
+fn leaves_nothing_behind(run: &Run) {
+    let report = run.report.to_lowercase();
+    assert!(report.starts_with("<!doctype html>"));
+    assert!(report.trim_end().ends_with("</html>"));
     for from_elsewhere in [
         "src=\"http",
         "href=\"http",
@@ -140,26 +157,21 @@ fn the_demo_scales_out_on_latency_where_cpu_would_not_and_leaves_nothing_behind(
         "<script src",
     ] {
         assert!(
-            !run.report.contains(from_elsewhere),
+            !report.contains(from_elsewhere),
             "the report loads {from_elsewhere}"
         );
     }
     assert_eq!(children(run.id), Vec::<String>::new());
     // The Redis server of the demo has no parent any more if it was left behind; its port is in the first event.
-    let events = last["events"].to_string();
-    let redis = events
+    let stdout = String::from_utf8_lossy(&run.output.stdout);
+    let redis = stdout
         .split("Redis server on 127.0.0.1:")
         .nth(1)
         .expect("a Redis server took part");
     let port: String = redis.chars().take_while(char::is_ascii_digit).collect();
-    assert_eq!(
-        processes_naming(&format!("127.0.0.1:{port}")),
-        Vec::<String>::new()
-    );
-    assert_eq!(
-        processes_naming(&format!("--redis-port {port}")),
-        Vec::<String>::new()
-    );
+    for mark in [format!("127.0.0.1:{port}"), format!("--redis-port {port}")] {
+        assert_eq!(processes_naming(&mark), Vec::<String>::new());
+    }
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 pub(crate) mod adapter;
 pub(crate) mod authority;
+pub(crate) mod objects;
 pub(crate) mod prometheus_server;
 pub(crate) mod redis_server;
 pub(crate) mod rogue;
+pub(crate) mod tools;
 
 use std::net::TcpListener;
 

@@ -7,6 +7,7 @@
 
 mod api;
 mod demo;
+mod deploy;
 mod explain;
 mod fixtures;
 mod house;
