@@ -196,3 +196,33 @@ labels:
 {{- printf "Leave it there with apiService.create=false, and HPAs go on reading from the other adapter. Or change over: delete the APIService (where a chart of the other adapter makes it, tell that chart not to), and install with delegate.url=https://%s.%s.svc, so that metrics which only the other adapter has are read from it." $owner.name $owner.namespace }}
 {{- end }}
 {{- end }}
+
+{{/*
+The relabelings of a monitor's endpoint. Rules and boards select by the job taffrail, which would else be the name of the
+Service.
+*/}}
+{{- define "taffrail.relabelings" -}}
+relabelings:
+- targetLabel: job
+  replacement: taffrail
+{{- with .relabelings }}
+{{ toYaml . }}
+{{- end }}
+{{- with .metricRelabelings }}
+metricRelabelings:
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Name, labels and hook of what `helm test` creates. Its labels are not the Service's: it is no replica. */}}
+{{- define "taffrail.checkMetadata" -}}
+{{- $ := index . 0 }}
+{{- $weight := index . 1 -}}
+name: {{ include "taffrail.fullname" $ }}-check
+labels:
+  {{- merge (dict "app.kubernetes.io/name" (printf "%s-check" (include "taffrail.name" $))) (include "taffrail.labels" $ | fromYaml) | toYaml | nindent 2 }}
+annotations:
+  helm.sh/hook: test
+  helm.sh/hook-weight: {{ $weight | quote }}
+  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
