@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod chart;
 mod demo;
 mod deploy;
 mod explain;
