@@ -210,12 +210,23 @@ fn the_definition_is_that_of_the_program_and_stays_when_the_release_goes() {
 }
 
 #[test]
-fn chart_and_program_are_of_one_version() {
+fn chart_and_program_are_of_one_version_and_one_changelog() {
     let chart =
         std::fs::read_to_string(Path::new(tools::ROOT).join(CHART).join("Chart.yaml")).unwrap();
     let chart = objects::read(&chart).remove(0);
     assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+    let changelog = std::fs::read_to_string(Path::new(tools::ROOT).join("CHANGELOG.md")).unwrap();
+    let changes = chart["annotations"]["artifacthub.io/changes"]
+        .as_str()
+        .unwrap();
+    for change in objects::read(changes)[0].as_array().unwrap() {
+        let description = change["description"].as_str().unwrap();
+        assert!(
+            changelog.contains(description),
+            "CHANGELOG.md does not say: {description}"
+        );
+    }
 }
 
 #[test]
