@@ -13,6 +13,7 @@ mod explain;
 mod fixtures;
 mod house;
 mod lint;
+mod manifests;
 mod misbehaving;
 mod picture;
 mod prometheus;
