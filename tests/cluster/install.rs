@@ -118,7 +118,7 @@ fn namespace_object(name: &str) -> String {
 async fn d_08_another_adapters_apiservice_stops_the_installation_and_says_what_to_do(
     cluster: &Cluster,
 ) -> anyhow::Result<()> {
-    uninstall::uninstalled(cluster).await?;
+    uninstall::removed(cluster).await?;
     let foreign = json!({
         "apiVersion": "apiregistration.k8s.io/v1",
         "kind": "APIService",
@@ -158,7 +158,7 @@ async fn d_08_another_adapters_apiservice_stops_the_installation_and_says_what_t
 async fn the_chart_is_installed_tested_upgraded_and_uninstalled(
     cluster: &Cluster,
 ) -> anyhow::Result<()> {
-    uninstall::uninstalled(cluster).await?;
+    uninstall::removed(cluster).await?;
     uninstall::gone(cluster, adapter::NAMESPACE).await?;
     let helm = cluster.kubectl().helm();
     let install = [

@@ -95,9 +95,10 @@ async fn used(cluster: &Cluster, purpose: &str) -> anyhow::Result<String> {
     Ok(namespace)
 }
 
-/// Takes the adapter away, if it is there.
-pub(crate) async fn uninstalled(cluster: &Cluster) -> anyhow::Result<()> {
-    uninstall(cluster, &documented()).await
+/// Takes the adapter away, whatever of it is there.
+pub(crate) async fn removed(cluster: &Cluster) -> anyhow::Result<()> {
+    uninstall(cluster, &documented()).await?;
+    nothing_is_left(cluster).await
 }
 
 /// The words of each kubectl command of the README's section, without kubectl itself.
