@@ -18,8 +18,8 @@ local missing = 'sum by (namespace, horizontalpodautoscaler, metric_name) (%s)' 
 // resets() counts the falls of any series, so what is left of changes() are its rises.
 local downs = each('resets(kube_horizontalpodautoscaler_status_desired_replicas{%s}[1h])' % hpas);
 local ups = each(
-  'changes(kube_horizontalpodautoscaler_status_desired_replicas{%(hpas)s}[1h])'
-  % { hpas: hpas } + ' - resets(kube_horizontalpodautoscaler_status_desired_replicas{%(hpas)s}[1h])' % { hpas: hpas }
+  'changes(kube_horizontalpodautoscaler_status_desired_replicas{%s}[1h])' % hpas
+  + ' - resets(kube_horizontalpodautoscaler_status_desired_replicas{%s}[1h])' % hpas
 );
 // The smaller of both: a long way down in many steps is no swing.
 local swings = '((%(downs)s <= %(ups)s) or (%(ups)s < %(downs)s))' % { downs: downs, ups: ups };
@@ -106,7 +106,7 @@ b.board(
         width=5
       ),
       b.table(
-        'HPAs', |||
+        'HPAs, one by one', |||
           Each HPA with what it wants, its maximum, its highest metric as a share of the target (above 1.1 it adds
           replicas), the minutes at its maximum in the last day, its ups and downs in the last hour, and the seconds
           since its last sync. A name leads to its board.
@@ -168,7 +168,7 @@ b.board(
         ], link=to_hpa, width=8
       ),
       b.graph(
-        'Metrics missing', 'none', |||
+        'Metrics missing, by namespace', 'none', |||
           How many metrics HPAs could not read, by namespace. All namespaces at once: the adapter or its APIService is
           down. One: a workload, or its RequestMetrics object.
         |||, [b.over_time(

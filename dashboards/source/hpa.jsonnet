@@ -9,6 +9,8 @@ local hpa = 'cluster="$cluster", namespace="$namespace", horizontalpodautoscaler
 // Series of the adapter, for the services that this HPA reads.
 local ours = 'cluster="$cluster", job=~"$job", instance=~"$instance", namespace="$namespace"';
 local read = ours + ', service=~"$service"';
+// Series of the adapter about this HPA.
+local seen = hpa + ', job=~"$job", instance=~"$instance"';
 // Series of the app's pods, when Prometheus scrapes them too.
 local app = 'cluster="$cluster", namespace="$namespace", pod=~"$workload-.+"';
 
@@ -20,6 +22,7 @@ local ratio = metric('status') + ' / ' + metric('spec');
 local ready = 'max(kube_deployment_status_replicas_ready{cluster="$cluster", namespace="$namespace", deployment="$workload"})'
               + ' or max(kube_statefulset_status_replicas_ready'
               + '{cluster="$cluster", namespace="$namespace", statefulset="$workload"})';
+local requests = 'sum(rate(${app_histogram}_count{%s}[$__rate_interval]))' % app;
 local condition(name) =
   'max(kube_horizontalpodautoscaler_status_condition{%s, condition="%s", status="true"})' % [hpa, name];
 local of_service(name, by='service') = 'max by (%s) (%s{%s})' % [by, name, read];
@@ -46,7 +49,7 @@ b.board(
     b.variables.instance,
     b.variables.hidden('workload', 'Workload', 'label_values(kube_horizontalpodautoscaler_info{%s}, scaletargetref_name)' % hpa),
     // Without All's `.+`, which would bring in the services of other HPAs.
-    b.variables.many('service', 'Service', 'label_values(taffrail_autoscaler_metric_info{%s}, service)' % hpa)
+    b.variables.many('service', 'Service', 'label_values(taffrail_autoscaler_metric_info{%s}, service)' % seen)
     { allValue:: null, hide: 2, current: { text: ['All'], value: ['$__all'] } },
     b.variables.text('app_histogram', "App's own histogram", 'http_request_duration_seconds'),
   ],
@@ -124,7 +127,7 @@ b.board(
         ], steps=true
       ),
       b.graph(
-        'Replicas', 'none', |||
+        'Replicas over time', 'none', |||
           Wanted, found and ready replicas between the limits. Ready far behind wanted: pods start slowly or are not
           scheduled. Wanted on the maximum: see the row "Limits".
         |||, [
@@ -168,16 +171,18 @@ b.board(
         |||, [
           b.over_time('max by (metric, service) (taffrail_metric_value{%s, metric=~"$metric"})' % read, '{{metric}}, adapter'),
           b.over_time(|||
-            max by (metric_name) (
-              kube_horizontalpodautoscaler_status_target_metric{%(hpa)s, metric_name=~"$metric", metric_target_type="value"}
+            (
+              max by (metric_name) (
+                kube_horizontalpodautoscaler_status_target_metric{%(hpa)s, metric_name=~"$metric", metric_target_type="value"}
+              )
+              or
+              max by (metric_name) (
+                kube_horizontalpodautoscaler_status_target_metric{%(hpa)s, metric_name=~"$metric", metric_target_type="average"}
+              ) * scalar(%(current)s)
             )
-            or
-            max by (metric_name) (
-              kube_horizontalpodautoscaler_status_target_metric{%(hpa)s, metric_name=~"$metric", metric_target_type="average"}
-            ) * scalar(%(current)s)
             and on (metric_name)
-            label_replace(taffrail_autoscaler_metric_info{%(hpa)s}, "metric_name", "$1", "metric", "(.+)")
-          ||| % { hpa: hpa, current: replicas('status_current') }, '{{metric_name}}, HPA'),
+            label_replace(taffrail_autoscaler_metric_info{%(seen)s}, "metric_name", "$1", "metric", "(.+)")
+          ||| % { hpa: hpa, seen: seen, current: replicas('status_current') }, '{{metric_name}}, HPA'),
         ]
       ),
       b.graph(
@@ -189,7 +194,7 @@ b.board(
         |||, [
           b.over_time(of_service('taffrail_metric_age_seconds'), 'age of the value, {{service}}'),
           b.over_time(
-            'time() - max(taffrail_autoscaler_last_sync_timestamp_seconds{%s, job=~"$job", instance=~"$instance"})' % hpa,
+            'time() - max(taffrail_autoscaler_last_sync_timestamp_seconds{%s})' % seen,
             'since the last sync'
           ),
           b.over_time(|||
@@ -359,8 +364,9 @@ b.board(
           The share of answers with a code of 500 and above. Failing fast looks like a good latency: when this rises and
           the latency falls, the HPA may remove pods from a service that is broken. Look at the app first.
         |||, [b.over_time(
-          'sum(rate(${app_histogram}_count{%(app)s, code=~"5.."}[$__rate_interval]))'
-          + ' / sum(rate(${app_histogram}_count{%(app)s}[$__rate_interval]))' % { app: app }, 'errors'
+          // Without any error there is no such series, and the share is known to be zero.
+          '(sum(rate(${app_histogram}_count{%s, code=~"5.."}[$__rate_interval])) or 0 * %s) / %s' % [app, requests, requests],
+          'errors'
         )], width=6
       ),
       b.graph(
