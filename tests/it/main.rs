@@ -7,6 +7,7 @@
 
 mod api;
 mod check;
+mod dashboards;
 mod demo;
 mod deploy;
 mod explain;

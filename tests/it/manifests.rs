@@ -14,6 +14,8 @@ const PLAIN: &str = "namespace.create=true,crds.keep=false,tests.enabled=false";
 
 const HA: &str = "--values=deploy/chart/ci/ha-values.yaml";
 
+const MONITORING: &str = "--set=metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,dashboards.enabled=true";
+
 /// Objects by what tells them apart.
 type Objects = BTreeMap<String, Value>;
 
@@ -79,7 +81,15 @@ fn assert_same(what: &str, kustomized: &Objects, chart: &Objects) {
     let names = |objects: &Objects| objects.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(kustomized), names(chart), "{what}");
     for (name, object) in kustomized {
-        assert_eq!(*object, chart[name], "{what}: {name}");
+        let (mut object, mut expected) = (object.clone(), chart[name].clone());
+        if object["kind"] == "ConfigMap" {
+            // Boards come from a directory on which no version of the chart is written.
+            for one in [&mut object, &mut expected] {
+                let labels = std::mem::take(&mut one["metadata"]["labels"]);
+                assert_eq!(labels["grafana_dashboard"], "1", "{what}: {name}");
+            }
+        }
+        assert_eq!(object, expected, "{what}: {name}");
     }
 }
 
@@ -162,8 +172,8 @@ fn each_component_makes_of_the_base_what_the_chart_makes_with_its_value() {
             ],
             &[
                 HA,
-                "--set=networkPolicy.enabled=true,customMetrics.enabled=true,metrics.serviceMonitor.enabled=true",
-                "--set=tls.mode=cert-manager",
+                MONITORING,
+                "--set=networkPolicy.enabled=true,customMetrics.enabled=true,tls.mode=cert-manager",
             ],
         ),
     ];
