@@ -96,9 +96,9 @@ async fn every_render_of_the_chart_is_taken_by_the_api_server(
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     kubectl.run_with(apply, &list.to_string()).await?;
     namespaces.remove("kube-system");
-    for namespace in &namespaces {
-        uninstall::gone(cluster, namespace).await?;
-    }
+    let delete = ["delete", "namespace"].into_iter();
+    let delete = delete.chain(namespaces.iter().map(String::as_str));
+    kubectl.run(delete).await?;
     Ok(())
 }
 
