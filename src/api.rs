@@ -13,6 +13,7 @@
 //! | [`explain`] | why HPAs have the replicas they have, asked of whoever watches them |
 //! | [`group`], [`discovery`], [`openapi`] | which groups and versions there are, and their documents |
 //! | [`health`] | `/livez`, `/readyz`, `/healthz` |
+//! | [`own`] | `/metrics`, what the program says of itself |
 //! | [`guard`] | what every request goes through: limits, admission, deadline, panics, the event |
 //! | [`auth`] | who asks, and whether they may |
 //! | [`accept`], [`query`], [`status`], [`reply`] | content negotiation, query strings, errors, bodies |
@@ -31,6 +32,7 @@ mod group;
 mod guard;
 mod health;
 mod openapi;
+mod own;
 mod query;
 mod read;
 mod reply;
@@ -59,6 +61,7 @@ use explain::Explains;
 use status::Status;
 
 pub use group::{Extras, GroupVersion};
+pub use own::OwnMetrics;
 
 /// The path below which external metrics are served.
 pub const GROUP_VERSION_PATH: &str = GroupVersion::External.path();
@@ -110,6 +113,7 @@ pub struct AppState {
     guard: Option<Arc<Guard>>,
     delegate: Option<Arc<Delegate>>,
     explains: Option<Arc<dyn Explains>>,
+    own: Option<OwnMetrics>,
     explaining: Arc<Semaphore>,
     /// Lists of explanations.
     listing: Arc<Semaphore>,
@@ -136,6 +140,7 @@ impl AppState {
             guard: None,
             delegate: None,
             explains: None,
+            own: None,
             explaining: Arc::new(Semaphore::new(explain::AT_ONCE)),
             listing: Arc::new(Semaphore::new(explain::LISTS_AT_ONCE)),
             settled: AtomicBool::new(false),
@@ -270,6 +275,7 @@ pub fn router(state: Arc<AppState>) -> Router {
     }
     let routes = with_slash(routes, "/apis", discovery::groups);
     health::routes(routes)
+        .route("/metrics", get(own::read))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(from_fn_with_state(Arc::clone(&state), guard::guard))

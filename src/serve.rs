@@ -62,7 +62,8 @@ pub struct Args {
     #[arg(long, env = "TAFFRAIL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Address of our own metrics, /metrics, and of /healthz and /readyz without TLS
+    /// Address of our own metrics, /metrics, and of /healthz and /readyz without TLS or authentication. The API has them, too;
+    /// there, in a cluster, /metrics is for whoever may get that path: {nonResourceURLs: [/metrics], verbs: [get]}
     #[arg(
         long,
         env = "TAFFRAIL_METRICS_LISTEN",
@@ -175,21 +176,26 @@ impl Adapter {
             }
         };
         let stop_api = CancellationToken::new();
-        let metrics_of_api = Arc::clone(&metrics);
         let api = start_api(
             args.api,
             ground.front,
             snapshots,
-            metrics_of_api,
+            Arc::clone(&metrics),
             stop_api.clone(),
         )
         .await?;
+
+        let state = Arc::downgrade(&api.state);
+        metrics.ask_readiness(move || {
+            let state = state.upgrade();
+            state.map_or_else(Vec::new, |state| state.readiness())
+        });
 
         let stop_pipeline = CancellationToken::new();
         let wiring = Wiring {
             desired: wanted,
             snapshots: publish,
-            metrics: Arc::clone(&metrics),
+            metrics,
             secrets: ground.secrets,
             reach: ground.reach,
         };
@@ -203,7 +209,7 @@ impl Adapter {
         let own_address = own
             .local_addr()
             .context("the address of --metrics-listen")?;
-        let own_port = own_port::serve(own, metrics, Arc::clone(&api.state));
+        let own_port = own_port::serve(own, Arc::clone(&api.state));
         tasks.spawn("serving our own metrics", own_port);
         info!(api = %api.address, metrics = %own_address, is_in_cluster, "Serving");
         Ok(Self {

@@ -17,10 +17,10 @@ use crate::api::delegate::{Delegate, DelegateArgs, DelegateEvent};
 use crate::api::explain::Explains;
 use crate::api::server::{ConnectionLimits, require_loopback, serve as serve_api};
 use crate::api::tls::ServingCert;
-use crate::api::{AppState, Extras, GroupVersion, RequestEvent, router};
+use crate::api::{AppState, Extras, GroupVersion, OwnMetrics, RequestEvent, router};
 use crate::clock;
 use crate::engine::snapshot::{Metric, Snapshot};
-use crate::metrics::Metrics;
+use crate::metrics::{CONTENT_TYPE, Metrics};
 
 use super::POLL;
 
@@ -190,8 +190,16 @@ pub async fn start_api(
             .with_context(|| format!("writing --tls-ca-out {}", path.display()))?;
     }
     let observer = Arc::clone(&metrics);
+    let own = Arc::clone(&metrics);
     let state = AppState::new(snapshots)
         .serving(served)
+        .telling(OwnMetrics {
+            content_type: CONTENT_TYPE,
+            page: Box::new(move |reads_in_flight| {
+                own.reads_in_flight(reads_in_flight);
+                own.text()
+            }),
+        })
         .observed_by(Arc::new(move |event: RequestEvent| {
             observe(&observer, event);
         }));

@@ -1,4 +1,5 @@
-//! The second port: our own metrics and health without TLS, for a Prometheus and a probe beside us.
+//! The second port: our own metrics and health without TLS, for a Prometheus and a probe beside us. In a cluster the API's
+//! port has them too, for whoever is let in.
 //!
 //! HTTP/1.1 only, and bounded like the API: connections, and the time a client may take to say what it wants.
 
@@ -6,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::IntoResponse;
 use axum::routing::{get, get_service};
+use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -16,7 +17,6 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use crate::api::{AppState, router};
-use crate::metrics::{self, Metrics};
 
 /// Connections at once: a few Prometheus servers and a kubelet have one each.
 const CONNECTIONS_MAX: usize = 32;
@@ -28,8 +28,8 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `/metrics`, `/healthz`, `/livez` and `/readyz` on `listener`, for ever.
-pub(super) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, state: Arc<AppState>) {
-    let app = pages(metrics, state);
+pub(super) async fn serve(listener: TcpListener, state: Arc<AppState>) {
+    let app = pages(state);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -55,12 +55,11 @@ pub(super) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, state: A
     }
 }
 
-fn pages(metrics: Arc<Metrics>, state: Arc<AppState>) -> Router {
+fn pages(state: Arc<AppState>) -> Router {
     let api = Arc::clone(&state);
     let page = move || {
-        metrics.reads_in_flight(api.reads_in_flight());
-        let text = metrics.text();
-        async move { ([(http::header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response() }
+        let page = api.own_metrics();
+        async move { page.ok_or(StatusCode::NOT_FOUND) }
     };
     let health = router(state);
     Router::new()

@@ -12,6 +12,7 @@ mod custom;
 mod discovery;
 mod explain;
 mod harness;
+mod install;
 mod lint;
 mod loadtest;
 mod objects;
@@ -53,5 +54,7 @@ fn main() -> ExitCode {
         tenancy::tests(),
         // It takes away what the others share.
         uninstall::tests(),
+        // And it puts another in its place.
+        install::tests(),
     ])
 }

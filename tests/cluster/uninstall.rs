@@ -95,6 +95,12 @@ async fn used(cluster: &Cluster, purpose: &str) -> anyhow::Result<String> {
     Ok(namespace)
 }
 
+/// Takes the adapter away, whatever of it is there.
+pub(crate) async fn removed(cluster: &Cluster) -> anyhow::Result<()> {
+    uninstall(cluster, &documented()).await?;
+    nothing_is_left(cluster).await
+}
+
 /// The words of each kubectl command of the README's section, without kubectl itself.
 fn documented() -> Vec<Vec<&'static str>> {
     let section = README.split("\n## Uninstall\n").nth(1).unwrap_or_default();
@@ -116,7 +122,7 @@ async fn uninstall(cluster: &Cluster, commands: &[Vec<&str>]) -> anyhow::Result<
     Ok(())
 }
 
-async fn nothing_is_left(cluster: &Cluster) -> anyhow::Result<()> {
+pub(crate) async fn nothing_is_left(cluster: &Cluster) -> anyhow::Result<()> {
     let kinds = "apiservices,customresourcedefinitions,namespaces,clusterroles,clusterrolebindings,\
         roles,rolebindings,leases,secrets,serviceaccounts,poddisruptionbudgets,services,deployments,pods";
     let get = ["get", kinds, "--all-namespaces", "--output=name"];
@@ -130,7 +136,7 @@ async fn nothing_is_left(cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 /// Deletes a namespace, if it is there, and waits until it is gone, finalizers and all.
-async fn gone(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
+pub(crate) async fn gone(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
     let namespaces = Api::<Namespace>::all(cluster.admin());
     if namespaces.get_opt(name).await?.is_some() {
         namespaces.delete(name, &DeleteParams::default()).await?;

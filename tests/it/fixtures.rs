@@ -1,10 +1,12 @@
 //! What several tests need: free ports, temporary files, servers that end with the test.
 
 pub(crate) mod adapter;
+pub(crate) mod api_server;
 pub(crate) mod authority;
 pub(crate) mod objects;
 pub(crate) mod prometheus_server;
 pub(crate) mod redis_server;
+pub(crate) mod restricted;
 pub(crate) mod rogue;
 pub(crate) mod tools;
 

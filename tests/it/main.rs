@@ -6,12 +6,16 @@
 )]
 
 mod api;
+mod chart;
+mod check;
+mod dashboards;
 mod demo;
 mod deploy;
 mod explain;
 mod fixtures;
 mod house;
 mod lint;
+mod manifests;
 mod misbehaving;
 mod picture;
 mod prometheus;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value, json};
 use taffrail::api::auth::{AuthEvent, Guard};
-use taffrail::api::{AppState, GROUP_VERSION_PATH};
+use taffrail::api::{AppState, GROUP_VERSION_PATH, OwnMetrics};
 use taffrail::clock;
 
 use crate::fixtures::authority::Authority;
@@ -107,7 +107,7 @@ impl Cluster {
     fn failures(&self) -> Vec<&'static str> {
         let reason = |event| match event {
             AuthEvent::Unauthenticated { reason } => Some(reason),
-            AuthEvent::Reviewed { .. } => None,
+            AuthEvent::TokenReviewed { .. } | AuthEvent::AccessReviewed { .. } => None,
         };
         self.events().into_iter().filter_map(reason).collect()
     }
@@ -206,6 +206,48 @@ async fn assertions_12_and_14_nobody_sees_anything_but_health_and_not_even_what_
     );
 }
 
+/// `/metrics` of its own, as any Kubernetes component has it.
+#[tokio::test]
+async fn own_metrics_are_for_whoever_may_get_that_path() {
+    let page = |reads_in_flight| format!("reads {reads_in_flight}\n# EOF\n");
+    let own = OwnMetrics {
+        content_type: "application/openmetrics-text",
+        page: Box::new(page),
+    };
+    let cluster = Cluster::dressed(|_| {}, |state| state.telling(own)).await;
+    let bearer = format!("Bearer {TOKEN}");
+    let token = [("authorization", bearer.as_str())];
+    let answer = cluster.api.get_with("/metrics", &token).await;
+    assert_eq!(answer.code, 200, "{answer:?}");
+    assert_eq!(answer.body, "reads 0\n# EOF\n");
+    assert_eq!(
+        answer.header("content-type"),
+        "application/openmetrics-text"
+    );
+    let asked = cluster.access();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0]["user"], "system:serviceaccount:shop:reader");
+    assert_eq!(
+        asked[0]["nonResourceAttributes"],
+        json!({"path": "/metrics", "verb": "get"})
+    );
+
+    let made_up = [("authorization", "Bearer made-up")];
+    let answer = cluster.api.get_with("/metrics", &made_up).await;
+    answer.refused(401, "Unauthorized");
+    cluster.plane.be(Mood::Denies);
+    let jo = cluster.shows(&cluster.clients, "jo");
+    let answer = cluster.api.get_by(&jo, "/metrics", &[]).await;
+    assert_eq!(
+        answer.refused(403, "Forbidden"),
+        r#"forbidden: User "jo" cannot get path "/metrics""#
+    );
+    let forged = [("x-remote-group", "system:masters")];
+    let answer = cluster.api.get_with("/metrics", &forged).await;
+    let message = answer.refused(403, "Forbidden");
+    assert!(message.contains("system:anonymous"), "{message}");
+}
+
 #[tokio::test]
 async fn assertion_43_many_readers_at_once_are_one_review() {
     let cluster = Cluster::start().await;
@@ -215,10 +257,11 @@ async fn assertion_43_many_readers_at_once_are_one_review() {
         assert_eq!(answer.code, 200, "{answer:?}");
     }
     assert_eq!(cluster.access().len(), 1);
-    assert_eq!(
-        cluster.events(),
-        [AuthEvent::Reviewed { result: "allowed" }]
-    );
+    let events = cluster.events();
+    let [AuthEvent::AccessReviewed { result, code, .. }] = events[..] else {
+        panic!("{events:?}");
+    };
+    assert_eq!((result, code), ("allowed", Some("201")));
 }
 
 #[tokio::test]
