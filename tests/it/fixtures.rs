@@ -5,6 +5,7 @@ pub(crate) mod authority;
 pub(crate) mod objects;
 pub(crate) mod prometheus_server;
 pub(crate) mod redis_server;
+pub(crate) mod restricted;
 pub(crate) mod rogue;
 pub(crate) mod tools;
 
