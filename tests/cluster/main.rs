@@ -18,6 +18,7 @@ mod objects;
 mod pods;
 mod replays;
 mod rollouts;
+mod samples;
 mod scaling;
 mod seeds;
 mod service;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         objects::tests(),
         pods::tests(),
         replays::tests(),
+        samples::tests(),
         scaling::tests(),
         shadow::tests(),
         status::tests(),

@@ -19,6 +19,7 @@ mod recording;
 mod redis;
 mod replay;
 mod report;
+mod samples;
 mod scenarios;
 mod scrape;
 mod serve;
