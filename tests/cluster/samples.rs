@@ -1,6 +1,9 @@
 //! The five systems of `deploy/samples` as the API server takes them: every render is valid to the last field and asks for
-//! nothing that the strictest profile warns of, the roles of a team allow what they say and no more, and a system runs in a
-//! namespace whose name begins with a digit. How they scale is in `rollouts`, `scaling` and `seeds`.
+//! nothing that the strictest profile warns of, the roles of a team allow what they say and no more, and the pages can be
+//! followed. How the systems scale is in `rollouts`, `scaling` and `seeds`.
+
+#[path = "../it/samples/page.rs"]
+mod page;
 
 use std::process::Command;
 
@@ -8,7 +11,7 @@ use anyhow::{Context, ensure};
 
 use crate::adapter;
 use crate::harness::{Cluster, Table, bin_dir, table, until};
-use crate::service::{self, SOON};
+use crate::service::SOON;
 
 /// The root of the repository.
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -19,10 +22,7 @@ const OVERLAYS: [(&str, &[&str]); 8] = [
     ("visits/overlays/prod", &["visits-prod"]),
     ("hello/overlays/dev", &["hello-dev"]),
     ("hello/overlays/prod", &["hello-prod"]),
-    (
-        "invoices/overlays/dev",
-        &["invoices-dev", "payments-dev"],
-    ),
+    ("invoices/overlays/dev", &["invoices-dev", "payments-dev"]),
     (
         "invoices/overlays/prod",
         &["invoices-prod", "payments-prod"],
@@ -60,8 +60,11 @@ pub(crate) fn tests() -> Table {
     table!("samples";
         every_sample_is_valid_and_asks_for_nothing_that_is_warned_of,
         a_team_deploys_and_reads_in_its_own_namespace_only,
-        a_namespace_that_begins_with_a_digit_scales_and_its_hpas_are_readable,
-        an_app_behind_a_token_runs_and_shows_it_nowhere,
+        the_page_of_visits_can_be_followed,
+        the_page_of_hello_can_be_followed_and_shows_its_token_nowhere,
+        the_page_of_invoices_can_be_followed,
+        the_page_of_internal_can_be_followed,
+        the_page_of_users_and_shifts_can_be_followed_in_a_namespace_that_begins_with_a_digit,
     )
 }
 
@@ -189,7 +192,10 @@ async fn a_team_deploys_and_reads_in_its_own_namespace_only(
     .await?;
     for question in MAY {
         ensure!(can(question, payments).await?, "may not {question:?}");
-        ensure!(!can(question, invoices).await?, "may {question:?} elsewhere");
+        ensure!(
+            !can(question, invoices).await?,
+            "may {question:?} elsewhere"
+        );
     }
     for question in MAY_NOT {
         ensure!(!can(question, payments).await?, "may {question:?}");
@@ -208,52 +214,150 @@ async fn a_team_deploys_and_reads_in_its_own_namespace_only(
     Ok(())
 }
 
-async fn a_namespace_that_begins_with_a_digit_scales_and_its_hpas_are_readable(
+/// Follows a page from its first command to its last, and has `more` look at what came of it; then its namespaces go.
+async fn followed(
     cluster: &Cluster,
+    system: &str,
+    namespaces: &[&str],
+    more: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     adapter::installed(cluster).await?;
-    let directory = "users-and-shifts/overlays/dev";
-    let (text, made) = rendered(cluster, directory, &["7shifts-dev"]).await?;
-    let namespace = &made[0];
-    ensure!(namespace.starts_with('7'), "{namespace}");
-    // One of the two is enough to see.
-    cluster.kubectl().apply("", &text).await?;
-    service::ready(cluster, namespace, "users", 1).await?;
-    let get = ["get", "hpa", "users", "--namespace", namespace];
-    let table = until("both metrics", SOON, async || {
-        let table = cluster.kubectl().run(get).await?;
-        // The latency of nobody's requests, of 250 ms; and a share of the CPU that is asked for.
-        ensure!(table.contains(" 0/250"), "{table}");
-        ensure!(table.contains("%/70%"), "{table}");
-        Ok(table)
-    })
-    .await?;
-    ensure!(!table.contains('.'), "a float: {table}");
+    let commands = page::commands(&format!("deploy/samples/{system}/README.md"), "sh cluster");
+    let result = match shell(cluster, &commands).await {
+        Ok(()) => more().await,
+        Err(failed) => Err(failed),
+    };
+    let delete = ["delete", "namespace", "--ignore-not-found", "--wait=false"];
+    let args = delete.iter().chain(namespaces);
+    cluster.kubectl().run(args).await?;
+    result
+}
+
+/// Runs lines until one fails, in the repository's root, as somebody who may do everything.
+async fn shell(cluster: &Cluster, script: &str) -> anyhow::Result<()> {
+    let tools = bin_dir().context("no programs")?;
+    let home = tempfile::tempdir()?;
+    let output = tokio::process::Command::new("bash")
+        .args(["-c", &format!("set -euxo pipefail\n{script}")])
+        .current_dir(ROOT)
+        .env("PATH", format!("{}:/usr/bin:/bin", tools.display()))
+        .env("HOME", home.path())
+        .env("KUBECONFIG", cluster.kubectl().kubeconfig())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    let said = [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said));
+    ensure!(output.status.success(), "{}", said.join("\n"));
     Ok(())
 }
 
-async fn an_app_behind_a_token_runs_and_shows_it_nowhere(cluster: &Cluster) -> anyhow::Result<()> {
-    adapter::installed(cluster).await?;
-    let (text, made) = rendered(cluster, "hello/overlays/dev", &["hello-dev"]).await?;
-    let namespace = &made[0];
-    cluster.kubectl().apply("", &text).await?;
-    service::ready(cluster, namespace, "hello", 2).await?;
-    // The adapter was let in with it, so it is the right one.
-    let selector = "service=hello,quantile=0.95";
-    until("a latency", SOON, async || {
-        let read = adapter::read(cluster, namespace, "request_latency_ms", selector).await?;
-        ensure!(read == Ok(0.0), "{read:?}");
+async fn nothing() -> anyhow::Result<()> {
+    Ok(())
+}
+
+async fn the_page_of_visits_can_be_followed(cluster: &Cluster) -> anyhow::Result<()> {
+    let namespaces = ["visits-dev", "visits-prod"];
+    followed(cluster, "visits", &namespaces, async || {
+        // Redis has started with what its script tells it, as the one user that it is to have.
+        let wait = ["rollout", "status", "statefulset/db", "--timeout=60s"];
+        let here = ["--namespace", "visits-dev"];
+        cluster.kubectl().run(wait.iter().chain(&here)).await?;
         Ok(())
     })
-    .await?;
-    for name in cluster.processes(namespace).keys() {
-        let log = cluster.log(namespace, &name.pod, "hello");
-        ensure!(log.contains("listening on"), "{log}");
-        ensure!(!log.contains("W1w1@"), "the token is shown: {log}");
-    }
-    let describe = ["describe", "pods,requestmetrics", "--namespace", namespace];
-    let said = cluster.kubectl().run(describe).await?;
-    ensure!(said.contains("hello-token"), "{said}");
-    ensure!(!said.contains("W1w1@"), "the token is shown: {said}");
-    Ok(())
+    .await
+}
+
+async fn the_page_of_hello_can_be_followed_and_shows_its_token_nowhere(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    let namespaces = ["hello-dev", "hello-prod"];
+    // Part of the token of the overlay, and of the one that the page rotates it to.
+    let tokens = ["W1w1@", "-rotated"];
+    followed(cluster, "hello", &namespaces, async || {
+        let here = ["--namespace", "hello-dev"];
+        let describe = ["describe", "pods,requestmetrics"];
+        let said = cluster.kubectl().run(describe.iter().chain(&here)).await?;
+        ensure!(said.contains("hello-token"), "{said}");
+        let mut told = vec![said];
+        for name in cluster.processes("hello-dev").keys() {
+            let log = cluster.log("hello-dev", &name.pod, "hello");
+            ensure!(log.contains("listening on"), "{log}");
+            told.push(log);
+        }
+        ensure!(2 < told.len(), "no pods");
+        for told in told {
+            let is_shown = tokens.iter().any(|token| told.contains(token));
+            ensure!(!is_shown, "the token is shown: {told}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn the_page_of_invoices_can_be_followed(cluster: &Cluster) -> anyhow::Result<()> {
+    let namespaces = [
+        "invoices-dev",
+        "payments-dev",
+        "invoices-prod",
+        "payments-prod",
+    ];
+    followed(cluster, "invoices", &namespaces, nothing).await
+}
+
+async fn the_page_of_internal_can_be_followed(cluster: &Cluster) -> anyhow::Result<()> {
+    let namespaces = ["internal-dev", "internal-prod"];
+    followed(cluster, "internal", &namespaces, async || {
+        // Both releases of one chart are there, and differ as they should.
+        for (namespace, expected) in [("internal-dev", "false"), ("internal-prod", "true")] {
+            let path = "jsonpath={.spec.template.spec.containers[0].env[?(@.name=='PROD')].value}";
+            let get = [
+                "get",
+                "deployment/internal",
+                "--output",
+                path,
+                "--namespace",
+            ];
+            let prod = cluster
+                .kubectl()
+                .run(get.iter().chain(&[namespace]))
+                .await?;
+            ensure!(prod == expected, "{prod} in {namespace}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn the_page_of_users_and_shifts_can_be_followed_in_a_namespace_that_begins_with_a_digit(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    let namespaces = ["7shifts-dev", "7shifts-prod"];
+    followed(cluster, "users-and-shifts", &namespaces, async || {
+        // The bad version is gone, and its setting with it.
+        let here = ["--namespace", "7shifts-dev"];
+        let image = [
+            "get",
+            "deployment/users",
+            "--output=jsonpath={.spec.template.spec.containers[0]}",
+        ];
+        let container = cluster.kubectl().run(image.iter().chain(&here)).await?;
+        ensure!(
+            container.contains("taffrail-sample-app:v1.1") && !container.contains("NEVER_READY"),
+            "{container}"
+        );
+        // The latency of nobody's requests against 250 ms, and a share of the CPU that is asked for: no float is among them.
+        let get = ["get", "hpa", "users"];
+        let table = until("both metrics", SOON, async || {
+            let table = cluster.kubectl().run(get.iter().chain(&here)).await?;
+            ensure!(
+                table.contains(" 0/250") && table.contains("%/70%"),
+                "{table}"
+            );
+            Ok(table)
+        })
+        .await?;
+        ensure!(!table.contains('.'), "a float: {table}");
+        Ok(())
+    })
+    .await
 }

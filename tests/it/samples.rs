@@ -6,6 +6,8 @@ mod every;
 mod hello;
 mod internal;
 mod invoices;
+mod page;
+mod pages;
 mod users_and_shifts;
 mod visits;
 
