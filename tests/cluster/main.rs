@@ -19,6 +19,7 @@ mod objects;
 mod pods;
 mod replays;
 mod rollouts;
+mod samples;
 mod scaling;
 mod seeds;
 mod service;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         objects::tests(),
         pods::tests(),
         replays::tests(),
+        samples::tests(),
         scaling::tests(),
         shadow::tests(),
         status::tests(),
