@@ -4,6 +4,8 @@
 mod built;
 mod programs;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -69,7 +71,7 @@ fn dockerfile() -> Vec<Stage> {
 
 impl Stage {
     /// What follows `word` where an instruction begins with it.
-    fn all<'a>(&'a self, word: &'a str) -> impl Iterator<Item = &'a str> {
+    fn all<'a>(&'a self, word: &str) -> impl Iterator<Item = &'a str> {
         self.instructions
             .iter()
             .filter_map(move |line| line.strip_prefix(word)?.strip_prefix(' '))
@@ -224,17 +226,22 @@ fn e_10_serve_becomes_ready_on_a_root_that_nobody_can_write() {
     let mut command = start(Image::of("taffrail"), config.path(), &args);
     let mut serve = Running(command.args(ports).stdout(Stdio::null()).spawn().unwrap());
     let began = Instant::now();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let url = format!("http://{metrics}/readyz");
-    while !runtime.block_on(async {
-        reqwest::get(&url)
-            .await
-            .is_ok_and(|answer| answer.status() == 200)
-    }) {
+    while !is_ready(&metrics) {
         assert_eq!(serve.0.try_wait().unwrap(), None, "it has ended");
         assert!(began.elapsed() < PATIENCE, "not ready after {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Whether `/readyz` at `address` answers that all is well.
+fn is_ready(address: &str) -> bool {
+    let mut answer = String::new();
+    TcpStream::connect(address)
+        .and_then(|mut stream| {
+            stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
+            stream.read_to_string(&mut answer)
+        })
+        .is_ok_and(|_| answer.contains(" 200 "))
 }
 
 /// A command that runs a program in `image` as a container runtime does.
