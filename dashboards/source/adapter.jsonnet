@@ -271,7 +271,7 @@ b.board(
     ]),
     b.row('Control plane', [
       b.timeline(
-        'API available',
+        'API available, by name',
         'none',
         |||
           Whether the API server can reach each of our APIs. "no" for external.metrics.k8s.io: HPAs get no value. What

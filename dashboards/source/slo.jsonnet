@@ -60,7 +60,7 @@ local burn(objective, window) = '%s%s{%s} / %s' % [objective.record, window, ada
 
 local row_of(objective) = b.row(objective.name, [
   b.tile(
-    'Kept, 30 days',
+    objective.name + ', 30 days',
     'percentunit',
     'The share of good answers over 30 days, or since the rules are there. ' + objective.promise,
     [b.now('1 - max(%s30d{%s})' % [objective.record, adapter])],
@@ -69,7 +69,7 @@ local row_of(objective) = b.row(objective.name, [
     decimals=3
   ),
   b.tile(
-    'Budget left',
+    objective.name + ': budget left',
     'percentunit',
     'What is left of the bad answers that 30 days may have. At zero the promise is broken; below a quarter, changes can wait. ' + objective.remedy,
     [b.now('1 - max(%s)' % burn(objective, '30d'))],
@@ -78,7 +78,7 @@ local row_of(objective) = b.row(objective.name, [
     decimals=1
   ),
   b.graph(
-    'Burn rate',
+    objective.name + ': burn rate',
     'none',
     |||
       How many times faster than allowed the budget is spent, over windows from five minutes to three days. 1 spends it

@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod dashboards;
 mod demo;
 mod deploy;
 mod explain;

@@ -143,7 +143,10 @@ impl Variable {
 
     /// The selector and the label of `label_values(SELECTOR, LABEL)`.
     pub(super) fn label_values(&self) -> Option<(&str, &str)> {
-        let inner = self.query.strip_prefix("label_values(")?.strip_suffix(')')?;
+        let inner = self
+            .query
+            .strip_prefix("label_values(")?
+            .strip_suffix(')')?;
         inner.rsplit_once(", ")
     }
 }

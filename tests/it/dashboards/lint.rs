@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::board::{Board, Datasource, Panel};
-use super::{boards, promql};
+use super::{boards, names, promql};
 
 /// The units that a panel may have, by Grafana's names. `none` and `short` are for plain numbers.
 const UNITS: [&str; 8] = [
@@ -28,20 +28,6 @@ const DESCRIPTION_MIN: usize = 40;
 
 /// Functions that take a window of their own: what is asked is about that window, whatever the resolution.
 const WINDOWED: [&str; 2] = ["changes", "resets"];
-
-/// Beginnings of names that only the adapter's job may answer: Kubernetes' own servers have some of them too.
-const OWN: [&str; 6] = [
-    "taffrail_",
-    "apiserver_",
-    "metrics_apiserver_",
-    "process_",
-    "kubernetes_healthcheck",
-    "leader_election_",
-];
-
-fn is_own(metric: &str) -> bool {
-    OWN.iter().any(|begin| metric.starts_with(begin))
-}
 
 /// Calls `check` with every panel that shows something, and where it is.
 fn each_panel(check: impl Fn(&Panel, String)) {
@@ -76,7 +62,12 @@ fn everything_asks_the_chosen_data_source() {
         );
         assert_eq!(datasource.query, "prometheus");
         for variable in variables.iter().filter(|variable| variable.is_query()) {
-            assert_eq!(variable.datasource.as_ref(), Some(&chosen), "{}", variable.name);
+            assert_eq!(
+                variable.datasource.as_ref(),
+                Some(&chosen),
+                "{}",
+                variable.name
+            );
         }
         for note in &board.annotations.list {
             assert_eq!(note.datasource, chosen, "{}", note.name);
@@ -110,7 +101,10 @@ fn variables_list_labels_and_do_so_again_when_the_time_range_changes() {
         for variable in board.templating.list.iter().filter(|v| v.is_query()) {
             let place = format!("{}: ${}", board.name, variable.name);
             let (selector, label) = variable.label_values().expect(&place);
-            assert!(label.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{place}");
+            assert!(
+                label.chars().all(|c| c.is_ascii_lowercase() || c == '_'),
+                "{place}"
+            );
             // What narrows a choice comes before it.
             let before: Vec<&str> = board
                 .templating
@@ -130,14 +124,20 @@ fn variables_list_labels_and_do_so_again_when_the_time_range_changes() {
 /// The names after `$` and in `${}`, but for Grafana's own, and for groups of a regular expression.
 fn used_variables(text: &str) -> BTreeSet<String> {
     let variable = regex::Regex::new(r"\$\{?([a-z_]\w*)").unwrap();
-    let names = variable.captures_iter(text).map(|found| found[1].to_owned());
+    let names = variable
+        .captures_iter(text)
+        .map(|found| found[1].to_owned());
     names.filter(|name| !name.starts_with("__")).collect()
 }
 
 #[test]
 fn every_variable_is_used_and_every_used_one_exists() {
     for board in boards() {
-        let queries = board.templating.list.iter().map(|variable| variable.query.as_str());
+        let queries = board
+            .templating
+            .list
+            .iter()
+            .map(|variable| variable.query.as_str());
         let mut used: BTreeSet<String> = board
             .expressions()
             .map(|(_, expr)| expr)
@@ -146,7 +146,11 @@ fn every_variable_is_used_and_every_used_one_exists() {
             .flat_map(used_variables)
             .collect();
         used.insert("datasource".to_owned());
-        let names = board.templating.list.iter().map(|variable| variable.name.clone());
+        let names = board
+            .templating
+            .list
+            .iter()
+            .map(|variable| variable.name.clone());
         let defined: BTreeSet<String> = names.collect();
         assert_eq!(used, defined, "{}", board.name);
     }
@@ -158,14 +162,16 @@ fn every_panel_says_what_it_means_and_what_to_do() {
         assert!(!panel.title.trim().is_empty(), "{place}");
         assert!(DESCRIPTION_MIN <= panel.description.len(), "{place}");
         assert!(panel.description.ends_with('.'), "{place}");
-        assert!(!panel.description.contains('\n'), "{place}: lines are the browser's matter");
+        assert!(
+            !panel.description.contains('\n'),
+            "{place}: lines are the browser's matter"
+        );
     });
     for board in boards() {
         let mut titles = BTreeSet::new();
-        let is_once = |panel: &&Panel| titles.insert(panel.title.clone());
-        // Boards of objectives repeat their panels in each row, which names the objective.
-        if board.name != "slo" {
-            assert_eq!(board.panels.iter().filter(is_once).count(), board.panels.len());
+        for panel in board.shown() {
+            let is_first = titles.insert(&panel.title);
+            assert!(is_first, "{}: {} is there twice", board.name, panel.title);
         }
         assert!(board.description.ends_with('.') && board.title.starts_with("Taffrail / "));
     }
@@ -175,9 +181,15 @@ fn every_panel_says_what_it_means_and_what_to_do() {
 fn every_panel_has_a_unit_and_queries() {
     each_panel(|panel, place| {
         let unit = panel.field_config["defaults"]["unit"].as_str();
-        assert!(unit.is_some_and(|unit| UNITS.contains(&unit)), "{place}: {unit:?}");
+        assert!(
+            unit.is_some_and(|unit| UNITS.contains(&unit)),
+            "{place}: {unit:?}"
+        );
         let refs: BTreeSet<&str> = panel.targets.iter().map(|t| t.ref_id.as_str()).collect();
-        assert!(!refs.is_empty() && refs.len() == panel.targets.len(), "{place}");
+        assert!(
+            !refs.is_empty() && refs.len() == panel.targets.len(),
+            "{place}"
+        );
     });
 }
 
@@ -185,10 +197,15 @@ fn every_panel_has_a_unit_and_queries() {
 fn rates_are_over_the_rate_interval_and_other_ranges_are_meant() {
     each_expression(|expr, place| {
         for selector in promql::selectors(expr) {
-            let Some(range) = selector.range else { continue };
+            let Some(range) = selector.range else {
+                continue;
+            };
             let function = selector.function.expect(&place);
             let is_windowed = WINDOWED.contains(&function.as_str());
-            assert!(range == "$__rate_interval" || is_windowed, "{place}: {function} over {range}");
+            assert!(
+                range == "$__rate_interval" || is_windowed,
+                "{place}: {function} over {range}"
+            );
         }
     });
 }
@@ -212,9 +229,17 @@ fn every_selector_keeps_to_its_cluster_and_ours_to_their_job() {
     each_expression(|expr, place| {
         for selector in promql::selectors(expr) {
             let matchers = &selector.matchers;
-            assert!(matchers.contains(r#"cluster="$cluster""#), "{place}: {}", selector.metric);
-            if is_own(&selector.metric) {
-                assert!(matchers.contains(r#"job=~"$job""#), "{place}: {}", selector.metric);
+            assert!(
+                matchers.contains(r#"cluster="$cluster""#),
+                "{place}: {}",
+                selector.metric
+            );
+            if names::is_own(&selector.metric) {
+                assert!(
+                    matchers.contains(r#"job=~"$job""#),
+                    "{place}: {}",
+                    selector.metric
+                );
             }
         }
     });
@@ -243,18 +268,34 @@ fn panels_have_ids_of_their_own_and_do_not_lie_on_each_other() {
         let ids: BTreeSet<u32> = panels.iter().map(|panel| panel.id).collect();
         assert_eq!(ids.len(), panels.len(), "{name}");
         let mut taken = BTreeSet::new();
-        for Panel { title, grid_pos, .. } in &panels {
-            assert!(grid_pos.x + grid_pos.w <= COLUMNS, "{name}: {title} is too wide");
+        for Panel {
+            title, grid_pos, ..
+        } in &panels
+        {
+            assert!(
+                grid_pos.x + grid_pos.w <= COLUMNS,
+                "{name}: {title} is too wide"
+            );
             for x in grid_pos.x..grid_pos.x + grid_pos.w {
                 for y in grid_pos.y..grid_pos.y + grid_pos.h {
-                    assert!(taken.insert((x, y)), "{name}: {title} lies on another panel");
+                    assert!(
+                        taken.insert((x, y)),
+                        "{name}: {title} lies on another panel"
+                    );
                 }
             }
         }
         // A gap in a row would be a panel that was taken out and not missed.
-        let height = panels.iter().map(|panel| panel.grid_pos.y + panel.grid_pos.h).max();
+        let height = panels
+            .iter()
+            .map(|panel| panel.grid_pos.y + panel.grid_pos.h)
+            .max();
         let full = (height.unwrap() * COLUMNS) as usize;
-        assert!(full * 95 <= taken.len() * 100, "{name}: {} of {full} cells", taken.len());
+        assert!(
+            full * 95 <= taken.len() * 100,
+            "{name}: {} of {full} cells",
+            taken.len()
+        );
     }
 }
 
@@ -266,11 +307,27 @@ fn each_board_leads_to_all_others_with_what_was_chosen() {
         let wanted: BTreeSet<String> = others.map(|other| format!("/d/{}", other.uid)).collect();
         let links: BTreeSet<String> = board.links.iter().map(|link| link.url.clone()).collect();
         assert_eq!(links, wanted, "{}", board.name);
-        assert!(board.links.iter().all(|link| link.include_vars && link.keep_time));
+        assert!(
+            board
+                .links
+                .iter()
+                .all(|link| link.include_vars && link.keep_time)
+        );
         // What a board does not know it cannot pass on.
-        for kept in ["datasource", "cluster", "namespace", "hpa", "job", "instance"] {
+        for kept in [
+            "datasource",
+            "cluster",
+            "namespace",
+            "hpa",
+            "job",
+            "instance",
+        ] {
             let mut variables = board.templating.list.iter();
-            assert!(variables.any(|variable| variable.name == kept), "{}: {kept}", board.name);
+            assert!(
+                variables.any(|variable| variable.name == kept),
+                "{}: {kept}",
+                board.name
+            );
         }
     }
 }

@@ -58,6 +58,9 @@ fn selectors_are_found_wherever_they_are() {
     assert_eq!(names, ["${app}_bucket", "up", "taffrail:x:y5m"]);
     assert_eq!(found[0].range.as_deref(), Some("$__rate_interval"));
     assert_eq!(found[0].function.as_deref(), Some("rate"));
-    assert_eq!((found[1].range.is_none(), &*found[2].matchers), (true, r#"c=~"d.+""#));
+    assert_eq!(
+        (found[1].range.is_none(), &*found[2].matchers),
+        (true, r#"c=~"d.+""#)
+    );
     assert_eq!(rates("sum by (a) (rate(x{}[1m])) + rate(y{}[1m])"), (2, 1));
 }
