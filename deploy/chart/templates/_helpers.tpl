@@ -24,8 +24,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* Labels of every object. Helm adds app.kubernetes.io/managed-by by itself, when it is Helm that manages them. */}}
 {{- define "taffrail.labels" -}}
-{{- $own := dict "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
-  "app.kubernetes.io/version" .Chart.AppVersion }}
+{{- $chart := printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- $own := dict "helm.sh/chart" $chart "app.kubernetes.io/version" .Chart.AppVersion }}
 {{- merge (include "taffrail.selectorLabels" . | fromYaml) $own .Values.commonLabels | toYaml }}
 {{- end }}
 
@@ -63,14 +63,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{/*
-The Secret with tls.crt, tls.key and ca.crt. The one that the adapter fills has another name than those that are made for
-it, so that a change of mode never leaves two owners of one Secret.
+The Secret with tls.crt, tls.key and ca.crt. The one that the adapter fills has another name than those that are made
+for it, so that a change of mode never leaves two owners of one Secret.
 */}}
 {{- define "taffrail.certificateSecret" -}}
 {{- if eq .Values.tls.mode "existing-secret" }}
 {{- .Values.tls.existingSecret.name }}
 {{- else }}
-{{- printf "%s-%s" (include "taffrail.fullname" .) (ternary "certificate" "tls" (eq "true" (include "taffrail.isSelfMade" .))) }}
+{{- include "taffrail.fullname" . }}-{{ include "taffrail.isSelfMade" . | empty | ternary "tls" "certificate" }}
 {{- end }}
 {{- end }}
 
@@ -78,7 +78,8 @@ it, so that a change of mode never leaves two owners of one Secret.
 {{- define "taffrail.dnsNames" -}}
 {{- $service := include "taffrail.fullname" . }}
 {{- $namespaced := printf "%s.%s" $service (include "taffrail.namespace" .) }}
-{{- list $service $namespaced (printf "%s.svc" $namespaced) (printf "%s.svc.%s" $namespaced .Values.tls.clusterDomain) | toYaml }}
+{{- $full := printf "%s.svc.%s" $namespaced .Values.tls.clusterDomain }}
+{{- list $service $namespaced (printf "%s.svc" $namespaced) $full | toYaml }}
 {{- end }}
 
 {{/* The groups and versions that are served, and whether the chart makes their APIServices, as a YAML list. */}}
@@ -104,8 +105,8 @@ cert-manager.io/inject-ca-from-secret: {{ include "taffrail.namespace" . }}/{{ i
 {{- end }}
 
 {{/*
-What API servers verify the adapter with, PEM, in the modes in which that is known when the chart is rendered. Of a Secret
-it is ca.crt, never tls.crt, which verifies nothing but itself.
+What API servers verify the adapter of the mode existing-secret with, PEM; nothing where an injector says so later. Of
+the Secret it is ca.crt, never tls.crt, which verifies nothing but itself.
 */}}
 {{- define "taffrail.caOfSecret" -}}
 {{- $tls := .Values.tls.existingSecret }}
@@ -113,26 +114,30 @@ it is ca.crt, never tls.crt, which verifies nothing but itself.
 {{- $tls.caBundle }}
 {{- else if not (or $tls.injectCaFromSecret .Values.apiService.annotations) }}
 {{- $namespace := include "taffrail.namespace" . }}
-{{- $advice := "give tls.existingSecret.caBundle, or set tls.existingSecret.injectCaFromSecret, or name another injector in apiService.annotations" }}
+{{- $advice := print "give tls.existingSecret.caBundle, or set tls.existingSecret.injectCaFromSecret, or name another "
+  "injector in apiService.annotations" }}
+{{- $authority := "the authority that API servers verify the adapter with" }}
 {{- $found := lookup "v1" "Secret" $namespace $tls.name }}
 {{- if not $found }}
-{{- fail (printf "Secret %s/%s cannot be seen from here, so the authority that API servers verify the adapter with is not known: create it before the installation, or %s" $namespace $tls.name $advice) }}
+{{- printf "Secret %s/%s cannot be seen from here, so %s is not known: create it before the installation, or %s"
+  $namespace $tls.name $authority $advice | fail }}
 {{- end }}
 {{- $ca := get ($found.data | default dict) "ca.crt" }}
 {{- if not $ca }}
-{{- fail (printf "Secret %s/%s has no ca.crt, the authority that API servers verify the adapter with: add it, or %s" $namespace $tls.name $advice) }}
+{{- printf "Secret %s/%s has no ca.crt, %s: add it, or %s" $namespace $tls.name $authority $advice | fail }}
 {{- end }}
 {{- $ca | b64dec }}
 {{- end }}
 {{- end }}
 
 {{/*
-The certificate of the mode helm, as JSON of a Secret's data: that of the cluster until it is due, else a new one. It is due
-two thirds into its life, which stands in an annotation since templates cannot read certificates. The authority before it
-stays trusted, for pods that have not read the new files yet.
+The certificate of the mode helm, as JSON of a Secret's data: that of the cluster until it is due, else a new one. It is
+due two thirds into its life, which stands in an annotation since templates cannot read certificates. The authority
+before it stays trusted, for pods that have not read the new files yet.
 */}}
 {{- define "taffrail.helmCertificate" -}}
-{{- $found := lookup "v1" "Secret" (include "taffrail.namespace" .) (include "taffrail.certificateSecret" .) | default dict }}
+{{- $secret := include "taffrail.certificateSecret" . }}
+{{- $found := lookup "v1" "Secret" (include "taffrail.namespace" .) $secret | default dict }}
 {{- $data := $found.data | default dict }}
 {{- $renewAt := dig "metadata" "annotations" "taffrail.dev/renew-at" "0" $found }}
 {{- $isWhole := and (get $data "ca.crt") (get $data "tls.crt") (get $data "tls.key") }}
@@ -141,13 +146,14 @@ stays trusted, for pods that have not read the new files yet.
 {{- else }}
 {{- $days := int .Values.tls.helm.validityDays }}
 {{- $names := include "taffrail.dnsNames" . | fromYamlArray }}
-{{- $authority := genCAWithKey (printf "%s authority" (include "taffrail.fullname" .)) $days (genPrivateKey "ecdsa") }}
+{{- $name := printf "%s authority" (include "taffrail.fullname" .) }}
+{{- $authority := genCAWithKey $name $days (genPrivateKey "ecdsa") }}
 {{- $serving := genSignedCertWithKey (index $names 2) (list) $names $days $authority (genPrivateKey "ecdsa") }}
 {{- $before := get $data "ca.crt" | b64dec | regexFind "-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n" }}
 {{- $bundle := print $authority.Cert $before }}
 {{- $new := dict "ca.crt" ($bundle | b64enc) "tls.crt" ($serving.Cert | b64enc) "tls.key" ($serving.Key | b64enc) }}
-{{- $lifeSeconds := mul $days 86400 }}
-{{- dict "renewAt" (add (now | unixEpoch | int64) (div (mul $lifeSeconds 2) 3) | toString) "data" $new | toJson }}
+{{- $twoThirds := div (mul $days 86400 2) 3 }}
+{{- dict "renewAt" (add (now | unixEpoch | int64) $twoThirds | toString) "data" $new | toJson }}
 {{- end }}
 {{- end }}
 
@@ -189,10 +195,44 @@ labels:
 {{- $name := index . 0 }}
 {{- $owner := index . 1 }}
 {{- $group := $name | splitList "." | rest | join "." }}
-{{- printf "APIService %s leads to Service %s/%s, and a cluster has one adapter of %s. " $name $owner.namespace $owner.name $group }}
+{{- printf "APIService %s leads to Service %s/%s, and a cluster has one adapter of %s. "
+  $name $owner.namespace $owner.name $group }}
 {{- if eq $group "custom.metrics.k8s.io" }}
 {{- print "Leave it there with customMetrics.enabled=false: external metrics need none of it." }}
 {{- else }}
-{{- printf "Leave it there with apiService.create=false, and HPAs go on reading from the other adapter. Or change over: delete the APIService (where a chart of the other adapter makes it, tell that chart not to), and install with delegate.url=https://%s.%s.svc, so that metrics which only the other adapter has are read from it." $owner.name $owner.namespace }}
+{{- print "Leave it there with apiService.create=false, and HPAs go on reading from the other adapter. Or change over: "
+  "delete the APIService (and where a chart of the other adapter makes it, tell that chart not to), and install with "
+  "delegate.url=https://" $owner.name "." $owner.namespace ".svc, so that what only the other adapter has is read there." }}
 {{- end }}
+{{- end }}
+
+{{/*
+The relabelings of a monitor's endpoint. Rules and boards select by the job taffrail, which would else be the name of the
+Service.
+*/}}
+{{- define "taffrail.relabelings" -}}
+relabelings:
+- targetLabel: job
+  replacement: taffrail
+{{- with .relabelings }}
+{{ toYaml . }}
+{{- end }}
+{{- with .metricRelabelings }}
+metricRelabelings:
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Name, labels and hook of what `helm test` creates. Its labels are not the Service's: it is no replica. */}}
+{{- define "taffrail.checkMetadata" -}}
+{{- $ := index . 0 }}
+{{- $weight := index . 1 -}}
+name: {{ include "taffrail.fullname" $ }}-check
+labels:
+  {{- $own := dict "app.kubernetes.io/name" (printf "%s-check" (include "taffrail.name" $)) }}
+  {{- merge $own (include "taffrail.labels" $ | fromYaml) | toYaml | nindent 2 }}
+annotations:
+  helm.sh/hook: test
+  helm.sh/hook-weight: {{ $weight | quote }}
+  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
