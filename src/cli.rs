@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::cluster::crd;
-use crate::{demo, explain, lint, replay, serve, simulate, tune};
+use crate::{check, demo, explain, lint, replay, serve, simulate, tune};
 
 /// What a command that could not do its work exits with; 1 is a verdict, not a failure.
 const EXIT_FAILED: u8 = 2;
@@ -31,11 +31,12 @@ enum Command {
     Replay(replay::Args),
     Simulate(simulate::Args),
     Lint(lint::Args),
+    Check(check::Args),
     Explain(explain::Args),
     Tune(Box<tune::Args>),
     /// Print the definition of RequestMetrics objects
     ///
-    /// YAML for a cluster, the same as in deploy/manifests: taffrail crd | kubectl apply --server-side -f -
+    /// YAML for a cluster, which the chart and deploy/manifests/install.yaml hold as well: taffrail crd | kubectl apply --server-side -f -
     Crd,
     /// Print a shell's completion script, such as: taffrail completions bash > /etc/bash_completion.d/taffrail
     Completions {
@@ -84,6 +85,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(&args, &mut std::io::stdout().lock()),
         Command::Simulate(args) => threads()?.block_on(simulate::run(args)),
         Command::Lint(args) => threads()?.block_on(lint::run(&args, &mut std::io::stdout().lock())),
+        Command::Check(args) => threads()?.block_on(check::run(args)),
         Command::Explain(args) => threads()?.block_on(explain::run(args)),
         Command::Tune(args) => tune::run(&args),
         Command::Crd => {

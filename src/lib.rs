@@ -39,6 +39,7 @@
 //! | [`replay`] | `taffrail replay`: recorded HPA decisions against [`hpa`] | command |
 //! | [`simulate`] | `taffrail simulate`: a scenario in virtual time, judged and reported | command |
 //! | [`lint`] | `taffrail lint`: mistakes in HPAs and what belongs to them, in files or in a cluster | command |
+//! | [`check`] | `taffrail check`: whether the adapter is installed and answers, through the API server | command |
 //! | [`explain`] | `taffrail explain`: an HPA of a cluster, and why it has the replicas it has | command |
 //! | [`tune`] | `taffrail tune`: what a pod takes, fitted or told, and a better HPA for it, found in virtual time | command |
 //! | [`demo`] | `taffrail demo`: pods, load, the API and an HPA on one machine | command |
@@ -97,6 +98,8 @@ pub mod replay;
 pub mod simulate;
 
 pub mod lint;
+
+pub mod check;
 
 pub mod explain;
 

@@ -1,6 +1,7 @@
 //! What several tests need: free ports, temporary files, servers that end with the test.
 
 pub(crate) mod adapter;
+pub(crate) mod api_server;
 pub(crate) mod authority;
 pub(crate) mod objects;
 pub(crate) mod prometheus_server;

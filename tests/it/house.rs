@@ -35,7 +35,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "cluster", "demo", "explain", "lint", "replay", "serve", "simulate", "tune",
+            "check", "cluster", "demo", "explain", "lint", "replay", "serve", "simulate", "tune",
         ],
     ),
     (
@@ -58,6 +58,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "source",
         ],
     ),
+    ("check", &["api", "cluster", "engine", "story"]),
     (
         "explain",
         &[

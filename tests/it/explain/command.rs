@@ -1,27 +1,18 @@
 //! The command against prepared answers of an API server: what it asks, what it prints, and what it says where something
 //! is lacking.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::process::Output;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use taffrail::hpa::{Autoscaler, Observation, Phase, Pod, Readiness, ReadyStatus};
 use taffrail::model::time::Timestamp;
 use taffrail::story::Facts;
 use taffrail::story::facts::ScaleTarget;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::TcpListener;
 use tokio::process::Command;
+
+use crate::fixtures::api_server::Prepared;
 
 /// Enough for a busy machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -35,79 +26,9 @@ const LATENCY: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/req
 const CPU: &str = "/apis/metrics.k8s.io/v1beta1/namespaces/shop/pods";
 const EXPLANATION: &str = "/apis/explain.taffrail.dev/v1alpha1/namespaces/shop/explanations/users";
 
-/// An API server of prepared answers by path. What is not prepared is a 404.
-#[derive(Clone, Default)]
-struct Api(Arc<Mutex<Prepared>>);
-
-#[derive(Default)]
-struct Prepared {
-    answers: BTreeMap<String, (u16, Value)>,
-    asked: Vec<String>,
-}
-
-impl Api {
-    fn set(&self, path: &str, answer: Value) {
-        self.0
-            .lock()
-            .unwrap()
-            .answers
-            .insert(path.to_owned(), (200, answer));
-    }
-
-    fn refuse(&self, path: &str, code: u16, message: &str) {
-        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                            "message": message, "reason": "Refused", "code": code});
-        self.0
-            .lock()
-            .unwrap()
-            .answers
-            .insert(path.to_owned(), (code, status));
-    }
-
-    fn asked(&self) -> Vec<String> {
-        self.0.lock().unwrap().asked.clone()
-    }
-
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let mut prepared = self.0.lock().unwrap();
-        prepared.asked.push(request.uri().to_string());
-        let (code, body) = match prepared.answers.get(request.uri().path()) {
-            Some((code, body)) => (*code, body.to_string()),
-            None => (404, "404 page not found\n".to_owned()),
-        };
-        Response::builder().status(code).body(body.into()).unwrap()
-    }
-
-    /// Serves, and writes a kubeconfig that leads here.
-    async fn serve(&self) -> tempfile::NamedTempFile {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = format!("http://{}", listener.local_addr().unwrap());
-        let api = self.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let api = api.clone();
-                let service = service_fn(move |request| {
-                    let answer = api.answer(&request);
-                    async move { Ok::<_, Infallible>(answer) }
-                });
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-            }
-        });
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "here",
-            "clusters": [{"name": "here", "cluster": {"server": server}}],
-            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me", "namespace": "shop"}}],
-            "users": [{"name": "me", "user": {}}],
-        });
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), config.to_string()).unwrap();
-        file
-    }
-}
-
 /// A cluster with the HPA `users` of 4 pods, 3 of them ready, at 347 ms of 250 and 50 % of 70 % CPU.
-fn cluster() -> Api {
-    let api = Api::default();
+fn cluster() -> Prepared {
+    let api = Prepared::default();
     let hpa = json!({
         "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": "users", "namespace": "shop", "creationTimestamp": "2026-11-21T09:00:00Z"},
@@ -461,7 +382,7 @@ async fn an_absent_metric_is_why_nothing_is_removed() {
 async fn an_api_server_that_is_away_is_an_error() {
     let file = {
         // Nobody listens at the address any more.
-        let api = Api::default();
+        let api = Prepared::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let file = api.serve().await;

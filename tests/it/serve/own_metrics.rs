@@ -117,6 +117,10 @@ async fn every_promised_series_is_there_and_promtool_finds_no_fault() {
             "no {series} in\n{page}"
         );
     }
+    // The API has the same page: without a cluster both are for this machine alone.
+    let behind_tls = adapter.get("/metrics").await;
+    assert_eq!(behind_tls.code, 200, "{behind_tls:?}");
+    assert!(behind_tls.body.contains("taffrail_build_info"));
     // What nobody knows has no value.
     assert!(!page.contains(r#"taffrail_request_rate{namespace="shop",service="invoices"}"#));
     let objections = promtool(&as_plain_text(&page));
