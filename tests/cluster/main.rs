@@ -10,6 +10,7 @@ mod conformance;
 mod control_plane;
 mod custom;
 mod discovery;
+mod documents;
 mod explain;
 mod harness;
 mod lint;
@@ -51,7 +52,8 @@ fn main() -> ExitCode {
         shadow::tests(),
         status::tests(),
         tenancy::tests(),
-        // It takes away what the others share.
+        // They take away what the others share.
         uninstall::tests(),
+        documents::tests(),
     ])
 }

@@ -109,9 +109,6 @@ fn every_block_says_what_it_is() {
 fn the_readme_shows_two_commands_to_begin_with() {
     let readme = page::Page::read("README.md");
     let section = readme.section("Two commands");
-    let commands: Vec<String> = section
-        .iter()
-        .flat_map(page::Block::commands)
-        .collect();
+    let commands: Vec<String> = section.iter().flat_map(page::Block::commands).collect();
     assert_eq!(commands, ["cargo run --release -- demo", "tests/run"]);
 }

@@ -139,7 +139,8 @@ impl Config {
         let Some(file) = &self.auth_token_file else {
             return Ok(self);
         };
-        let said = |what: &dyn fmt::Display| format!("--auth-token-file {}: {what}", file.display());
+        let said =
+            |what: &dyn fmt::Display| format!("--auth-token-file {}: {what}", file.display());
         let content = std::fs::read_to_string(file)
             .map_err(|error| io::Error::new(error.kind(), said(&error)))?;
         let token = content.strip_suffix('\n').unwrap_or(&content);
@@ -288,7 +289,10 @@ mod tests {
             ..Config::default()
         };
         let said = missing.with_files_read().unwrap_err().to_string();
-        assert!(said.contains("--auth-token-file") && said.contains("none"), "{said}");
+        assert!(
+            said.contains("--auth-token-file") && said.contains("none"),
+            "{said}"
+        );
         assert!(Flags::try_parse_from(["app", "--auth-token=a", "--auth-token-file=b"]).is_err());
     }
 }

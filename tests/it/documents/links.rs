@@ -48,7 +48,10 @@ fn resolve(page: &str, path: &str) -> Result<String, String> {
     parts.pop();
     for part in path.trim_end_matches('/').split('/') {
         match part {
-            ".." => parts.pop().map(|_| ()).ok_or("it leads out of the repository")?,
+            ".." => parts
+                .pop()
+                .map(|_| ())
+                .ok_or("it leads out of the repository")?,
             "." => {}
             part => parts.push(part),
         }

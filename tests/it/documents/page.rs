@@ -157,15 +157,27 @@ impl Block {
         word.contains('.').then_some(word)
     }
 
-    /// The command lines of a block of `sh`.
+    /// The commands of a block of `sh`, each as one line with single spaces: one ends where a line ends that neither says
+    /// that it goes on nor leaves a quote open.
     pub(crate) fn commands(&self) -> Vec<String> {
         if self.language != "sh" {
             return Vec::new();
         }
-        let joined = self.text.replace("\\\n", " ");
-        let lines = joined.lines().map(str::trim);
-        let commands = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-        commands.map(str::to_owned).collect()
+        let mut commands = Vec::new();
+        let mut open = String::new();
+        for line in self.text.lines() {
+            let goes_on = line.strip_suffix('\\');
+            open.push_str(goes_on.unwrap_or(line));
+            open.push(' ');
+            let is_quoted = open.matches('\'').count() % 2 == 1;
+            if goes_on.is_none() && !is_quoted {
+                let words: Vec<&str> = open.split_whitespace().collect();
+                commands.push(words.join(" "));
+                open.clear();
+            }
+        }
+        commands.retain(|command| !command.is_empty() && !command.starts_with('#'));
+        commands
     }
 }
 

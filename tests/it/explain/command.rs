@@ -116,7 +116,7 @@ fn explained(latencies: &[i64]) -> Value {
                 status: ReadyStatus::True,
                 since: start - Duration::from_secs(600),
             }),
-            requests: BTreeMap::new(),
+            requests: std::collections::BTreeMap::new(),
         };
         let observed = Observation {
             spec_replicas: replicas,
@@ -383,7 +383,7 @@ async fn an_api_server_that_is_away_is_an_error() {
     let file = {
         // Nobody listens at the address any more.
         let api = Prepared::default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let file = api.serve().await;
         let text = std::fs::read_to_string(file.path()).unwrap();
