@@ -4,12 +4,14 @@
 //! `metrics_apiserver_metric_freshness_seconds`, `process_*`), so that existing dashboards work. Labels come from fixed
 //! sets or from configured services, never from a request.
 
+mod asked;
+mod auth;
 mod collect;
+mod files;
 mod process;
 mod shadow;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -27,7 +29,8 @@ use crate::engine::snapshot::Snapshot;
 use crate::model::health::FailureReason;
 use crate::model::id::{ServiceId, TargetId};
 use crate::model::reading::Batch;
-use crate::model::time::Timestamp;
+
+pub use self::asked::Autoscaler;
 
 /// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -44,20 +47,18 @@ pub struct Metrics {
     read_errors: Family<Failed, Counter>,
     bad_lines: Family<Service, Counter>,
     series: Family<Outcome, Counter>,
-    unauthenticated: Family<Unauthenticated, Counter>,
-    reviews: Family<Verdict, Counter>,
+    auth: auth::Auth,
     delegate_requests: Family<Verdict, Counter>,
     delegate_seconds: Histogram,
-    reloads: Family<Verdict, Counter>,
-    reload_success_at: Gauge<f64, AtomicU64>,
-    certificate_not_after: Gauge<f64, AtomicU64>,
-    certificate_reloads: Family<Verdict, Counter>,
+    files: files::Files,
     apiservice_ours: Family<ApiService, Gauge>,
     watch_restarts: Family<Resource, Counter>,
     watch_synced: Family<Resource, Gauge>,
     held: Family<Resource, Gauge>,
+    wrong: Family<Resource, Gauge>,
     status_writes: Family<Verdict, Counter>,
     shadow: shadow::Shadow,
+    asked: Arc<asked::Asked>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -166,20 +167,18 @@ impl Metrics {
             read_errors: Family::default(),
             bad_lines: Family::default(),
             series: Family::default(),
-            unauthenticated: Family::default(),
-            reviews: Family::default(),
+            auth: auth::Auth::default(),
             delegate_requests: Family::default(),
             delegate_seconds: Seconds.new_metric(),
-            reloads: Family::default(),
-            reload_success_at: Gauge::default(),
-            certificate_not_after: Gauge::default(),
-            certificate_reloads: Family::default(),
+            files: files::Files::default(),
             apiservice_ours: Family::default(),
             watch_restarts: Family::default(),
             watch_synced: Family::default(),
             held: Family::default(),
+            wrong: Family::default(),
             status_writes: Family::default(),
             shadow: shadow::Shadow::default(),
+            asked: Arc::default(),
         };
         metrics.register(snapshots);
         metrics
@@ -188,11 +187,13 @@ impl Metrics {
     fn register(&mut self, snapshots: watch::Receiver<Arc<Snapshot>>) {
         self.register_api();
         self.register_reads();
-        self.register_files();
+        self.files.register(&mut self.registry);
+        self.auth.register(&mut self.registry);
         self.register_cluster();
         self.shadow.register(&mut self.registry);
         let r = &mut self.registry;
         r.register_collector(Box::new(collect::Services::new(snapshots)));
+        r.register_collector(Box::new(asked::Collected(Arc::clone(&self.asked))));
         r.register_collector(Box::new(process::Process));
         let build = Build {
             version: env!("CARGO_PKG_VERSION"),
@@ -224,16 +225,6 @@ impl Metrics {
             "metrics_apiserver_metric_freshness_seconds",
             help,
             self.freshness.clone(),
-        );
-        r.register(
-            "taffrail_authentication_failures",
-            "Requests whose user could not be made out",
-            self.unauthenticated.clone(),
-        );
-        r.register(
-            "taffrail_authorization_reviews",
-            "Times the API server was asked whether a user may",
-            self.reviews.clone(),
         );
         r.register(
             "taffrail_delegate_requests",
@@ -271,33 +262,6 @@ impl Metrics {
         );
     }
 
-    fn register_files(&mut self) {
-        let r = &mut self.registry;
-        r.register(
-            "taffrail_config_reloads",
-            "Loads of the configuration file",
-            self.reloads.clone(),
-        );
-        let help =
-            "When the configuration was last loaded without a problem, in seconds since the epoch";
-        r.register(
-            "taffrail_config_last_reload_success_timestamp_seconds",
-            help,
-            self.reload_success_at.clone(),
-        );
-        let help = "When the serving certificate expires, in seconds since the epoch";
-        r.register(
-            "taffrail_certificate_not_after_timestamp_seconds",
-            help,
-            self.certificate_not_after.clone(),
-        );
-        r.register(
-            "taffrail_certificate_reloads",
-            "Reads of the serving certificate that brought another one, or failed",
-            self.certificate_reloads.clone(),
-        );
-    }
-
     fn register_cluster(&mut self) {
         let r = &mut self.registry;
         r.register(
@@ -319,6 +283,11 @@ impl Metrics {
             "taffrail_objects_held",
             "Objects of the cluster that are held, by resource",
             self.held.clone(),
+        );
+        r.register(
+            "taffrail_objects_wrong",
+            "Objects whose newest version is wrong, so that an earlier one or none is in force, by resource",
+            self.wrong.clone(),
         );
         r.register(
             "taffrail_status_writes",
@@ -398,18 +367,6 @@ impl Metrics {
         }
     }
 
-    /// A request's user could not be made out. `reason` is of a fixed set.
-    pub fn unauthenticated(&self, reason: &'static str) {
-        self.unauthenticated
-            .get_or_create(&Unauthenticated { reason })
-            .inc();
-    }
-
-    /// The API server was asked whether a user may; `result` is `allowed`, `denied` or `failed`.
-    pub fn reviewed(&self, result: &'static str) {
-        self.reviews.get_or_create(&Verdict { result }).inc();
-    }
-
     /// A metric that is not ours was asked for. `took` is absent when the delegate was not asked.
     pub fn delegated(&self, result: &'static str, took: Option<Duration>) {
         self.delegate_requests
@@ -424,26 +381,6 @@ impl Metrics {
     pub fn reads_in_flight(&self, reads: usize) {
         self.reads_in_flight
             .set(i64::try_from(reads).unwrap_or(i64::MAX));
-    }
-
-    /// The configuration file was read, or could not be.
-    pub fn reloaded(&self, is_clean: bool, at: Timestamp) {
-        self.reloads.get_or_create(&Verdict::of(is_clean)).inc();
-        if is_clean {
-            self.reload_success_at.set(at.seconds());
-        }
-    }
-
-    /// The serving certificate's end.
-    pub fn certificate(&self, not_after: Timestamp) {
-        self.certificate_not_after.set(not_after.seconds());
-    }
-
-    /// Another serving certificate was read, or one could not be read or used.
-    pub fn certificate_reloaded(&self, is_sound: bool) {
-        self.certificate_reloads
-            .get_or_create(&Verdict::of(is_sound))
-            .inc();
     }
 
     /// Whether the APIService of that name leads here.
@@ -467,13 +404,18 @@ impl Metrics {
             .set(i64::from(is_synced));
     }
 
-    /// How much of the cluster is held.
-    pub fn discovered(&self, objects: usize, pods: usize) {
+    /// How much of the cluster is held, and how many of the objects are wrong.
+    pub fn discovered(&self, objects: usize, wrong: usize, pods: usize) {
         for (resource, held) in [("requestmetrics", objects), ("pods", pods)] {
             self.held
                 .get_or_create(&Resource { resource })
                 .set(i64::try_from(held).unwrap_or(i64::MAX));
         }
+        self.wrong
+            .get_or_create(&Resource {
+                resource: "requestmetrics",
+            })
+            .set(i64::try_from(wrong).unwrap_or(i64::MAX));
     }
 
     /// The status of an object was written, or why not.

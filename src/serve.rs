@@ -185,6 +185,12 @@ impl Adapter {
         )
         .await?;
 
+        let state = Arc::downgrade(&api.state);
+        metrics.ask_readiness(move || {
+            let state = state.upgrade();
+            state.map_or_else(Vec::new, |state| state.readiness())
+        });
+
         let stop_pipeline = CancellationToken::new();
         let wiring = Wiring {
             desired: wanted,

@@ -25,6 +25,7 @@ mod user;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use http::header::AUTHORIZATION;
@@ -67,10 +68,21 @@ pub enum AuthEvent {
         /// Of a fixed set; see [`Refusal::as_str`].
         reason: &'static str,
     },
+    /// The API server was asked whose a token is; what is remembered is not asked again.
+    TokenReviewed {
+        /// The HTTP status, where it answered.
+        code: Option<&'static str>,
+        /// With waiting for a place, and a second try.
+        took: Duration,
+    },
     /// The API server was asked whether somebody may do something; what is remembered is not asked again.
-    Reviewed {
+    AccessReviewed {
         /// `allowed`, `denied` or `failed`.
         result: &'static str,
+        /// The HTTP status, where it answered.
+        code: Option<&'static str>,
+        /// With waiting for a place, and a second try.
+        took: Duration,
     },
 }
 

@@ -43,6 +43,17 @@ const READY: Checks = &[
     ("shutdown", shutdown),
 ];
 
+impl AppState {
+    /// The checks of `/readyz`, and whether each passes now.
+    pub fn readiness(&self) -> Vec<(&'static str, bool)> {
+        let now = clock::now();
+        let checks = READY.iter();
+        checks
+            .map(|(name, passes)| (*name, passes(self, now).is_ok()))
+            .collect()
+    }
+}
+
 /// Adds the health paths, each with a path per check.
 pub(super) fn routes(router: Router<Arc<AppState>>) -> Router<Arc<AppState>> {
     [("healthz", LIVE), ("livez", LIVE), ("readyz", READY)]

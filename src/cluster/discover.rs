@@ -446,7 +446,10 @@ impl Discovery {
             .clone()
             .map(|namespace| namespace.pods.held.len())
             .sum();
-        self.metrics.discovered(self.objects.held.len(), held);
+        let objects = &self.objects.held;
+        let is_wrong = |object: &&objects::Held| object.problem.is_some();
+        let wrong = objects.values().filter(is_wrong).count();
+        self.metrics.discovered(objects.len(), wrong, held);
         let are_pods_synced = pods
             .clone()
             .all(|namespace| namespace.pods.is_synced && namespace.lost.is_none());

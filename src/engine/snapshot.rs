@@ -206,9 +206,9 @@ impl Snapshot {
 }
 
 impl Namespace {
-    /// The services that `selector` can select: the one it names, or all.
+    /// The services that `selector` can select: the one it names, which saves looking at all of them, or all.
     fn named_by(&self, selector: &Selector) -> &[ServiceView] {
-        match value::service_named(selector) {
+        match selector.only("service") {
             Some(name) => self
                 .by_name
                 .get(name)
@@ -342,11 +342,23 @@ impl ServiceView {
 
     /// The latency at the objective's quantile, in seconds, where it is known.
     pub fn objective_latency_s(&self) -> Option<f64> {
-        let quantile = Quantile::Of(self.objective?.quantile);
+        self.latency_s(self.objective?.quantile)
+    }
+
+    /// The latency at the quantile `q`, within 0..=1, in seconds, where it is known.
+    pub fn latency_s(&self, q: f64) -> Option<f64> {
         self.base()?;
-        latency::latency(&[self], quantile)
-            .ok()
-            .map(|latency| latency.seconds)
+        let latency = latency::latency(&[self], Quantile::Of(q)).ok()?;
+        Some(latency.seconds)
+    }
+
+    /// What an HPA that selects this service alone gets of `metric`, in the metric's unit: the sum of the items, as it adds
+    /// them up. `None` where the read is refused.
+    pub fn value(&self, metric: Metric) -> Option<f64> {
+        let namespace = &self.id.namespace;
+        let this = std::slice::from_ref(self);
+        let items = value::read(metric, namespace, this, &Selector::default()).ok()?;
+        Some(items.iter().map(|item| item.value).sum())
     }
 
     /// The nearest bucket bounds below and above the objective, when no bound lies on it: the slow share is then

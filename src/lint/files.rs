@@ -42,7 +42,8 @@ pub(crate) fn read_all(paths: &[PathBuf], read: &mut Read) {
     }
 }
 
-/// The files of a directory, by name. Hidden ones and links to directories are passed over.
+/// The files of a directory, by name. Hidden ones and links to directories are passed over, and the templates of a Helm chart,
+/// which are no YAML: `helm template CHART | taffrail lint -` reads what becomes of them.
 fn walk(
     folder: &Path,
     depth: usize,
@@ -51,9 +52,13 @@ fn walk(
 ) -> io::Result<()> {
     let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
+    let is_chart = entries
+        .iter()
+        .any(|entry| entry.file_name() == "Chart.yaml");
     for entry in entries {
         let path = entry.path();
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+        let is_template = is_chart && entry.file_name() == "templates";
+        if is_template || entry.file_name().as_encoded_bytes().starts_with(b".") {
             continue;
         }
         if entry.file_type()?.is_dir() {
@@ -107,6 +112,31 @@ pub(crate) fn bytes(file: &Path) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn templates_of_a_chart_are_passed_over_and_other_templates_are_not() {
+        let root = tempfile::tempdir().unwrap();
+        for name in [
+            "chart/templates/a.yaml",
+            "chart/Chart.yaml",
+            "chart/values.yaml",
+            "templates/b.yaml",
+        ] {
+            let file = root.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        let (mut files, mut unread) = (Vec::new(), Vec::new());
+        walk(root.path(), 0, &mut files, &mut unread).unwrap();
+        let names: Vec<_> = files
+            .iter()
+            .map(|file| file.strip_prefix(root.path()).unwrap().to_str().unwrap())
+            .collect();
+        assert_eq!(
+            names,
+            ["chart/Chart.yaml", "chart/values.yaml", "templates/b.yaml"]
+        );
+    }
 
     #[test]
     fn a_directory_too_deep_is_said() {

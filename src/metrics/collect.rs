@@ -1,4 +1,5 @@
-//! What is served, as metrics: made from the latest snapshot when somebody looks.
+//! What is served, as metrics: made from the latest snapshot when somebody looks, so that a service costs nothing
+//! between two looks. What an HPA would be refused has no series here either.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,14 +11,17 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::sync::watch;
 
 use crate::clock;
-use crate::engine::snapshot::{ServiceView, Snapshot};
+use crate::engine::snapshot::{Metric, ServiceView, Snapshot};
 use crate::model::time::Timestamp;
 
 /// The states a service can be in, each a series that is 0 or 1.
 const STATES: [&str; 4] = ["ok", "no_traffic", "partial", "unknown"];
 
-/// A gauge with one label beside namespace and service.
-type Labelled = (&'static str, f64);
+/// The quantiles that people draw beside each other, whichever one the objective has.
+const QUANTILES: [(&str, f64); 4] = [("0.5", 0.5), ("0.9", 0.9), ("0.95", 0.95), ("0.99", 0.99)];
+
+/// Values of one service, told apart by a further label.
+type Labelled<'s> = Vec<(&'s str, f64)>;
 
 /// Every service of the latest snapshot.
 #[derive(Debug)]
@@ -39,7 +43,7 @@ type Plain = (
 );
 
 /// The gauges with no label but namespace and service.
-const PLAIN: [Plain; 8] = [
+const PLAIN: [Plain; 9] = [
     (
         "taffrail_request_rate",
         "Requests per second, as served",
@@ -66,9 +70,14 @@ const PLAIN: [Plain; 8] = [
         |service, _| Some(service.objective?.latency.as_secs_f64()),
     ),
     (
+        "taffrail_objective_quantile",
+        "The quantile of the requests that the latency is promised to",
+        |service, _| Some(service.objective?.quantile),
+    ),
+    (
         "taffrail_metric_age_seconds",
         "Age of the oldest read behind the served values",
-        |service, now| service.base().map(|_| now.since(service.at).as_secs_f64()),
+        |service, now| is_served(service).then(|| now.since(service.at).as_secs_f64()),
     ),
     (
         "taffrail_cold_targets",
@@ -95,35 +104,83 @@ impl Collector for Services {
                 value(service, now)
             })?;
         }
-        let help = "1 for the state the service is in";
-        labelled(
-            &mut encoder,
-            "taffrail_service_state",
-            help,
-            "state",
-            &snapshot,
-            |service| STATES.map(|state| (state, flag(service.state.as_str() == state))),
-        )?;
-        let help = "Targets, by how they stand";
-        labelled(
-            &mut encoder,
-            "taffrail_targets",
-            help,
-            "standing",
-            &snapshot,
-            |service| {
-                let coverage = &service.coverage;
-                [
-                    ("known", coverage.known),
-                    ("starting", coverage.starting),
-                    ("unknown", coverage.unknown),
-                    ("not_ready", coverage.not_ready),
-                    ("leaving", coverage.leaving),
-                ]
-                .map(|(standing, n)| (standing, f64::from(n)))
-            },
-        )
+        for (name, help, label, values) in LABELLED {
+            labelled(&mut encoder, name, help, label, &snapshot, values)?;
+        }
+        Ok(())
     }
+}
+
+/// A gauge's name, its help, its further label, and its values for a service.
+type Several = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&ServiceView) -> Labelled<'_>,
+);
+
+/// The gauges with a label more.
+const LABELLED: [Several; 5] = [
+    (
+        "taffrail_metric_value",
+        "What an HPA that selects the service is answered, in the metric's own unit; backlogs of several keys added up",
+        "metric",
+        |service| {
+            let value = |metric: Metric| Some((metric.name(), service.value(metric)?));
+            Metric::ALL.into_iter().filter_map(value).collect()
+        },
+    ),
+    (
+        "taffrail_request_latency_quantile_seconds",
+        "Quantiles of the latency, as they would be served",
+        "quantile",
+        |service| {
+            let value = |(label, q)| Some((label, service.latency_s(q)?));
+            QUANTILES.into_iter().filter_map(value).collect()
+        },
+    ),
+    (
+        "taffrail_backlog_items",
+        "Items waiting under a Redis key",
+        "key",
+        |service| {
+            let backlogs = service.backlogs.iter();
+            let known = backlogs.filter_map(|one| Some((&*one.key, *one.items.as_ref().ok()?)));
+            known.collect()
+        },
+    ),
+    (
+        "taffrail_service_state",
+        "1 for the state the service is in",
+        "state",
+        |service| {
+            let is = |state| (state, flag(service.state.as_str() == state));
+            STATES.map(is).to_vec()
+        },
+    ),
+    (
+        "taffrail_targets",
+        "Targets, by how they stand",
+        "standing",
+        |service| {
+            let coverage = &service.coverage;
+            let standings = [
+                ("known", coverage.known),
+                ("starting", coverage.starting),
+                ("unknown", coverage.unknown),
+                ("not_ready", coverage.not_ready),
+                ("leaving", coverage.leaving),
+            ];
+            standings
+                .map(|(standing, n)| (standing, f64::from(n)))
+                .to_vec()
+        },
+    ),
+];
+
+/// Whether anything of it is served now.
+fn is_served(service: &ServiceView) -> bool {
+    service.base().is_some() || service.backlogs.iter().any(|one| one.items.is_ok())
 }
 
 /// A gauge's way to say yes or no.
@@ -153,13 +210,13 @@ fn plain(
 }
 
 /// Several gauges a service, told apart by `label`.
-fn labelled<const N: usize>(
+fn labelled(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
     label: &str,
     snapshot: &Snapshot,
-    values: impl Fn(&ServiceView) -> [Labelled; N],
+    values: fn(&ServiceView) -> Labelled<'_>,
 ) -> Result<(), fmt::Error> {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for service in snapshot.services() {

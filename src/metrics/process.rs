@@ -22,7 +22,10 @@ pub(super) struct Process;
 struct Seen {
     cpu_s: f64,
     resident_bytes: f64,
+    virtual_bytes: f64,
     open_fds: f64,
+    /// Absent where there is no limit.
+    max_fds: Option<f64>,
     start_s: f64,
 }
 
@@ -37,15 +40,30 @@ impl Collector for Process {
             (
                 "process_resident_memory_bytes",
                 "Resident memory",
-                seen.resident_bytes,
+                Some(seen.resident_bytes),
             ),
-            ("process_open_fds", "Open file descriptors", seen.open_fds),
+            (
+                "process_virtual_memory_bytes",
+                "Virtual memory",
+                Some(seen.virtual_bytes),
+            ),
+            (
+                "process_open_fds",
+                "Open file descriptors",
+                Some(seen.open_fds),
+            ),
+            (
+                "process_max_fds",
+                "File descriptors that may be open",
+                seen.max_fds,
+            ),
             (
                 "process_start_time_seconds",
                 "Start of the process, in seconds since the epoch",
-                seen.start_s,
+                Some(seen.start_s),
             ),
         ] {
+            let Some(value) = value else { continue };
             let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(value).encode(gauge)?;
         }
@@ -71,12 +89,22 @@ fn look() -> Option<Seen> {
         .parse()
         .ok()?;
     Some(Seen {
-        // Fields 14 and 15 are user and system time, 22 is the start after boot: proc_pid_stat(5).
+        // Fields 14 and 15 are user and system time, 22 is the start after boot, 23 the size in bytes: proc_pid_stat(5).
         cpu_s: (number(14)? + number(15)?) / TICKS_PER_SECOND,
         resident_bytes: statm.split_whitespace().nth(1)?.parse::<f64>().ok()? * PAGE_BYTES,
+        virtual_bytes: number(23)?,
         open_fds: std::fs::read_dir("/proc/self/fd").ok()?.count() as f64,
+        max_fds: max_fds(),
         start_s: boot_s + number(22)? / TICKS_PER_SECOND,
     })
+}
+
+/// The soft limit, the first of the two that `/proc/self/limits` has; `None` for "unlimited".
+fn max_fds() -> Option<f64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let mut lines = limits.lines();
+    let limit = lines.find_map(|line| line.strip_prefix("Max open files"))?;
+    limit.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -88,5 +116,7 @@ mod tests {
         let seen = look().unwrap();
         assert!(1e6 < seen.resident_bytes && 3.0 <= seen.open_fds && 0.0 <= seen.cpu_s);
         assert!(1.7e9 < seen.start_s);
+        assert!(seen.resident_bytes < seen.virtual_bytes);
+        assert!(seen.max_fds.is_none_or(|max| seen.open_fds <= max));
     }
 }

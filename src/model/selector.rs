@@ -69,6 +69,15 @@ impl Selector {
         &self.requirements
     }
 
+    /// The only value that the label `key` may have, where a requirement leaves it a single one.
+    pub fn only(&self, key: &str) -> Option<&str> {
+        let mut of_key = self.requirements.iter().filter(|one| one.key == key);
+        of_key.find_map(|requirement| match &requirement.operator {
+            Operator::In(values) if values.len() == 1 => Some(values[0].as_str()),
+            _ => None,
+        })
+    }
+
     /// Whether every requirement holds, `get` giving a label's value.
     pub fn matches<'l>(&self, get: impl Fn(&str) -> Option<&'l str>) -> bool {
         self.requirements

@@ -195,8 +195,14 @@ pub(super) async fn begin(
     };
     tasks.spawn_with_last_words("discovery", discover::run(wiring, tasks.stop()));
 
-    let (candidate, leadership) =
-        Candidate::new(client.clone(), namespace, args.lease, replica.clone());
+    let (candidate, leadership) = Candidate::new(
+        client.clone(),
+        namespace,
+        args.lease.clone(),
+        replica.clone(),
+    );
+    let leads = leadership.clone();
+    metrics.ask_leadership(args.lease, move || leads.is_leader());
     tasks.spawn_with_last_words("the election", candidate.run(tasks.stop()));
     let wiring = status::Wiring {
         findings: found,
@@ -250,8 +256,12 @@ fn begin_guard(cluster: &Cluster, metrics: &Arc<Metrics>, tasks: &mut Tasks) -> 
     let observer = Arc::clone(metrics);
     let observe = move |event| match event {
         AuthEvent::Unauthenticated { reason } => observer.unauthenticated(reason),
-        AuthEvent::Reviewed { result } => observer.reviewed(result),
+        AuthEvent::TokenReviewed { code, took } => observer.token_reviewed(code, took),
+        AuthEvent::AccessReviewed { result, code, took } => {
+            observer.access_reviewed(result, code, took);
+        }
     };
+    metrics.guarded();
     let guard = Arc::new(Guard::new(cluster.client.clone(), Arc::new(observe)));
     let follow = Arc::clone(&guard);
     tasks.spawn("following the cluster's authorities", async move {

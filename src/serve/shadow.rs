@@ -1,6 +1,7 @@
 //! The shadow of each HPA at work: it is told of reads by the API and of objects by the cluster's watch, asks discovery
 //! for pods, and says why when the API is asked. All that is decided is decided in [`crate::shadow`].
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,10 +14,12 @@ use crate::api::explain::{Explained, Explains, LISTED_MAX, MetricRead};
 use crate::clock;
 use crate::cluster::autoscalers::News;
 use crate::cluster::discover::PodsAsked;
-use crate::metrics::Metrics;
+use crate::engine::snapshot::Metric;
+use crate::metrics::{Autoscaler, Metrics};
+use crate::model::selector::Selector;
 use crate::model::time::Timestamp;
 use crate::shadow::sync::Agreement;
-use crate::shadow::{Book, Id, Known, Limits, NotKnown, Pods, Read, Served};
+use crate::shadow::{Book, Id, Known, Limits, NotKnown, Pods, Read, Served, Wanted};
 use crate::story::Explanation;
 use crate::story::document::{ChangedByOthers, Record};
 
@@ -36,6 +39,10 @@ const PODS_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often syncs are looked at that may be over, and counters brought up to date.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Metrics of one HPA that our own metrics name: an HPA reads a handful, and who writes one with thousands must not fill
+/// a Prometheus with their labels.
+const METRICS_SHOWN_MAX: usize = 10;
 
 /// What is known of HPAs, and who may ask.
 pub(super) struct Shadow {
@@ -69,6 +76,11 @@ impl Shadow {
             metrics,
             replica,
         });
+        let watched = Arc::downgrade(&shadow);
+        shadow.metrics.ask_autoscalers(move || {
+            let shadow = watched.upgrade();
+            shadow.map_or_else(Vec::new, |shadow| shadow.autoscalers())
+        });
         let keeper = Keeper {
             shadow: Arc::clone(&shadow),
             reads,
@@ -81,6 +93,19 @@ impl Shadow {
     /// Never held over an await, nor while an HPA's hour is decided again.
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What our own metrics say of each HPA.
+    fn autoscalers(&self) -> Vec<Autoscaler> {
+        let book = self.book();
+        let all = book.all();
+        all.map(|(id, wanted, last_sync)| Autoscaler {
+            namespace: Arc::clone(&id.namespace),
+            name: Arc::clone(&id.name),
+            last_sync,
+            metrics: metrics_read(wanted),
+        })
+        .collect()
     }
 
     /// What is known of an HPA, worked out beside the book.
@@ -251,6 +276,20 @@ impl Keeper {
     }
 }
 
+/// The metrics of ours that an HPA reads, in a fixed order, each with the service that its selector names. Of a custom
+/// metric the object is not kept, so its service is not known.
+fn metrics_read(wanted: &Wanted) -> Vec<(&'static str, String)> {
+    let read = wanted.spec.metrics.iter().zip(&wanted.selectors);
+    let ours = read.filter_map(|(metric, selector)| {
+        let metric = Metric::from_name(metric.name())?;
+        let selector = Selector::parse(selector).unwrap_or_default();
+        let service = selector.only("service").unwrap_or_default();
+        Some((metric.name(), service.to_owned()))
+    });
+    let ours: BTreeSet<_> = ours.collect();
+    ours.into_iter().take(METRICS_SHOWN_MAX).collect()
+}
+
 /// Why nothing is known of an HPA, for whoever asks.
 fn refusal(id: &Id, why: NotKnown) -> String {
     let time = |at: Timestamp| at.to_rfc3339().unwrap_or_default();
@@ -268,5 +307,58 @@ fn refusal(id: &Id, why: NotKnown) -> String {
              HPA's events are kept for an hour",
             time(oldest)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::story::facts::ScaleTarget;
+
+    fn wanted(metrics: &[(&str, &str)]) -> Wanted {
+        let external = |(metric, _): &(&str, &str)| json!({"type": "External", "metric": metric, "target": {"valueMilli": 1}});
+        let metrics_json: Vec<_> = metrics.iter().map(external).collect();
+        let spec = json!({"minReplicas": 1, "maxReplicas": 5, "metrics": metrics_json});
+        Wanted {
+            target: ScaleTarget {
+                kind: "Deployment".to_owned(),
+                name: "web".to_owned(),
+            },
+            spec: serde_json::from_value(spec).unwrap(),
+            selectors: metrics
+                .iter()
+                .map(|(_, selector)| (*selector).to_owned())
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn our_own_metrics_name_each_service_that_an_hpa_reads_once() {
+        let read = metrics_read(&wanted(&[
+            ("Request_Rate", "service=users"),
+            ("request_latency_ms", "quantile=0.95,service=users"),
+            ("request_latency_ms", "quantile=0.5,service=users"),
+            ("redis_backlog", "service in (mail,print)"),
+            ("queue_length", "service=users"),
+        ]));
+        let of = |metric, service: &str| (metric, service.to_owned());
+        assert_eq!(
+            read,
+            [
+                of("redis_backlog", ""),
+                of("request_latency_ms", "users"),
+                of("request_rate", "users"),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_hpa_with_a_thousand_metrics_has_no_thousand_series() {
+        let selectors: Vec<String> = (0..1_000).map(|n| format!("service=s{n}")).collect();
+        let metrics: Vec<(&str, &str)> = selectors
+            .iter()
+            .map(|selector| ("request_rate", selector.as_str()))
+            .collect();
+        assert_eq!(metrics_read(&wanted(&metrics)).len(), METRICS_SHOWN_MAX);
     }
 }

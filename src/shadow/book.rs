@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ring::{Known, NotKnown, Outcome, Ring};
-use super::seen::{Id, Object, Pods, Read};
+use super::seen::{Id, Object, Pods, Read, Wanted};
 use super::sync::Agreement;
 use super::watched::Watched;
 use crate::model::selector::Selector;
@@ -184,6 +184,15 @@ impl Book {
     /// The HPAs of a namespace that are watched, in the order of their names.
     pub fn names<'b>(&'b self, namespace: &'b str) -> impl Iterator<Item = &'b Id> {
         self.of_namespace(namespace).map(|(id, _)| id)
+    }
+
+    /// Every HPA that is watched, with what it wants and when it was last seen to sync.
+    pub fn all(&self) -> impl Iterator<Item = (&Id, &Wanted, Option<Timestamp>)> {
+        let all = self.watched.iter();
+        all.map(|(id, watched)| {
+            let newest = watched.ring().newest();
+            (id, watched.wanted(), newest.map(|sync| sync.at))
+        })
     }
 
     /// How many HPAs are watched.

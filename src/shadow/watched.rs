@@ -56,6 +56,11 @@ impl Watched {
         }
     }
 
+    /// What it is to do.
+    pub(super) fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
     /// Its syncs.
     pub(super) fn ring(&self) -> &Ring {
         &self.ring

@@ -19,7 +19,7 @@ use crate::harness::{Cluster, REDIS_NETWORK, Table, is_ready, table, until};
 pub(crate) const NAMESPACE: &str = "taffrail";
 
 /// What is installed.
-pub(crate) const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/manifests");
+const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/manifests");
 
 /// The path of every metric.
 const METRICS: &str = "/apis/external.metrics.k8s.io/v1beta1";

@@ -1,7 +1,7 @@
 //! `custom.metrics.k8s.io` behind the real aggregation layer: what the component of the manifests adds, who may read it,
 //! and a real HPA that scales on a metric of pods.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -10,7 +10,7 @@ use kube::api::Api;
 use serde_json::{Value, json};
 use taffrail_loadtest::profile::Profile;
 
-use crate::adapter::{self, MANIFESTS};
+use crate::adapter;
 use crate::harness::{Cluster, Load, Table, sample, table, until};
 use crate::service;
 
@@ -20,8 +20,8 @@ const API_SERVICES: [&str; 2] = [
     "v1beta1.custom.metrics.k8s.io",
 ];
 
-/// Its roles, and their bindings.
-const ROLES: [&str; 2] = ["taffrail-custom-metrics", "taffrail-custom-metrics-reader"];
+/// Its role, and the binding of that.
+const ROLE: &str = "taffrail-custom-metrics-reader";
 
 /// Two reads of a pod, syncs of the HPA, and a slow machine.
 const SCALED: Duration = Duration::from_secs(100);
@@ -48,17 +48,19 @@ async fn an_hpa_scales_on_a_metric_of_pods_once_custom_metrics_are_switched_on(
     scaled
 }
 
-/// Installs the adapter with the component, as the comment in the manifests says.
+/// Installs the adapter with the component, as an overlay of somebody's own has it.
 async fn switch_on(cluster: &Cluster) -> anyhow::Result<()> {
-    let manifests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("custom-metrics");
-    copy(Path::new(MANIFESTS), &manifests)?;
-    let kustomization = manifests.join("kustomization.yaml");
-    let text = std::fs::read_to_string(&kustomization)?;
-    let uncommented = text.replace("\n#components:", "\ncomponents:");
-    ensure!(text != uncommented, "no component to switch on in:\n{text}");
-    std::fs::write(&kustomization, uncommented)?;
-    let manifests = manifests.to_str().context("a path that is no text")?;
-    cluster.kubectl().run(["apply", "-k", manifests]).await?;
+    let overlay = Path::new(env!("CARGO_TARGET_TMPDIR")).join("custom-metrics");
+    std::fs::create_dir_all(&overlay)?;
+    // Kustomize takes no absolute path.
+    let up = "../".repeat(overlay.components().count() - 1);
+    let kustomize = format!("{up}{}/deploy/kustomize", env!("CARGO_MANIFEST_DIR"));
+    let kustomization = format!(
+        "resources: [{kustomize}/base]\ncomponents: [{kustomize}/components/custom-metrics]\n"
+    );
+    std::fs::write(overlay.join("kustomization.yaml"), kustomization)?;
+    let overlay = overlay.to_str().context("a path that is no text")?;
+    cluster.kubectl().run(["apply", "-k", overlay]).await?;
     adapter::rolled_out(cluster).await?;
     for name in API_SERVICES {
         adapter::available(cluster, name).await?;
@@ -69,31 +71,18 @@ async fn switch_on(cluster: &Cluster) -> anyhow::Result<()> {
 /// Deletes what the component added, its APIServices first: while nobody serves them, no namespace can be deleted.
 async fn switch_off(cluster: &Cluster) -> anyhow::Result<()> {
     let kubectl = cluster.kubectl();
-    let delete = async |kind: &str, names: [&str; 2]| {
-        let [one, other] = names;
-        let delete = ["delete", kind, "--ignore-not-found", one, other];
+    let delete = async |kind: &str, name: &str| {
+        let delete = ["delete", kind, "--ignore-not-found", name];
         kubectl.run(delete).await
     };
-    delete("apiservice", API_SERVICES).await?;
+    for apiservice in API_SERVICES {
+        delete("apiservice", apiservice).await?;
+    }
     for kind in ["clusterrolebinding", "clusterrole"] {
-        delete(kind, ROLES).await?;
+        delete(kind, ROLE).await?;
     }
     adapter::installed(cluster).await?;
     adapter::rolled_out(cluster).await
-}
-
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target: PathBuf = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), &target)?;
-        }
-    }
-    Ok(())
 }
 
 async fn scales(cluster: &Cluster, namespace: &str) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ mod discovery;
 mod documents;
 mod explain;
 mod harness;
+mod install;
 mod lint;
 mod loadtest;
 mod objects;
@@ -54,6 +55,8 @@ fn main() -> ExitCode {
         tenancy::tests(),
         // They take away what the others share.
         uninstall::tests(),
+        // And it puts another in its place.
+        install::tests(),
         documents::tests(),
     ])
 }

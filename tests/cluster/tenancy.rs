@@ -409,6 +409,11 @@ const NEVER: [&[&str]; 16] = [
 
 async fn the_adapter_has_exactly_the_rights_it_needs(cluster: &Cluster) -> anyhow::Result<()> {
     adapter::installed(cluster).await?;
+    exactly_these_rights(cluster).await
+}
+
+/// Holds an installed adapter to the tables above.
+pub(crate) async fn exactly_these_rights(cluster: &Cluster) -> anyhow::Result<()> {
     let table = |lists: &[&[&str]]| -> BTreeSet<String> {
         let lines = lists.iter().copied().flatten();
         lines.map(|line| (*line).to_owned()).collect()

@@ -139,7 +139,7 @@ pub(crate) async fn nothing_is_left(cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 /// Deletes a namespace, if it is there, and waits until it is gone, finalizers and all.
-async fn gone(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
+pub(crate) async fn gone(cluster: &Cluster, name: &str) -> anyhow::Result<()> {
     let namespaces = Api::<Namespace>::all(cluster.admin());
     if namespaces.get_opt(name).await?.is_some() {
         namespaces.delete(name, &DeleteParams::default()).await?;

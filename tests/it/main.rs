@@ -7,6 +7,7 @@
 
 mod api;
 mod check;
+mod dashboards;
 mod demo;
 mod deploy;
 mod documents;
@@ -14,6 +15,7 @@ mod explain;
 mod fixtures;
 mod house;
 mod lint;
+mod manifests;
 mod misbehaving;
 mod picture;
 mod prometheus;

@@ -107,8 +107,13 @@ impl Reviews {
             ..TokenReview::default()
         };
         let (desk, places) = (Arc::clone(&self.tokens), Arc::clone(&self.strangers));
+        let observer = Arc::clone(&self.observer.0);
         let ask = async move {
-            let status = desk.ask(review, &places).await?.status.unwrap_or_default();
+            let began = clock::instant();
+            let answer = desk.ask(review, &places).await;
+            let (code, took) = (code(&answer), began.elapsed());
+            observer(AuthEvent::TokenReviewed { code, took });
+            let status = answer?.status.unwrap_or_default();
             let user = status.user.map(User::from).unwrap_or_default();
             let is_proven = status.authenticated == Some(true) && !user.name.is_empty();
             Ok(is_proven.then_some(user))
@@ -133,13 +138,15 @@ impl Reviews {
         let (desk, places) = (Arc::clone(&self.access), Arc::clone(places));
         let observer = Arc::clone(&self.observer.0);
         let ask = async move {
+            let began = clock::instant();
             let decision = decide(&desk, &places, spec).await;
+            let (code, took) = (code(&decision), began.elapsed());
             let result = match &decision {
                 Ok(decision) if decision.allowed => "allowed",
                 Ok(_) => "denied",
                 Err(_) => "failed",
             };
-            observer(AuthEvent::Reviewed { result });
+            observer(AuthEvent::AccessReviewed { result, code, took });
             decision
         };
         self.known_access.get(key, clock::instant(), ask).await
@@ -165,6 +172,16 @@ fn spec(user: &User, wanted: &Attributes) -> SubjectAccessReviewSpec {
         Attributes::Path(attributes) => spec.non_resource_attributes = Some(attributes),
     }
     spec
+}
+
+/// The HTTP status of an answer, as far as it is told apart here.
+fn code<T>(answer: &Result<T, Unanswered>) -> Option<&'static str> {
+    match answer {
+        // Reviews are created.
+        Ok(_) => Some("201"),
+        Err(Unanswered::Forbidden) => Some("403"),
+        Err(Unanswered::Failed | Unanswered::Late) => None,
+    }
 }
 
 async fn decide(

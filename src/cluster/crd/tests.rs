@@ -42,8 +42,8 @@ fn schema() -> Value {
 #[test]
 fn the_file_in_deploy_is_the_definition() {
     assert!(
-        yaml().unwrap() == include_str!("../../../deploy/manifests/crd.yaml"),
-        "deploy/manifests/crd.yaml is not what is printed; write it anew: cargo run -- crd > deploy/manifests/crd.yaml"
+        yaml().unwrap() == include_str!("../../../deploy/chart/crd.yaml"),
+        "deploy/chart/crd.yaml is not what is printed; write it anew: cargo run -- crd > deploy/chart/crd.yaml && deploy/render"
     );
 }
 

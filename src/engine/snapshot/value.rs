@@ -122,19 +122,6 @@ impl Refusal {
     }
 }
 
-/// The service that a selector names with `service=NAME`, which saves looking at all of them.
-pub(super) fn service_named(selector: &Selector) -> Option<&str> {
-    selector
-        .requirements()
-        .iter()
-        .find_map(|requirement| match &requirement.operator {
-            Operator::In(values) if requirement.key == "service" && values.len() == 1 => {
-                Some(values[0].as_str())
-            }
-            _ => None,
-        })
-}
-
 /// Reads `metric` of those of `services` that `selector` selects.
 pub(super) fn read(
     metric: Metric,

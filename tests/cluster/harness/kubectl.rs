@@ -54,7 +54,7 @@ impl Kubeconfig {
     }
 }
 
-/// kubectl as one user.
+/// kubectl, or a program that is called alike, as one user.
 #[derive(Debug, Clone)]
 pub(crate) struct Kubectl {
     program: PathBuf,
@@ -84,6 +84,14 @@ impl Kubectl {
             program: bin_dir.join("kubectl"),
             kubeconfig,
         })
+    }
+
+    /// Helm, as the same user.
+    pub(crate) fn helm(&self) -> Self {
+        Self {
+            program: self.program.with_file_name("helm"),
+            kubeconfig: self.kubeconfig.clone(),
+        }
     }
 
     /// The program itself, beside which helm is.
@@ -149,7 +157,7 @@ impl Kubectl {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .context("starting kubectl")?;
+            .with_context(|| format!("starting {}", self.program.display()))?;
         let mut stdin = child.stdin.take().context("kubectl has no input")?;
         // It may end without reading all; what it says then is what matters.
         let _ = stdin.write_all(input.as_bytes()).await;
@@ -166,7 +174,7 @@ impl Kubectl {
 impl Output {
     fn successful(self) -> anyhow::Result<String> {
         if !self.success {
-            anyhow::bail!("kubectl: {}{}", self.stderr, self.stdout);
+            anyhow::bail!("it failed: {}{}", self.stderr, self.stdout);
         }
         Ok(self.stdout)
     }

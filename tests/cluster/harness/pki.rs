@@ -42,15 +42,22 @@ pub(crate) struct Authority {
 impl Authority {
     /// An authority with a new key. One of the same name as another's is a forgery of it.
     pub(crate) fn new(name: &str) -> anyhow::Result<Self> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = named(name, None);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
+        let params = authority(name);
         let key = KeyPair::generate().context("generating a key")?;
         let certificate = params.self_signed(&key).context("signing an authority")?;
+        Ok(Self {
+            certificate: certificate.pem(),
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    /// An authority that this one vouches for.
+    pub(crate) fn below(&self, name: &str) -> anyhow::Result<Self> {
+        let params = authority(name);
+        let key = KeyPair::generate().context("generating a key")?;
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .context("signing an authority")?;
         Ok(Self {
             certificate: certificate.pem(),
             issuer: Issuer::new(params, key),
@@ -102,6 +109,17 @@ pub(crate) fn server(names: &[&str]) -> anyhow::Result<CertificateParams> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     Ok(params)
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named(name, None);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
+    params
 }
 
 fn named(common_name: &str, organization: Option<&str>) -> DistinguishedName {

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taffrail::clock;
-use taffrail::metrics::Metrics;
+use taffrail::engine::snapshot::{BacklogView, Coverage, ServiceView, Snapshot, State};
+use taffrail::metrics::{Autoscaler, Metrics};
+use taffrail::model::id::ServiceId;
+use taffrail::model::time::Timestamp;
 use tokio::sync::watch;
 
 use super::{address, document, is_rate_of, read_of, steady_target};
@@ -93,11 +96,15 @@ async fn every_promised_series_is_there_and_promtool_finds_no_fault() {
         r#"metrics_apiserver_metric_freshness_seconds_bucket{le="1.0",group="external.metrics.k8s.io"}"#,
         "process_cpu_seconds_total ",
         "process_resident_memory_bytes ",
+        "process_virtual_memory_bytes ",
         "process_open_fds ",
+        "process_max_fds ",
         "process_start_time_seconds ",
         refused,
         r#"taffrail_build_info{version="#,
         r#"taffrail_config_reloads_total{result="success"} 1"#,
+        r#"taffrail_config_reloads_total{result="failure"} 0"#,
+        "taffrail_config_last_reload_successful 1",
         "taffrail_config_last_reload_success_timestamp_seconds ",
         "taffrail_certificate_not_after_timestamp_seconds ",
         r#"taffrail_read_duration_seconds_count{namespace="shop",service="users"}"#,
@@ -107,6 +114,15 @@ async fn every_promised_series_is_there_and_promtool_finds_no_fault() {
         r#"taffrail_objective_latency_seconds{namespace="shop",service="users"} 0.25"#,
         r#"taffrail_metric_age_seconds{namespace="shop",service="users"}"#,
         r#"taffrail_service_state{namespace="shop",service="users",state="ok"} 1"#,
+        r#"taffrail_objective_quantile{namespace="shop",service="users"} 0.95"#,
+        r#"taffrail_metric_value{namespace="shop",service="users",metric="request_concurrency"}"#,
+        r#"taffrail_metric_value{namespace="shop",service="users",metric="request_latency_ms"} 437"#,
+        r#"taffrail_metric_value{namespace="shop",service="users",metric="request_rate"}"#,
+        r#"taffrail_metric_value{namespace="shop",service="users",metric="slow_request_ratio"}"#,
+        r#"taffrail_request_latency_quantile_seconds{namespace="shop",service="users",quantile="0.5"} 0.083"#,
+        r#"taffrail_request_latency_quantile_seconds{namespace="shop",service="users",quantile="0.95"} 0.437"#,
+        r#"kubernetes_healthcheck{name="snapshot",type="readyz"} 1"#,
+        r#"kubernetes_healthcheck{name="shutdown",type="readyz"} 1"#,
         r#"taffrail_targets{namespace="shop",service="users",standing="known"} 1"#,
         r#"taffrail_targets{namespace="shop",service="users",standing="not_ready"} 0"#,
         r#"taffrail_targets{namespace="shop",service="users",standing="leaving"} 0"#,
@@ -121,8 +137,19 @@ async fn every_promised_series_is_there_and_promtool_finds_no_fault() {
     let behind_tls = adapter.get("/metrics").await;
     assert_eq!(behind_tls.code, 200, "{behind_tls:?}");
     assert!(behind_tls.body.contains("taffrail_build_info"));
-    // What nobody knows has no value.
-    assert!(!page.contains(r#"taffrail_request_rate{namespace="shop",service="invoices"}"#));
+    // What nobody knows has no value, nor has what is not read, and what only a cluster has.
+    for absent in [
+        r#"taffrail_request_rate{namespace="shop",service="invoices"}"#,
+        r#"taffrail_metric_value{namespace="shop",service="invoices""#,
+        r#"taffrail_request_latency_quantile_seconds{namespace="shop",service="invoices""#,
+        r#"metric="redis_backlog""#,
+        "leader_election_master_status",
+        "taffrail_autoscaler",
+        "taffrail_objects_wrong{",
+        "taffrail_authorization_reviews_total{",
+    ] {
+        assert!(!page.contains(absent), "{absent} in\n{page}");
+    }
     let objections = promtool(&as_plain_text(&page));
     assert_eq!(objections, "", "\n{page}");
 }
@@ -132,14 +159,28 @@ fn what_only_a_cluster_or_a_delegate_brings_is_counted_without_fault() {
     let (_publish, snapshots) = watch::channel(Arc::default());
     let metrics = Metrics::new(snapshots);
     metrics.unauthenticated("token_not_reviewed");
-    metrics.reviewed("denied");
+    metrics.guarded();
+    metrics.access_reviewed("denied", Some("201"), Duration::from_millis(3));
+    metrics.token_reviewed(None, Duration::from_millis(800));
+    metrics.ask_leadership("taffrail".to_owned(), || true);
+    metrics.ask_autoscalers(|| {
+        vec![Autoscaler {
+            namespace: "shop".into(),
+            name: "web".into(),
+            last_sync: Some(Timestamp::from_ms(1_700_000_000_500)),
+            metrics: vec![
+                ("request_latency_ms", "users".to_owned()),
+                ("request_rate", String::new()),
+            ],
+        }]
+    });
     metrics.delegated("ok", Some(Duration::from_millis(2)));
     metrics.delegated("left_alone", None);
     metrics.certificate_reloaded(true);
     metrics.apiservice_is_ours("v1beta1.external.metrics.k8s.io", true);
     metrics.watch_restarted("pods");
     metrics.watch_synced("pods", true);
-    metrics.discovered(2, 30);
+    metrics.discovered(2, 1, 30);
     metrics.status_written("written");
     metrics.shadow_decided("parted", 2);
     metrics.shadow_changed_by_others(1);
@@ -151,6 +192,13 @@ fn what_only_a_cluster_or_a_delegate_brings_is_counted_without_fault() {
     for series in [
         r#"taffrail_authentication_failures_total{reason="token_not_reviewed"} 1"#,
         r#"taffrail_authorization_reviews_total{result="denied"} 1"#,
+        r#"taffrail_authorization_reviews_total{result="failed"} 0"#,
+        r#"apiserver_delegated_authz_request_duration_seconds_count{code="201"} 1"#,
+        r#"apiserver_delegated_authn_request_duration_seconds_count{code="<error>"} 1"#,
+        r#"leader_election_master_status{name="taffrail"} 1"#,
+        r#"taffrail_autoscaler_metric_info{namespace="shop",horizontalpodautoscaler="web",metric="request_latency_ms",service="users"} 1"#,
+        r#"taffrail_autoscaler_metric_info{namespace="shop",horizontalpodautoscaler="web",metric="request_rate",service=""} 1"#,
+        r#"taffrail_autoscaler_last_sync_timestamp_seconds{namespace="shop",horizontalpodautoscaler="web"} 1700000000.5"#,
         r#"taffrail_delegate_requests_total{result="ok"} 1"#,
         r#"taffrail_delegate_requests_total{result="left_alone"} 1"#,
         "taffrail_delegate_request_duration_seconds_count 1",
@@ -160,6 +208,7 @@ fn what_only_a_cluster_or_a_delegate_brings_is_counted_without_fault() {
         r#"taffrail_watch_synced{resource="pods"} 1"#,
         r#"taffrail_objects_held{resource="requestmetrics"} 2"#,
         r#"taffrail_objects_held{resource="pods"} 30"#,
+        r#"taffrail_objects_wrong{resource="requestmetrics"} 1"#,
         r#"taffrail_status_writes_total{result="written"} 1"#,
         r#"taffrail_shadow_decisions_total{outcome="parted"} 2"#,
         "taffrail_shadow_changes_by_others_total 1",
@@ -173,8 +222,43 @@ fn what_only_a_cluster_or_a_delegate_brings_is_counted_without_fault() {
             "no {series} in\n{page}"
         );
     }
+    // A certificate that was not read yet does not expire in 1970.
+    assert!(!page.contains("taffrail_certificate_not_after_timestamp_seconds"));
     let objections = promtool(&as_plain_text(&page));
     assert_eq!(objections, "", "\n{page}");
+}
+
+#[test]
+fn backlogs_are_told_one_by_one_and_as_the_sum_an_hpa_adds_up() {
+    let backlog = |key: &str, items| BacklogView {
+        key: key.into(),
+        items: Ok(items),
+    };
+    let view = ServiceView {
+        id: ServiceId::new("shop", "jobs"),
+        objective: None,
+        at: clock::now(),
+        state: State::Ok,
+        coverage: Coverage::default(),
+        windows: Vec::new(),
+        in_flight: None,
+        backlogs: vec![backlog("mail", 3.0), backlog("print", 4.0)],
+        pods: Vec::new(),
+    };
+    let snapshot = Snapshot::new(clock::now(), vec![view]);
+    let (_publish, snapshots) = watch::channel(Arc::new(snapshot));
+    let page = Metrics::new(snapshots).text();
+    for series in [
+        r#"taffrail_backlog_items{namespace="shop",service="jobs",key="mail"} 3.0"#,
+        r#"taffrail_backlog_items{namespace="shop",service="jobs",key="print"} 4.0"#,
+        r#"taffrail_metric_value{namespace="shop",service="jobs",metric="redis_backlog"} 7.0"#,
+        r#"taffrail_metric_age_seconds{namespace="shop",service="jobs"} 0"#,
+    ] {
+        assert!(
+            page.lines().any(|line| line.starts_with(series)),
+            "no {series} in\n{page}"
+        );
+    }
 }
 
 #[tokio::test]

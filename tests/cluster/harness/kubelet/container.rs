@@ -26,10 +26,16 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The longest pause between restarts, doubled from [`RETRY`]; a kubelet's is 5 min.
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(8);
 
-/// Mounts a fresh /run and into it, or onto what is there, a pod's volumes; then becomes the program.
+/// Mounts a fresh /run and into it, or onto what is there, a pod's volumes; then becomes the program. For a volume below
+/// /etc that becomes a directory of links to the machine's own, in which directories can be made.
 const MOUNT_AND_RUN: &str = r#"
 mount -t tmpfs tmpfs /run || exit 125
 while [ "$1" != -- ]; do
+  case $2 in /etc/*)
+    if [ ! -e /run/etc ]; then
+      mkdir /run/etc && mount --bind /etc /run/etc && mount -t tmpfs tmpfs /etc && ln -s /run/etc/* /etc/ || exit 125
+    fi
+  esac
   mkdir -p "$2" && mount --bind "$1" "$2" || exit 125
   shift 2
 done

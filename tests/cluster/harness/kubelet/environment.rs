@@ -94,6 +94,11 @@ async fn environment(
             NODE_ADDRESS.to_owned(),
         ),
         ("KUBERNETES_SERVICE_PORT".to_owned(), API_PORT.to_string()),
+        // Pods have one loopback address here, at which only one of them could listen.
+        (
+            "TAFFRAIL_METRICS_LISTEN".to_owned(),
+            format!("{address}:9464"),
+        ),
     ]);
     if container
         .env_from

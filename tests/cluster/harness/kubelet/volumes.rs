@@ -51,11 +51,9 @@ impl Volumes {
                 bail!("the node does not know subPath ({path})");
             }
             // Programs run on this machine's own files, in which no directory can be made.
-            let below_run = path.starts_with("/run/") || path.starts_with("/var/run/");
-            if !below_run && !Path::new(path).is_dir() {
-                bail!(
-                    "the node can mount at {path} only what is below /run, or where a directory is"
-                );
+            let own = ["/run/", "/var/run/", "/etc/"];
+            if !own.iter().any(|own| path.starts_with(own)) && !Path::new(path).is_dir() {
+                bail!("the node mounts below {own:?} or where a directory is, not at {path}");
             }
             mounts.push((self.dir.join(&mount.name), path.clone()));
         }

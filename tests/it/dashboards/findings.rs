@@ -1,0 +1,236 @@
+//! What the live set-up showed: the answer to every query of every board, and of every rule, when all is well and in each
+//! fault. It is set up once, whichever test asks first, and gone before any test looks at what was found.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use taffrail::clock;
+
+use super::board::{Board, Variable, substituted};
+use super::empty;
+use super::pages::{HPA, NAMESPACE};
+use super::stage::Stage;
+use super::{boards, path};
+use crate::fixtures::objects;
+use crate::fixtures::prometheus_server::{PrometheusServer, Series};
+
+/// How long a phase may take until all is as expected. It takes some fifteen seconds: the window of the rates.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What Grafana would put for its own variables. Scrapes are a second apart here, and all has just begun.
+const GRAFANAS: [(&str, &str); 2] = [("__rate_interval", "10s"), ("__range", "60s")];
+
+/// What is asked otherwise here than on a board, since minutes and hours are too long for a test: whole minutes of the last
+/// day, and alerts that have held for as long as they must.
+const SHORTENED: [(&str, &str); 2] = [
+    ("[1d:1m]", "[1d:1s]"),
+    (r#"alertstate="firing""#, r#"alertstate=~"pending|firing""#),
+];
+
+/// What goes on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Phase {
+    /// Everything works.
+    Well,
+    /// The pods and Redis are gone.
+    TargetsLost,
+    /// The adapter is gone too.
+    AdapterLost,
+}
+
+/// Everything that was found.
+pub(crate) struct Findings {
+    /// Answers by phase and place.
+    answers: BTreeMap<Phase, BTreeMap<String, Vec<Series>>>,
+    /// The options of each variable, by board and name.
+    pub(super) options: BTreeMap<String, Vec<String>>,
+    /// The pages of the adapter, when all was well.
+    pub(super) own_pages: [String; 2],
+}
+
+/// Expressions by place.
+type Questions = BTreeMap<String, String>;
+
+/// What was found. The first call takes as long as the set-up does.
+pub(crate) fn findings() -> &'static Findings {
+    static FINDINGS: OnceLock<Findings> = OnceLock::new();
+    // On a thread of its own: the caller may be within a runtime.
+    FINDINGS.get_or_init(|| std::thread::spawn(find).join().unwrap())
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn find() -> Findings {
+    let mut stage = Stage::set().await;
+    let mut options = BTreeMap::new();
+    let mut questions = rules();
+    for board in boards() {
+        let chosen = choose(&stage.prometheus, &board, &mut options).await;
+        for (place, expr) in board.expressions() {
+            questions.insert(place, substituted(&shortened(expr), &chosen));
+        }
+    }
+    let mut answers = BTreeMap::new();
+    answers.insert(
+        Phase::Well,
+        settle(&stage.prometheus, &questions, Phase::Well).await,
+    );
+    let own_pages = stage.own_pages().await;
+    stage.lose_targets().await;
+    let lost = settle(&stage.prometheus, &questions, Phase::TargetsLost).await;
+    answers.insert(Phase::TargetsLost, lost);
+    stage.lose_adapter().await;
+    let lost = settle(&stage.prometheus, &questions, Phase::AdapterLost).await;
+    answers.insert(Phase::AdapterLost, lost);
+    Findings {
+        answers,
+        options,
+        own_pages,
+    }
+}
+
+impl Findings {
+    /// The series of an answer that have a value: a query of a board by `BOARD: PANEL REF`, a rule by its name.
+    pub(crate) fn answer(&self, phase: Phase, place: &str) -> &[Series] {
+        let of_phase = &self.answers[&phase];
+        of_phase
+            .get(place)
+            .unwrap_or_else(|| panic!("nobody asked for {place}"))
+    }
+
+    /// Every place that was asked for in a phase, with its answer.
+    pub(super) fn all(&self, phase: Phase) -> impl Iterator<Item = (&str, &[Series])> {
+        let of_phase = self.answers[&phase].iter();
+        of_phase.map(|(place, answer)| (place.as_str(), answer.as_slice()))
+    }
+}
+
+/// The expressions of all rules, by the names of their series or alerts; further ones of a name get a number.
+fn rules() -> Questions {
+    let mut questions = Questions::new();
+    for file in ["recording.yaml", "alerts.yaml"] {
+        let text = std::fs::read_to_string(path("rules").join(file)).unwrap();
+        let documents = objects::read(&text);
+        let groups = documents
+            .iter()
+            .flat_map(|document| document["groups"].as_array().unwrap());
+        for rule in groups.flat_map(|group| group["rules"].as_array().unwrap()) {
+            let name = rule["record"].as_str().or(rule["alert"].as_str()).unwrap();
+            let nth = (1..).map(|n| {
+                if n == 1 {
+                    name.to_owned()
+                } else {
+                    format!("{name} {n}")
+                }
+            });
+            let place = nth
+                .into_iter()
+                .find(|place| !questions.contains_key(place))
+                .unwrap();
+            questions.insert(place, rule["expr"].as_str().unwrap().to_owned());
+        }
+    }
+    questions
+}
+
+fn shortened(expr: &str) -> String {
+    let shorten = |expr: String, (long, short): &(&str, &str)| expr.replace(long, short);
+    SHORTENED.iter().fold(expr.to_owned(), shorten)
+}
+
+/// A value for each variable of a board, as somebody would choose it who looks at the HPA of [`HPA`].
+async fn choose(
+    prometheus: &PrometheusServer,
+    board: &Board,
+    options: &mut BTreeMap<String, Vec<String>>,
+) -> BTreeMap<String, String> {
+    let grafanas = GRAFANAS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut chosen = BTreeMap::from(grafanas);
+    for variable in &board.templating.list {
+        let value = if variable.is_query() {
+            let found = options_of(prometheus, variable, &chosen).await;
+            let value = choice(variable, &found);
+            options.insert(format!("{}: {}", board.name, variable.name), found);
+            value
+        } else {
+            variable.query.clone()
+        };
+        chosen.insert(variable.name.clone(), value);
+    }
+    chosen
+}
+
+/// What Grafana would put for a variable with these options: all of them where it can, else the one we look at.
+fn choice(variable: &Variable, found: &[String]) -> String {
+    match &variable.all_value {
+        Some(all) => all.clone(),
+        None if variable.include_all => format!("({})", found.join("|")),
+        None => {
+            let mut looked_at = found
+                .iter()
+                .filter(|one| [HPA, NAMESPACE].contains(&one.as_str()));
+            looked_at
+                .next()
+                .or(found.first())
+                .cloned()
+                .unwrap_or_default()
+        }
+    }
+}
+
+/// The options of a variable, once there are any. A label that nothing has stays without.
+async fn options_of(
+    prometheus: &PrometheusServer,
+    variable: &Variable,
+    chosen: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let (selector, label) = variable.label_values().unwrap();
+    let selector = substituted(selector, chosen);
+    let promql = format!("group by ({label}) (last_over_time({selector}[1h]))");
+    let begun = Instant::now();
+    loop {
+        let series = prometheus.query(&promql, clock::now()).await;
+        let found: BTreeSet<String> = series
+            .iter()
+            .map(|one| one.label(label).to_owned())
+            .collect();
+        let is_there = found.iter().any(|value| !value.is_empty());
+        // Series of nobody's cluster have no such label, and Grafana then chooses nothing.
+        if is_there || (!series.is_empty() && label == "cluster") || PATIENCE < begun.elapsed() {
+            return found
+                .into_iter()
+                .filter(|value| !value.is_empty())
+                .collect();
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// All answers, once those are empty that should be, and no others; or as they are when that takes too long, for the tests to
+/// tell.
+async fn settle(
+    prometheus: &PrometheusServer,
+    questions: &Questions,
+    phase: Phase,
+) -> BTreeMap<String, Vec<Series>> {
+    let begun = Instant::now();
+    loop {
+        let mut answers = BTreeMap::new();
+        let now = clock::now();
+        for (place, promql) in questions {
+            let mut series = prometheus.query(promql, now).await;
+            series.retain(|one| !one.value().is_nan());
+            answers.insert(place.clone(), series);
+        }
+        let is_expected = |(place, series): (&String, &Vec<Series>)| {
+            empty::is_expected(phase, place, &questions[place])
+                .is_none_or(|wanted| wanted == series.is_empty())
+        };
+        if answers.iter().all(is_expected) || PATIENCE < begun.elapsed() {
+            return answers;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
