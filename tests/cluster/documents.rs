@@ -128,7 +128,10 @@ async fn prepare(page: &Page, folder: &Path) -> anyhow::Result<()> {
     ensure!(output.status.success(), "{output:?}");
     for block in page.blocks() {
         if let Some(file) = block.file() {
-            std::fs::write(folder.join(file), &block.text).context("writing a file")?;
+            let file = folder.join(file);
+            let parent = file.parent().context("a file without a folder")?;
+            std::fs::create_dir_all(parent).context("making a folder")?;
+            std::fs::write(file, &block.text).context("writing a file")?;
         }
     }
     Ok(())
@@ -201,9 +204,10 @@ async fn every_object_is_taken(cluster: &Cluster) -> anyhow::Result<()> {
 /// Whether a block is of objects of Kubernetes, and not a part of one or something else's.
 fn is_whole(block: &Block) -> bool {
     let is_meant = block.is("yaml", &[]) || block.language == "yaml" && block.file().is_some();
-    let names_a_namespace = block.text.contains("namespace: internal");
+    let is_elsewhere =
+        block.text.contains("namespace: internal") || block.text.contains("kind: Kustomization");
     is_meant
-        && !names_a_namespace
+        && !is_elsewhere
         && block.text.starts_with("apiVersion: ")
         && !block.text.starts_with("apiVersion: loadtest/")
 }

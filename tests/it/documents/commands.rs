@@ -58,7 +58,9 @@ fn run(page: &Page) -> Result<(), String> {
     clone(folder.path());
     for block in page.blocks() {
         if let Some(file) = block.file() {
-            std::fs::write(folder.path().join(file), &block.text).unwrap();
+            let file = folder.path().join(file);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, &block.text).unwrap();
         }
     }
     let output = shell(&script(page), folder.path());
