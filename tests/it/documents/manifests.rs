@@ -18,6 +18,7 @@ spec:
   scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: users}
   minReplicas: 2
   maxReplicas: 10
+  behavior: {scaleUp: {policies: [{type: Percent, value: 100, periodSeconds: 60}]}}
 ";
 
 /// How many of each there are at least: a reader that finds none would find nothing wrong.
