@@ -1,5 +1,5 @@
-//! `taffrail check`: whether the adapter is installed and answers, seen from where HPAs see it, through the API server. It is
-//! what the chart's test runs, since an image without a shell can run nothing else, and what a person runs after an
+//! `taffrail check`: whether the adapter is installed and answers, seen from where HPAs see it, through the API server. It
+//! is what the chart's test runs, since an image without a shell can run nothing else, and what a person runs after an
 //! installation. Nothing is ever written, and nothing is judged that a cluster may have either way.
 
 mod apis;
@@ -29,10 +29,10 @@ const EVERY: Duration = Duration::from_secs(2);
 
 /// Say whether the adapter is installed and answers, and what to do where it does not
 ///
-/// Asks the API server what an HPA depends on: that it knows RequestMetrics, that the APIServices lead to the adapter and are
-/// available, and that what is behind them lists its metrics. With --service, that a metric of one service can be read, and in
-/// which state the service is. Any account may ask all of this but the APIServices (get) and the metric (list on
-/// external.metrics.k8s.io); an APIService that may not be read is passed over. Nothing is written.
+/// Asks the API server what an HPA depends on: that it knows RequestMetrics, that the APIServices lead to the adapter and
+/// are available, and that what is behind them lists its metrics. With --service, that a metric of one service can be
+/// read, and in which state the service is. Any account may ask all of this but the APIServices (get) and the metric (list
+/// on external.metrics.k8s.io); an APIService that may not be read is passed over. Nothing is written.
 ///
 ///   taffrail check
 ///
@@ -51,7 +51,7 @@ pub struct Args {
     #[arg(short, long, env = "TAFFRAIL_NAMESPACE", value_parser = name)]
     pub namespace: Option<String>,
 
-    /// The Service that the APIServices must lead to; without it the one of explain.taffrail.dev, which nobody else serves
+    /// The Service that the APIServices must lead to; without it that of explain.taffrail.dev, which nobody else serves
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = adapter)]
     pub adapter: Option<Adapter>,
 

@@ -1,5 +1,5 @@
-//! `/metrics`: what the program says of itself, to whoever may `get` that path by the cluster's rules, as of any Kubernetes
-//! component. What is on the page is not known here; whoever starts the API brings it.
+//! `/metrics`: what the program says of itself, to whoever may `get` that path by the cluster's rules, as of any
+//! Kubernetes component. What is on the page is not known here; whoever starts the API brings it.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! The groups that the adapter serves, as the API server sees them: whom each APIService leads to, whether it is available,
-//! and what answers behind it. External metrics must be there; the other groups may be absent, or another adapter's.
+//! The groups that the adapter serves, as the API server sees them: whom each APIService leads to, whether it is
+//! available, and what answers behind it. External metrics must be there; the other groups may be absent, or another
+//! adapter's.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
-//! The adapter as Helm installs it: every render of the chart is what the real API server takes, and the default one runs with
-//! exactly its rights, passes its own test, changes its certificate and leaves nothing behind. One installation serves all
-//! checks, since it is what takes time.
+//! The adapter as Helm installs it: every render of the chart is what the real API server takes, and the default one runs
+//! with exactly its rights, passes its own test, changes its certificate and leaves nothing behind. One installation
+//! serves all checks, since it is what takes time.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -96,9 +96,9 @@ async fn every_render_of_the_chart_is_taken_by_the_api_server(
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     kubectl.run_with(apply, &list.to_string()).await?;
     namespaces.remove("kube-system");
-    for namespace in &namespaces {
-        uninstall::gone(cluster, namespace).await?;
-    }
+    let delete = ["delete", "namespace"].into_iter();
+    let delete = delete.chain(namespaces.iter().map(String::as_str));
+    kubectl.run(delete).await?;
     Ok(())
 }
 
@@ -271,8 +271,8 @@ async fn metrics_are_for_whoever_may_get_them(cluster: &Cluster) -> anyhow::Resu
     Ok(())
 }
 
-/// An upgrade to a certificate from elsewhere, of a chain of two: what API servers get is its root, which is in `ca.crt`, and
-/// neither the leaf nor the authority in between, which are in `tls.crt`.
+/// An upgrade to a certificate from elsewhere, of a chain of two: what API servers get is its root, which is in `ca.crt`,
+/// and neither the leaf nor the authority in between, which are in `tls.crt`.
 async fn d_01_d_02_the_bundle_is_the_authority_of_the_stored_secret(
     cluster: &Cluster,
 ) -> anyhow::Result<()> {

@@ -1,5 +1,5 @@
-//! `taffrail check` as its user runs it, against an API server made of prepared answers: what it says, what it asks for, and
-//! what it exits with. With a real adapter it runs in `tests/cluster`.
+//! `taffrail check` as its user runs it, against an API server made of prepared answers: what it says, what it asks for,
+//! and what it exits with. With a real adapter it runs in `tests/cluster`.
 
 use std::process::Output;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The ways to install without Helm: manifests that kubectl applies as they are, and kustomize. The chart is the source of
-//! both, so each is held against what the chart renders, byte for byte or object for object.
+//! The ways to install without Helm: manifests that kubectl applies as they are, and kustomize. The chart is the source
+//! of both, so each is held against what the chart renders, byte for byte or object for object.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ const PLAIN: &str = "namespace.create=true,crds.keep=false,tests.enabled=false";
 
 const HA: &str = "--values=deploy/chart/ci/ha-values.yaml";
 
-const MONITORING: &str = "--set=metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,dashboards.enabled=true";
+const MONITORING: &str = "--set=dashboards.enabled=true,metrics.serviceMonitor.enabled=true,\
+                          metrics.prometheusRule.enabled=true";
 
 /// Objects by what tells them apart.
 type Objects = BTreeMap<String, Value>;
