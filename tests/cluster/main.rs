@@ -20,6 +20,7 @@ mod objects;
 mod pods;
 mod replays;
 mod rollouts;
+mod samples;
 mod scaling;
 mod seeds;
 mod service;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         objects::tests(),
         pods::tests(),
         replays::tests(),
+        samples::tests(),
         scaling::tests(),
         shadow::tests(),
         status::tests(),

@@ -24,6 +24,7 @@ mod recording;
 mod redis;
 mod replay;
 mod report;
+mod samples;
 mod scenarios;
 mod scrape;
 mod serve;

@@ -132,6 +132,15 @@ impl Kubectl {
         }
     }
 
+    /// As [`Self::try_run`], with this on its standard input.
+    pub(crate) async fn try_run_with<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        input: &str,
+    ) -> anyhow::Result<Output> {
+        self.with_input(args, input).await
+    }
+
     /// As [`Self::run`], with this on its standard input.
     pub(crate) async fn run_with<S: AsRef<OsStr>>(
         &self,
