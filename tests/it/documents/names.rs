@@ -12,6 +12,9 @@ use crate::fixtures::{objects, tools::ROOT};
 const FOREIGN_FLAGS: &[&str] = &[
     // KEDA's operator.
     "--enable-cert-rotation",
+    // Helm.
+    "--create-namespace",
+    "--set-string",
 ];
 
 /// What looks like a value of the chart and is none.
