@@ -14,6 +14,7 @@ const FOREIGN_FLAGS: &[&str] = &[
     "--enable-cert-rotation",
     // Helm.
     "--create-namespace",
+    "--set",
     "--set-string",
 ];
 
