@@ -10,6 +10,7 @@ mod conformance;
 mod control_plane;
 mod custom;
 mod discovery;
+mod documents;
 mod explain;
 mod harness;
 mod install;
@@ -54,9 +55,10 @@ fn main() -> ExitCode {
         shadow::tests(),
         status::tests(),
         tenancy::tests(),
-        // It takes away what the others share.
+        // They take away what the others share.
         uninstall::tests(),
         // And it puts another in its place.
         install::tests(),
+        documents::tests(),
     ])
 }

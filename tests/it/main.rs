@@ -11,6 +11,7 @@ mod check;
 mod dashboards;
 mod demo;
 mod deploy;
+mod documents;
 mod explain;
 mod fixtures;
 mod house;

@@ -94,6 +94,11 @@ impl Kubectl {
         }
     }
 
+    /// The program itself, beside which helm is.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The file with its kubeconfig.
     pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
