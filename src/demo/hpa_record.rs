@@ -100,14 +100,15 @@ impl HpaRecord {
         });
     }
 
+    /// A pod that was told to end is there until it has: an HPA counts it among the ready ones until then.
     fn see_pods(&mut self, now: Timestamp, decided: &Decided) {
-        let active = || decided.observed.pods.iter().filter(|pod| !pod.deleted);
+        let seen = &decided.observed.pods;
         for life in &mut self.pods {
-            if life.gone.is_none() && !active().any(|pod| pod.name == life.name) {
+            if life.gone.is_none() && !seen.iter().any(|pod| pod.name == life.name) {
                 life.gone = Some(now.seconds());
             }
         }
-        for pod in active() {
+        for pod in seen {
             let known = self.pods.iter().position(|life| life.name == pod.name);
             let known = known.unwrap_or_else(|| {
                 let started = pod.started.map(Timestamp::seconds);
