@@ -66,9 +66,16 @@ struct Place {
 pub(super) struct Deadlines(VecDeque<(i64, Ref)>);
 
 impl Deadlines {
-    /// Gives `request` time until `at`, which is no earlier than the others' deadlines.
+    /// Gives `request` time until `at`: nearly always later than all others, unless a version that is rolled out has
+    /// less patience than the one before.
     pub(super) fn push(&mut self, at: i64, request: Ref) {
-        self.0.push_back((at, request));
+        match self.0.back() {
+            Some((last, _)) if at < *last => {
+                let place = self.0.partition_point(|(other, _)| *other <= at);
+                self.0.insert(place, (at, request));
+            }
+            _ => self.0.push_back((at, request)),
+        }
     }
 
     /// When the next request that is still under way is given up, if that is before `before`.
@@ -190,7 +197,7 @@ mod tests {
         assert!(requests.of_load(1).is_empty());
 
         let mut deadlines = Deadlines::default();
-        for (at, request) in [(5, first), (7, second), (9, first)] {
+        for (at, request) in [(5, first), (9, first), (7, second)] {
             deadlines.push(at, request);
         }
         assert_eq!(deadlines.next_before(7, &requests), None);
