@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod chart;
 mod check;
 mod dashboards;
 mod demo;
