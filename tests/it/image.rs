@@ -116,10 +116,7 @@ fn p_01_every_image_names_its_user_by_the_number_of_the_manifests() {
     for stage in &dockerfile()[1..] {
         assert_eq!(stage.one("USER"), "65532:65532", "{}", stage.name);
     }
-    let manifests = [
-        "deploy/manifests/deployment.yaml",
-        "deploy/loadtest/job.yaml",
-    ];
+    let manifests = ["deploy/manifests/install.yaml", "deploy/loadtest/job.yaml"];
     for manifest in manifests {
         let text = std::fs::read_to_string(Path::new(ROOT).join(manifest)).unwrap();
         assert!(text.contains("runAsUser: 65532"), "{manifest}");
