@@ -254,10 +254,10 @@ impl App {
             .config
             .auth_token
             .as_ref()
-            .is_none_or(|token| given(TOKEN_HEADER) == Some(token.as_bytes()));
+            .is_none_or(|token| given(TOKEN_HEADER).is_some_and(|given| token.is(given)));
         let bearer = self.config.bearer.as_ref().is_none_or(|bearer| {
             let given = given("authorization").and_then(|value| value.strip_prefix(b"Bearer "));
-            given == Some(bearer.as_bytes())
+            given.is_some_and(|given| bearer.is(given))
         });
         token && bearer
     }

@@ -45,5 +45,5 @@ pub(crate) use node_port::NodePort;
 pub(crate) use record::Record;
 pub(crate) use redis::{NETWORK as REDIS_NETWORK, Redis};
 pub(crate) use runner::{Table, main, table};
-pub(crate) use sandbox::NODE_ADDRESS;
+pub(crate) use sandbox::{NODE_ADDRESS, bin_dir};
 pub(crate) use wait::{is_ready, until};

@@ -10,6 +10,7 @@ mod conformance;
 mod control_plane;
 mod custom;
 mod discovery;
+mod documents;
 mod explain;
 mod harness;
 mod install;
@@ -19,6 +20,7 @@ mod objects;
 mod pods;
 mod replays;
 mod rollouts;
+mod samples;
 mod scaling;
 mod seeds;
 mod service;
@@ -48,13 +50,15 @@ fn main() -> ExitCode {
         objects::tests(),
         pods::tests(),
         replays::tests(),
+        samples::tests(),
         scaling::tests(),
         shadow::tests(),
         status::tests(),
         tenancy::tests(),
-        // It takes away what the others share.
+        // They take away what the others share.
         uninstall::tests(),
         // And it puts another in its place.
         install::tests(),
+        documents::tests(),
     ])
 }

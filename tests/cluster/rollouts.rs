@@ -159,9 +159,12 @@ async fn samples(cluster: &Cluster) -> anyhow::Result<String> {
     let in_namespace = format!("--namespace={namespace}");
     let kubectl = cluster.kubectl();
     let short = json!({"spec": {"window": "10s", "interval": "1s"}}).to_string();
+    let base = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/deploy/samples/users-and-shifts/base"
+    );
+    kubectl.run(["apply", "-k", base, &in_namespace]).await?;
     for name in SERVICES {
-        let dir = format!("{}/deploy/samples/{name}", env!("CARGO_MANIFEST_DIR"));
-        kubectl.run(["apply", "-k", &dir, &in_namespace]).await?;
         let (app, quick) = (
             format!("deployment/{name}"),
             container(name, &json!({"args": ARGS})),
@@ -178,13 +181,16 @@ async fn samples(cluster: &Cluster) -> anyhow::Result<String> {
             &in_namespace,
         ];
         kubectl.run(patch).await?;
-        let rate = json!([{"op": "add", "path": "/spec/metrics/-", "value": {
-            "type": "External",
-            "external": {
-                "metric": {"name": "request_rate", "selector": {"matchLabels": {"service": name}}},
-                "target": {"type": "AverageValue", "averageValue": PER_REPLICA.to_string()},
-            },
-        }}]);
+        let rate = json!([
+            {"op": "replace", "path": "/spec/minReplicas", "value": 2},
+            {"op": "add", "path": "/spec/metrics/-", "value": {
+                "type": "External",
+                "external": {
+                    "metric": {"name": "request_rate", "selector": {"matchLabels": {"service": name}}},
+                    "target": {"type": "AverageValue", "averageValue": PER_REPLICA.to_string()},
+                },
+            }},
+        ]);
         let (hpa, rate) = (format!("hpa/{name}"), rate.to_string());
         let patch = [
             "patch",

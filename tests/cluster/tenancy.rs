@@ -438,12 +438,15 @@ pub(crate) async fn exactly_these_rights(cluster: &Cluster) -> anyhow::Result<()
     Ok(())
 }
 
-/// Applies the sample as its first line says.
+/// Applies the sample, with a token of its own.
 async fn hello(cluster: &Cluster) -> anyhow::Result<String> {
     let namespace = cluster.namespace("hello").await?;
-    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/samples/hello");
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/samples/hello/base");
     let kubectl = cluster.kubectl();
     let in_namespace = format!("--namespace={namespace}");
+    let create = ["create", "secret", "generic", "hello-token"];
+    let token = ["--from-literal=token=&^@$-first", &in_namespace];
+    kubectl.run(create.iter().chain(&token)).await?;
     kubectl.run(["apply", "-k", sample, &in_namespace]).await?;
     // Shorter than a service would have it, so that the test is.
     let short = r#"{"spec": {"window": "10s", "interval": "1s"}}"#;

@@ -1,4 +1,4 @@
-//! Taking the adapter away again: with the README's own commands, nothing is left and nothing is stuck. An APIService with
+//! Taking the adapter away again: with the documented commands, nothing is left and nothing is stuck. An APIService with
 //! nobody behind it is what holds up every namespace of a cluster, so these tests delete namespaces.
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::harness::{Cluster, Table, sample, table, until};
 /// Enough for the pods of a namespace to end, which have a grace of 30 s, and for the namespace controller's retries.
 const GONE: Duration = Duration::from_secs(120);
 
-const README: &str = include_str!("../../README.md");
+const PAGE: &str = include_str!("../../deploy/docs/uninstall.md");
 
 pub(crate) fn tests() -> Table {
     table!("uninstall";; alone:
@@ -101,9 +101,12 @@ pub(crate) async fn removed(cluster: &Cluster) -> anyhow::Result<()> {
     nothing_is_left(cluster).await
 }
 
-/// The words of each kubectl command of the README's section, without kubectl itself.
+/// The words of each kubectl command of the section, without kubectl itself.
 fn documented() -> Vec<Vec<&'static str>> {
-    let section = README.split("\n## Uninstall\n").nth(1).unwrap_or_default();
+    let section = PAGE
+        .split("\n## Plain manifests\n")
+        .nth(1)
+        .unwrap_or_default();
     let section = section.split("\n## ").next().unwrap_or_default();
     let commands = section
         .lines()
@@ -113,9 +116,9 @@ fn documented() -> Vec<Vec<&'static str>> {
         .collect()
 }
 
-/// Runs the commands from where the README is.
+/// Runs the commands from the repository's root, where cargo starts tests.
 async fn uninstall(cluster: &Cluster, commands: &[Vec<&str>]) -> anyhow::Result<()> {
-    ensure!(!commands.is_empty(), "the README has no commands");
+    ensure!(!commands.is_empty(), "the page has no commands");
     for command in commands {
         cluster.kubectl().run(command).await?;
     }

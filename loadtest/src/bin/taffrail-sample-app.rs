@@ -72,7 +72,8 @@ fn main() -> anyhow::Result<()> {
             let dials = Arc::clone(&dials);
             tokio::spawn(async move { dials.follow_file(&file).await });
         }
-        sample_app::run_with(listener, args.config, dials, stopped)
+        let config = args.config.with_files_read().context("reading a secret")?;
+        sample_app::run_with(listener, config, dials, stopped)
             .await
             .context("running the sample app")
     })

@@ -1,6 +1,8 @@
 //! What a sample app is told: flags, each with its environment variable. It only reads and bounds them.
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -69,6 +71,15 @@ pub struct Config {
     #[arg(long, env = "APP_AUTH_TOKEN", hide_env_values = true)]
     pub auth_token: Option<Secret>,
 
+    /// File with that value, as a mounted Secret has it; read once, at the start, without a line break at its end
+    #[arg(
+        long,
+        env = "APP_AUTH_TOKEN_FILE",
+        value_name = "FILE",
+        conflicts_with = "auth_token"
+    )]
+    pub auth_token_file: Option<PathBuf>,
+
     /// Bearer token that must be given, on everything but the probes
     #[arg(long, env = "APP_BEARER", hide_env_values = true)]
     pub bearer: Option<Secret>,
@@ -109,12 +120,38 @@ impl Default for Config {
             downstream_connections: 8,
             downstream_timeout: Duration::from_secs(1),
             auth_token: None,
+            auth_token_file: None,
             bearer: None,
             redis_host: None,
             redis_port: 6379,
             redis_username: None,
             redis_password: None,
         }
+    }
+}
+
+impl Config {
+    /// With the secrets that it names files for.
+    ///
+    /// # Errors
+    /// When such a file cannot be read, is not text, or is empty: an empty token would let everybody in.
+    pub fn with_files_read(mut self) -> io::Result<Self> {
+        let Some(file) = &self.auth_token_file else {
+            return Ok(self);
+        };
+        let said =
+            |what: &dyn fmt::Display| format!("--auth-token-file {}: {what}", file.display());
+        let content = std::fs::read_to_string(file)
+            .map_err(|error| io::Error::new(error.kind(), said(&error)))?;
+        let token = content.strip_suffix('\n').unwrap_or(&content);
+        if token.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                said(&"it is empty"),
+            ));
+        }
+        self.auth_token = Some(Secret(token.to_owned()));
+        Ok(self)
     }
 }
 
@@ -129,8 +166,15 @@ impl Secret {
         &self.0
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+    /// Whether it is what was given, in a time that tells nothing of how much of it was right.
+    pub(super) fn is(&self, given: &[u8]) -> bool {
+        let secret = self.0.as_bytes();
+        let differences = secret.iter().zip(given).map(|(own, given)| own ^ given);
+        // The compiler must not end this at the first difference.
+        let differs = differences.fold(0, |differs, difference| {
+            std::hint::black_box(differs | difference)
+        });
+        secret.len() == given.len() && differs == 0
     }
 }
 
@@ -209,5 +253,46 @@ mod tests {
             .unwrap();
         assert_eq!(flags.config.auth_token.as_ref().unwrap().expose(), "hush");
         assert!(!format!("{:?}", flags.config).contains("hush"));
+    }
+
+    #[test]
+    fn a_secret_is_what_it_is_and_nothing_shorter_or_longer() {
+        let secret = Secret("&^@$".to_owned());
+        assert!(secret.is(b"&^@$"));
+        for other in ["", "&", "&^@", "&^@$$", "&^@!", "x^@$"] {
+            assert!(!secret.is(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_read_from_its_file_and_an_empty_one_lets_nobody_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |content: &str| {
+            let file = dir.path().join("token");
+            std::fs::write(&file, content).unwrap();
+            let config = Config {
+                auth_token_file: Some(file),
+                ..Config::default()
+            };
+            config.with_files_read()
+        };
+        for content in ["&^@$", "&^@$\n"] {
+            let config = read(content).unwrap();
+            assert_eq!(config.auth_token.unwrap().expose(), "&^@$");
+        }
+        for content in ["", "\n"] {
+            let said = read(content).unwrap_err().to_string();
+            assert!(said.contains("it is empty"), "{said}");
+        }
+        let missing = Config {
+            auth_token_file: Some(dir.path().join("none")),
+            ..Config::default()
+        };
+        let said = missing.with_files_read().unwrap_err().to_string();
+        assert!(
+            said.contains("--auth-token-file") && said.contains("none"),
+            "{said}"
+        );
+        assert!(Flags::try_parse_from(["app", "--auth-token=a", "--auth-token-file=b"]).is_err());
     }
 }

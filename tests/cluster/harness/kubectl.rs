@@ -94,6 +94,11 @@ impl Kubectl {
         }
     }
 
+    /// The program itself, beside which helm is.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The file with its kubeconfig.
     pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
@@ -125,6 +130,15 @@ impl Kubectl {
                 return output.successful();
             }
         }
+    }
+
+    /// As [`Self::try_run`], with this on its standard input.
+    pub(crate) async fn try_run_with<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        input: &str,
+    ) -> anyhow::Result<Output> {
+        self.with_input(args, input).await
     }
 
     /// As [`Self::run`], with this on its standard input.
