@@ -263,21 +263,23 @@ fn the_test_pod_may_look_at_the_apiservices_and_nothing_else() {
 #[test]
 fn without_rbac_and_an_account_nothing_is_granted_and_the_named_account_is_used() {
     let objects = rendered(&[
-        "--set=rbac.create=false,serviceAccount.create=false,serviceAccount.name=platform,tests.enabled=false",
+        "--set=rbac.create=false,serviceAccount.create=false,serviceAccount.name=platform",
     ]);
     let kinds: Vec<&str> = objects
         .iter()
         .map(|object| object["kind"].as_str().unwrap())
         .collect();
-    for kind in [
-        "ServiceAccount",
-        "Role",
-        "RoleBinding",
-        "ClusterRole",
-        "ClusterRoleBinding",
-    ] {
+    for kind in ["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"] {
         assert!(!kinds.contains(&kind), "{kinds:?}");
     }
+    let accounts: Vec<Value> = objects::of_kind(&objects, "ServiceAccount")
+        .cloned()
+        .collect();
+    assert_eq!(
+        objects::names(&accounts),
+        ["ServiceAccount/taffrail-check"],
+        "of helm test alone"
+    );
     let deployment = objects::one(&objects, "Deployment", "taffrail");
     assert_eq!(
         deployment["spec"]["template"]["spec"]["serviceAccountName"],
