@@ -133,9 +133,12 @@ fn d_09_rights_of_a_certificate_go_only_to_the_mode_that_needs_them() {
         let reads_secret = own.iter().any(|right| right.contains("/secrets"));
         let mode = match case.name.as_str() {
             "insecure" => "insecure",
-            "everything" => "files",
-            "existing-secret" | "existing-secret-injected" => "files",
-            "cert-manager" | "cert-manager-issuer" | "helm-certificate" => "files",
+            "cert-manager"
+            | "cert-manager-issuer"
+            | "everything"
+            | "existing-secret"
+            | "existing-secret-injected"
+            | "helm-certificate" => "files",
             _ => "self-signed",
         };
         let writes_bundles = may("patch apiregistration.k8s.io/apiservices");
