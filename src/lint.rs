@@ -57,7 +57,7 @@ const EXIT_UNREAD: u8 = 2;
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_long_help = "Examples:
   taffrail lint deploy/
-  kustomize build deploy/samples/users | taffrail lint -
+  kustomize build deploy/samples/users-and-shifts/base | taffrail lint -
   taffrail lint hpa.yaml requestmetrics.yaml --page users=metrics.txt
   taffrail lint --cluster -n shop
   taffrail lint --explain quantile-averaged

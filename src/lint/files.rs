@@ -42,8 +42,8 @@ pub(crate) fn read_all(paths: &[PathBuf], read: &mut Read) {
     }
 }
 
-/// The files of a directory, by name. Hidden ones and links to directories are passed over, and the templates of a Helm chart,
-/// which are no YAML: `helm template CHART | taffrail lint -` reads what becomes of them.
+/// The files of a directory, by name. Hidden ones and links to directories are passed over, and the templates of a Helm
+/// chart, which are no YAML, with a word on how to have them read.
 fn walk(
     folder: &Path,
     depth: usize,
@@ -57,8 +57,20 @@ fn walk(
         .any(|entry| entry.file_name() == "Chart.yaml");
     for entry in entries {
         let path = entry.path();
-        let is_template = is_chart && entry.file_name() == "templates";
-        if is_template || entry.file_name().as_encoded_bytes().starts_with(b".") {
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        if is_chart && entry.file_name() == "templates" {
+            let chart = folder.display();
+            unread.push(Unread {
+                is_optional: true,
+                ..Unread::of_file(
+                    &path,
+                    format!(
+                        "templates are rendered first: helm template {chart} | taffrail lint -"
+                    ),
+                )
+            });
             continue;
         }
         if entry.file_type()?.is_dir() {
@@ -114,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_of_a_chart_are_passed_over_and_other_templates_are_not() {
+    fn templates_of_a_chart_are_passed_over_with_a_word_and_other_templates_are_not() {
         let root = tempfile::tempdir().unwrap();
         for name in [
             "chart/templates/a.yaml",
@@ -128,6 +140,8 @@ mod tests {
         }
         let (mut files, mut unread) = (Vec::new(), Vec::new());
         walk(root.path(), 0, &mut files, &mut unread).unwrap();
+        assert_eq!(unread.len(), 1, "{unread:?}");
+        assert!(unread[0].is_optional && unread[0].message.contains("/chart | taffrail lint -"));
         let names: Vec<_> = files
             .iter()
             .map(|file| file.strip_prefix(root.path()).unwrap().to_str().unwrap())

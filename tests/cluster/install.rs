@@ -300,6 +300,8 @@ async fn d_01_d_02_the_bundle_is_the_authority_of_the_stored_secret(
         CHART,
         IN_NAMESPACE,
         "--reuse-values",
+        // The replicas own the bundle that they keep, until somebody takes it from them.
+        "--force-conflicts",
         "--set=tls.mode=existing-secret,tls.existingSecret.name=platform-tls",
         "--wait",
         "--timeout=2m",
