@@ -217,10 +217,17 @@ fn t_10_no_manifest_of_this_repository_keeps_an_old_version() {
     assert!(copied.unwrap().success());
     repository.commit("Take what is shipped");
     repository.said("version", &["set", "9.8.7", "2026-11-21"]);
-    let kept = repository.output(
-        "git",
-        &["grep", "--fixed-strings", old, "--", "deploy", "README.md"],
-    );
+    // As a version, not within an address such as 10.1.0.0.
+    let pattern = format!("(^|[^0-9.]){}([^0-9.]|$)", old.replace('.', "\\."));
+    let grep = [
+        "grep",
+        "--extended-regexp",
+        &pattern,
+        "--",
+        "deploy",
+        "README.md",
+    ];
+    let kept = repository.output("git", &grep);
     let kept = String::from_utf8(kept.stdout).unwrap();
     // In a comment it is an example.
     let kept: Vec<&str> = kept
