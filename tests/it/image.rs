@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::built::Image;
 use crate::fixtures::free_port;
@@ -261,7 +261,7 @@ fn e_10_serve_becomes_ready_on_a_root_that_nobody_can_write() {
     let ports = ["--listen", "127.0.0.1:0", "--metrics-listen", &metrics];
     let mut command = start(Image::of("taffrail"), config.path(), &args);
     let mut serve = Running(command.args(ports).stdout(Stdio::null()).spawn().unwrap());
-    let began = Instant::now();
+    let began = taffrail::clock::instant();
     while !is_ready(&metrics) {
         assert_eq!(serve.0.try_wait().unwrap(), None, "it has ended");
         assert!(began.elapsed() < PATIENCE, "not ready after {PATIENCE:?}");
