@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::built::Image;
 use crate::fixtures::free_port;
@@ -142,15 +142,47 @@ fn the_base_is_pinned_by_digest_and_nothing_secret_gets_into_a_layer() {
     assert!(digest.len() == 64 && digest.chars().all(|digit| digit.is_ascii_hexdigit()));
     for stage in &stages {
         for line in stage.all("ARG").chain(stage.all("ENV")) {
-            let name = line.split('=').next().unwrap();
-            assert!(["TARGETARCH", "RUSTFLAGS"].contains(&name), "{line}");
+            assert_eq!(line, "TARGETARCH");
         }
     }
-    // The context has what the build reads, by name; a file that lies around is not sent.
+}
+
+#[test]
+fn the_context_has_what_cargo_reads_by_name_and_no_file_that_lies_around() {
     let ignored = std::fs::read_to_string(Path::new(ROOT).join(".dockerignore")).unwrap();
     let mut lines = ignored.lines().filter(|line| !line.starts_with('#'));
     assert_eq!(lines.next(), Some("*"));
-    assert!(lines.all(|line| line.starts_with('!')));
+    let paths: Vec<&str> = lines.map(|line| line.strip_prefix('!').unwrap()).collect();
+    let context = tempfile::tempdir().unwrap();
+    let mut copy = Command::new("cp");
+    copy.args(["--recursive", "--parents"])
+        .args(paths)
+        .arg(context.path());
+    assert!(copy.current_dir(ROOT).status().unwrap().success());
+    // What it would compile, without compiling it: only a nightly cargo says that, or one that takes itself for one.
+    let plan = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "-Z",
+            "unstable-options",
+            "--unit-graph",
+            "--workspace",
+            "--bins",
+        ])
+        .args(["--profile", "dist", "--locked"])
+        .env("RUSTC_BOOTSTRAP", "1")
+        .current_dir(context.path())
+        .output()
+        .unwrap();
+    assert!(
+        plan.status.success(),
+        "{}",
+        String::from_utf8_lossy(&plan.stderr)
+    );
+    let plan = String::from_utf8(plan.stdout).unwrap();
+    for name in NAMES {
+        assert!(plan.contains(&format!("\"name\":\"{name}\"")), "{name}");
+    }
 }
 
 #[test]
@@ -169,7 +201,6 @@ fn v_03_the_build_stage_makes_what_the_final_stages_take() {
     for name in NAMES {
         assert!(build.contains(&format!("target/dist/{name}")), "{build}");
     }
-    assert!(stages[0].one("ENV").contains("+crt-static"));
 }
 
 #[test]
@@ -230,7 +261,7 @@ fn e_10_serve_becomes_ready_on_a_root_that_nobody_can_write() {
     let ports = ["--listen", "127.0.0.1:0", "--metrics-listen", &metrics];
     let mut command = start(Image::of("taffrail"), config.path(), &args);
     let mut serve = Running(command.args(ports).stdout(Stdio::null()).spawn().unwrap());
-    let began = Instant::now();
+    let began = taffrail::clock::instant();
     while !is_ready(&metrics) {
         assert_eq!(serve.0.try_wait().unwrap(), None, "it has ended");
         assert!(began.elapsed() < PATIENCE, "not ready after {PATIENCE:?}");
