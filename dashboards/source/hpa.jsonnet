@@ -225,11 +225,13 @@ b.board(
       ),
       b.graph(
         'Latency', 's', |||
-          Quantiles of the request latency over all pods, from their histograms, and the promised latency. No line: no
+          Quantiles of the request latency over all pods, from their histograms, the promised latency, and what is to be
+          compared with it: the promise's own quantile. No line: no
           requests, or no pod could be read ("State of the value" says which). Exact only on the bounds of the buckets.
         |||, [
           b.over_time(of_service('taffrail_request_latency_quantile_seconds', 'service, quantile'), '{{service}} {{quantile}}'),
           b.over_time(of_service('taffrail_objective_latency_seconds'), '{{service}} promised'),
+          b.over_time(of_service('taffrail_request_latency_seconds'), "{{service}} at the promise's quantile"),
         ], width=8
       ),
       b.graph(

@@ -92,6 +92,11 @@ pub(super) const EMPTY: &[Empty] = &[
         why: NO_VALUE,
     },
     Empty {
+        place: "hpa: Latency C",
+        phases: LOST,
+        why: NO_VALUE,
+    },
+    Empty {
         place: "hpa: Slow requests A",
         phases: LOST,
         why: NO_VALUE,

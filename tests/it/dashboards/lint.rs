@@ -247,7 +247,7 @@ fn every_selector_keeps_to_its_cluster_and_ours_to_their_job() {
         }
     });
     // A name without braces would be no selector to the tests above, and to Prometheus it would.
-    let ours = regex::Regex::new(r"\b((?:taffrail|kube|apiserver|process)_\w+)(\{?)").unwrap();
+    let ours = regex::Regex::new(r"\b((?:taffrail|kube|apiserver|process)_[\w:]+)(\{?)").unwrap();
     each_expression(|expr, place| {
         for found in ours.captures_iter(expr) {
             assert_eq!(&found[2], "{", "{place}: {}", &found[1]);
