@@ -20,6 +20,7 @@ mod recording;
 mod redis;
 mod replay;
 mod report;
+mod rules;
 mod scenarios;
 mod scrape;
 mod serve;
