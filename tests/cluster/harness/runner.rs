@@ -127,7 +127,7 @@ fn run(mut args: Arguments, tables: &[Table]) -> anyhow::Result<ExitCode> {
             .flat_map(|half| trials(tables, *half, None));
         return Ok(libtest_mimic::run(&args, all.collect()).exit_code());
     }
-    let Some((bin_dir, half)) = sandbox::entered() else {
+    let (Some(bin_dir), Some(half)) = (sandbox::bin_dir(), sandbox::half()) else {
         return sandbox::enter(&chosen);
     };
     args.test_threads = args.test_threads.or(Some(half.at_once()));

@@ -29,12 +29,15 @@ pub(crate) const NODE_ADDRESS: &str = "10.200.0.1";
 /// The ports that connections are made from: below those that anything here listens on for long, as on a real node.
 const EPHEMERAL_PORTS: &str = "20000 29999";
 
-/// Where the control plane's programs are and which tests to run, inside of the namespaces; `None` outside.
-pub(crate) fn entered() -> Option<(PathBuf, Half)> {
-    let bin_dir = clock::env(BIN_DIR).map(PathBuf::from)?;
+/// Where the control plane's programs are, inside of the namespaces; `None` outside.
+pub(crate) fn bin_dir() -> Option<PathBuf> {
+    clock::env(BIN_DIR).map(PathBuf::from)
+}
+
+/// Which tests to run, inside of the namespaces; `None` outside.
+pub(crate) fn half() -> Option<Half> {
     let word = clock::env(HALF)?;
-    let half = Half::ALL.into_iter().find(|half| half.word() == word)?;
-    Some((bin_dir, half))
+    Half::ALL.into_iter().find(|half| half.word() == word)
 }
 
 /// Builds the control plane if it is missing, then runs this binary again for each half, inside of new namespaces.
