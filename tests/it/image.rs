@@ -4,9 +4,11 @@
 mod built;
 mod programs;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::built::Image;
 use crate::fixtures::free_port;
@@ -69,7 +71,7 @@ fn dockerfile() -> Vec<Stage> {
 
 impl Stage {
     /// What follows `word` where an instruction begins with it.
-    fn all<'a>(&'a self, word: &'a str) -> impl Iterator<Item = &'a str> {
+    fn all<'a>(&'a self, word: &str) -> impl Iterator<Item = &'a str> {
         self.instructions
             .iter()
             .filter_map(move |line| line.strip_prefix(word)?.strip_prefix(' '))
@@ -116,11 +118,19 @@ fn p_01_every_image_names_its_user_by_the_number_of_the_manifests() {
     for stage in &dockerfile()[1..] {
         assert_eq!(stage.one("USER"), "65532:65532", "{}", stage.name);
     }
-    let manifests = ["deploy/manifests/install.yaml", "deploy/loadtest/job.yaml"];
-    for manifest in manifests {
-        let text = std::fs::read_to_string(Path::new(ROOT).join(manifest)).unwrap();
-        assert!(text.contains("runAsUser: 65532"), "{manifest}");
+    let mut users = Vec::new();
+    for directory in ["deploy/manifests", "deploy/loadtest"] {
+        for entry in std::fs::read_dir(Path::new(ROOT).join(directory)).unwrap() {
+            // Directories are components, which have no pods.
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+            let lines = text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("runAsUser: "));
+            users.extend(lines.map(str::to_owned));
+        }
     }
+    assert!(2 <= users.len(), "{users:?}");
+    assert!(users.iter().all(|user| user == "65532"), "{users:?}");
 }
 
 #[test]
@@ -132,15 +142,47 @@ fn the_base_is_pinned_by_digest_and_nothing_secret_gets_into_a_layer() {
     assert!(digest.len() == 64 && digest.chars().all(|digit| digit.is_ascii_hexdigit()));
     for stage in &stages {
         for line in stage.all("ARG").chain(stage.all("ENV")) {
-            let name = line.split('=').next().unwrap();
-            assert!(["TARGETARCH", "RUSTFLAGS"].contains(&name), "{line}");
+            assert_eq!(line, "TARGETARCH");
         }
     }
-    // The context has what the build reads, by name; a file that lies around is not sent.
+}
+
+#[test]
+fn the_context_has_what_cargo_reads_by_name_and_no_file_that_lies_around() {
     let ignored = std::fs::read_to_string(Path::new(ROOT).join(".dockerignore")).unwrap();
     let mut lines = ignored.lines().filter(|line| !line.starts_with('#'));
     assert_eq!(lines.next(), Some("*"));
-    assert!(lines.all(|line| line.starts_with('!')));
+    let paths: Vec<&str> = lines.map(|line| line.strip_prefix('!').unwrap()).collect();
+    let context = tempfile::tempdir().unwrap();
+    let mut copy = Command::new("cp");
+    copy.args(["--recursive", "--parents"])
+        .args(paths)
+        .arg(context.path());
+    assert!(copy.current_dir(ROOT).status().unwrap().success());
+    // What it would compile, without compiling it: only a nightly cargo says that, or one that takes itself for one.
+    let plan = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "-Z",
+            "unstable-options",
+            "--unit-graph",
+            "--workspace",
+            "--bins",
+        ])
+        .args(["--profile", "dist", "--locked"])
+        .env("RUSTC_BOOTSTRAP", "1")
+        .current_dir(context.path())
+        .output()
+        .unwrap();
+    assert!(
+        plan.status.success(),
+        "{}",
+        String::from_utf8_lossy(&plan.stderr)
+    );
+    let plan = String::from_utf8(plan.stdout).unwrap();
+    for name in NAMES {
+        assert!(plan.contains(&format!("\"name\":\"{name}\"")), "{name}");
+    }
 }
 
 #[test]
@@ -159,7 +201,6 @@ fn v_03_the_build_stage_makes_what_the_final_stages_take() {
     for name in NAMES {
         assert!(build.contains(&format!("target/dist/{name}")), "{build}");
     }
-    assert!(stages[0].one("ENV").contains("+crt-static"));
 }
 
 #[test]
@@ -220,18 +261,23 @@ fn e_10_serve_becomes_ready_on_a_root_that_nobody_can_write() {
     let ports = ["--listen", "127.0.0.1:0", "--metrics-listen", &metrics];
     let mut command = start(Image::of("taffrail"), config.path(), &args);
     let mut serve = Running(command.args(ports).stdout(Stdio::null()).spawn().unwrap());
-    let began = Instant::now();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let url = format!("http://{metrics}/readyz");
-    while !runtime.block_on(async {
-        reqwest::get(&url)
-            .await
-            .is_ok_and(|answer| answer.status() == 200)
-    }) {
+    let began = taffrail::clock::instant();
+    while !is_ready(&metrics) {
         assert_eq!(serve.0.try_wait().unwrap(), None, "it has ended");
         assert!(began.elapsed() < PATIENCE, "not ready after {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Whether `/readyz` at `address` answers that all is well.
+fn is_ready(address: &str) -> bool {
+    let mut answer = String::new();
+    TcpStream::connect(address)
+        .and_then(|mut stream| {
+            stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
+            stream.read_to_string(&mut answer)
+        })
+        .is_ok_and(|_| answer.contains(" 200 "))
 }
 
 /// A command that runs a program in `image` as a container runtime does.

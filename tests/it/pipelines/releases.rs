@@ -77,10 +77,11 @@ impl Repository {
 
     fn script(&self, name: &str, args: &[&str]) -> Output {
         let script = self.0.path().join(".ci").join(name);
-        self.command(script.to_str().unwrap())
-            .args(args)
-            .output()
-            .unwrap()
+        self.output(script.to_str().unwrap(), args)
+    }
+
+    fn output(&self, program: &str, args: &[&str]) -> Output {
+        self.command(program).args(args).output().unwrap()
     }
 
     /// What a script says, which must succeed.
@@ -199,6 +200,48 @@ fn t_10_a_release_carries_its_version_wherever_ours_stands_and_nowhere_else() {
             .read("README.md")
             .contains("REGISTRY/taffrail:0.2.0")
     );
+}
+
+#[test]
+fn t_10_no_manifest_of_this_repository_keeps_an_old_version() {
+    let repository = Repository::new();
+    let old = env!("CARGO_PKG_VERSION");
+    repository.write(
+        "Cargo.toml",
+        &format!("[workspace.package]\nversion = \"{old}\"\n"),
+    );
+    std::fs::remove_dir_all(repository.0.path().join("deploy")).unwrap();
+    let mut copy = Command::new("cp");
+    copy.args(["--recursive", "--no-dereference", "deploy", "README.md"]);
+    let copied = copy.arg(repository.0.path()).current_dir(ROOT).status();
+    assert!(copied.unwrap().success());
+    repository.commit("Take what is shipped");
+    repository.said("version", &["set", "9.8.7", "2026-11-21"]);
+    // As a version, not within an address such as 10.1.0.0.
+    let pattern = format!("(^|[^0-9.]){}([^0-9.]|$)", old.replace('.', "\\."));
+    let grep = [
+        "grep",
+        "--extended-regexp",
+        &pattern,
+        "--",
+        "deploy",
+        "README.md",
+    ];
+    let kept = repository.output("git", &grep);
+    let kept = String::from_utf8(kept.stdout).unwrap();
+    // In a comment it is an example.
+    let kept: Vec<&str> = kept
+        .lines()
+        .filter(|line| {
+            !line
+                .split(':')
+                .nth(1)
+                .unwrap()
+                .trim_start()
+                .starts_with('#')
+        })
+        .collect();
+    assert!(kept.is_empty(), "{kept:#?}");
 }
 
 #[test]

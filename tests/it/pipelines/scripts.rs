@@ -52,7 +52,8 @@ fn shellcheck_finds_nothing() {
         assert!(scripts.iter().any(|script| script == known), "{known}");
     }
     let output = Command::new("shellcheck")
-        .arg("--external-sources")
+        // A function that only a trap calls is no dead code, whatever it takes it for.
+        .args(["--external-sources", "--exclude=SC2317"])
         .args(&scripts)
         .current_dir(ROOT)
         .output()
