@@ -229,7 +229,7 @@ b.board(
           compared with it: the promise's own quantile. No line: no
           requests, or no pod could be read ("State of the value" says which). Exact only on the bounds of the buckets.
         |||, [
-          b.over_time(of_service('taffrail_request_latency_quantile_seconds', 'service, quantile'), '{{service}} {{quantile}}'),
+          b.over_time(of_service('taffrail_request_latency_quantile_seconds', 'service, q'), '{{service}} {{q}}'),
           b.over_time(of_service('taffrail_objective_latency_seconds'), '{{service}} promised'),
           b.over_time(of_service('taffrail_request_latency_seconds'), "{{service}} at the promise's quantile"),
         ], width=8

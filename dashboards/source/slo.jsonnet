@@ -62,7 +62,7 @@ local row_of(objective) = b.row(objective.name, [
   b.tile(
     objective.name + ', 30 days',
     'percentunit',
-    'The share of good answers over 30 days, or since the rules are there. ' + objective.promise,
+    'The share of good answers over 30 days, or since the rules are there, six hours at least. ' + objective.promise,
     [b.now('1 - max(%s30d{%s})' % [objective.record, adapter])],
     steps=b.falling(1 - objective.budget, 1 - objective.budget / 2),
     width=4,

@@ -22,13 +22,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// What Grafana would put for its own variables. Scrapes are a second apart here, and all has just begun.
 const GRAFANAS: [(&str, &str); 2] = [("__rate_interval", "10s"), ("__range", "60s")];
 
-/// What is asked otherwise here than on boards and in rules, since minutes, hours and days are too long for a test: windows in
-/// steps of these, and alerts that have held for as long as they must.
-const SHORTENED: [(&str, &str); 3] = [
-    ("[1d:1m]", "[2m:1s]"),
-    ("[30d:1h]", "[2m:1s]"),
-    (r#"alertstate="firing""#, r#"alertstate=~"pending|firing""#),
-];
+/// The window that stands for days in steps of minutes and hours, which are too long for a test.
+const SHORT_WINDOW: &str = "[2m:1s]";
 
 /// What goes on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -122,10 +117,13 @@ fn questions_of_rules() -> Questions {
     questions
 }
 
-/// A text with shorter windows.
-pub(super) fn shortened(expr: &str) -> String {
-    let shorten = |expr: String, (long, short): &(&str, &str)| expr.replace(long, short);
-    SHORTENED.iter().fold(expr.to_owned(), shorten)
+/// A text with shorter windows and looks back, and with alerts that need not have held for as long as they must.
+pub(super) fn shortened(text: &str) -> String {
+    let days = regex::Regex::new(r"\[\d+d:\w+\]").unwrap();
+    let firing = r#"alertstate="firing""#;
+    let text = text.replace(firing, r#"alertstate=~"pending|firing""#);
+    let text = text.replace(" offset 1m", " offset 2s");
+    days.replace_all(&text, SHORT_WINDOW).into_owned()
 }
 
 /// A value for each variable of a board, as somebody would choose it who looks at the HPA of [`HPA`].
