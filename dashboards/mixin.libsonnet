@@ -4,8 +4,6 @@
 //
 // What rules/ and boards/ hold is the source, and this file only reads it: with the defaults below it gives the very
 // same rules, which a test compares. What differs from cluster to cluster is in _config.
-local boards = import 'boards.libsonnet';
-
 local replaced(text, replacements) =
   std.foldl(function(sofar, one) std.strReplace(sofar, one[0], one[1]), replacements, text);
 
@@ -41,5 +39,11 @@ local replaced(text, replacements) =
 
   prometheusRules+:: rules(importstr 'rules/recording.yaml'),
   prometheusAlerts+:: rules(importstr 'rules/alerts.yaml'),
-  grafanaDashboards+:: boards,
+
+  grafanaDashboards+:: {
+    'taffrail-adapter.json': import 'boards/adapter.json',
+    'taffrail-fleet.json': import 'boards/fleet.json',
+    'taffrail-hpa.json': import 'boards/hpa.json',
+    'taffrail-slo.json': import 'boards/slo.json',
+  },
 }

@@ -8,6 +8,7 @@
 
 mod adapter;
 mod fleet;
+mod hpa_record;
 mod load;
 mod play;
 mod reader;
@@ -48,6 +49,7 @@ use crate::model::time::Timestamp;
 
 use adapter::Adapter;
 use fleet::{Fleet, Template};
+use hpa_record::HpaRecord;
 use load::Load;
 use picture::plain::ending;
 use recorder::Recorder;
@@ -111,6 +113,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
+    /// Write what the HPA read and decided, as a recording for `taffrail replay`
+    #[arg(long, value_name = "FILE", conflicts_with = "scenario")]
+    hpa_recording: Option<PathBuf>,
+
     /// Print one JSON object, with everything that was recorded, as the last line of standard output
     #[arg(long)]
     json: bool,
@@ -152,6 +158,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args {
         speed,
         report,
+        hpa_recording,
         json,
         plain,
         seed,
@@ -176,7 +183,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         start: clock::instant(),
         speed,
     };
-    can_write(&report)?;
+    can_write(&report, "report")?;
+    if let Some(file) = &hpa_recording {
+        can_write(file, "hpa-recording")?;
+    }
     eprintln!("Starting pods and adapter; the load begins in a few seconds.");
     let mut interrupt = Interrupt::listen().context("listening for signals")?;
     let stop = CancellationToken::new();
@@ -202,6 +212,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .await
         .context("the load generator ended early")?;
     stage.finish(&load, &report, json)?;
+    if let Some(file) = &hpa_recording {
+        let record = serde_json::to_string(&stage.hpa_record).context("the HPA's recording")?;
+        std::fs::write(file, record + "\n")
+            .with_context(|| format!("writing the HPA's recording to {}", file.display()))?;
+    }
     if interrupted {
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     }
@@ -212,16 +227,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Finds out before three minutes have passed that the report has no place.
-fn can_write(report: &Path) -> anyhow::Result<()> {
+/// Finds out before three minutes have passed that the file of a flag has no place.
+fn can_write(file: &Path, flag: &str) -> anyhow::Result<()> {
     let opened = std::fs::OpenOptions::new()
         .append(true)
         .create(true)
-        .open(report);
+        .open(file);
     opened.map(drop).with_context(|| {
         format!(
-            "writing the report to {}; choose another place with --report",
-            report.display()
+            "writing to {}; choose another place with --{flag}",
+            file.display()
         )
     })
 }
@@ -267,6 +282,7 @@ struct Stage {
     scaler: Scaler,
     shadow: Shadow,
     recorder: Recorder,
+    hpa_record: HpaRecord,
     visits: Visits,
 }
 
@@ -293,6 +309,7 @@ impl Stage {
             fleet: Fleet::new(pace, SERVICE, template(pace, visits.address())),
             shadow: Shadow::new(scaler.spec(), CPU_REQUEST_MILLI),
             recorder: Recorder::new(pace, HPA_YAML, scaler.spec(), visits.note()),
+            hpa_record: HpaRecord::new(&object, replicas_min, CPU_REQUEST_MILLI),
             adapter,
             scaler,
             visits,
@@ -377,6 +394,7 @@ impl Stage {
                     let decided = self.scaler.sync(now, &self.fleet).await;
                     self.shadow.sync(now, demand);
                     self.recorder.decided(&decided);
+                    self.hpa_record.sync(now, &self.scaler.spec().metrics, &decided);
                     self.fleet.scale(decided.replicas)?;
                 }
                 _ = steps.tick() => {

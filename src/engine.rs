@@ -12,10 +12,11 @@
 //! - Buckets of all targets are added before the quantile, so each target weighs as much as it answers. Where layouts
 //!   differ, counts are added on the bounds that all layouts have: a cumulative count is exact on its own bounds.
 //! - A forgotten target's requests stay until they leave the window (they were real, and dropping them at once would
-//!   make a scale-in look like falling load), and nothing is extrapolated past its last read. Its gauges go at once.
+//!   make a scale-in look like falling load). Its gauges go at once. Nothing is extrapolated past its last read, but for
+//!   the seconds from there until it was told to end, where it could be read until then.
 //! - A target that should answer and does not is unknown, and nothing of it is counted.
-//! - A target counts from its newest read when it became ready, and until its last when it was told to end; before and
-//!   after, nothing is missing without it. One that was never ready moves no value.
+//! - A target counts from its newest read when it became ready, and until it was told to end or its last read after it;
+//!   before and after, nothing is missing without it. One that was never ready moves no value.
 //! - The first requests of a process are slow for reasons that more processes do not mend: they are load, but their
 //!   latencies count only where there are too few others to judge by.
 

@@ -2,7 +2,7 @@
 //!
 //! Names are those of the ecosystem where it has some (`apiserver_request_total`,
 //! `metrics_apiserver_metric_freshness_seconds`, `process_*`), so that existing dashboards work. Labels come from fixed
-//! sets or from configured services, never from a request.
+//! sets, from configured services, or from the HPAs that are watched, never from a request.
 
 mod asked;
 mod auth;

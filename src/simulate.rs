@@ -45,8 +45,11 @@ use crate::sim;
 /// HPA scales (spec.scaleTargetRef.name), or that has its metadata.name, or the file's name; or for the only one there is.
 /// Its column is called as metadata.name, or as the file where that tells less; the scenario's own is `scenario`.
 ///
+/// It always plays to the end: requests that are computed harm nobody, so a scenario's `safety` and a threshold's
+/// `abortOnFail` end no simulation, and what they guard against is seen whole.
+///
 /// Exit codes: 0 every check passed, 99 one failed, 104 the scenario or an HPA cannot be played, 105 interrupted, 112 or
-/// 113 inconclusive, 115 stopped for safety, 2 a file could not be written. Of several HPAs the worst counts.
+/// 113 inconclusive, 2 a file could not be written. Of several HPAs the worst counts.
 #[derive(clap::Args, Clone, Debug)]
 #[command(
     after_long_help = "What two other HPAs would do:\n  taffrail simulate loadtest/scenarios/internal.yaml --hpa gentle.yaml --hpa eager.yaml --html report.html"

@@ -57,7 +57,7 @@ b.board(
       ),
       b.tile(
         'Failed reads of the API', 'percentunit', |||
-          The share of answers with a code of 500 and above, or 429. The promise is 0.1 % over 30 days: see the board
+          The share of answers with a code of 500 and above, or 429. The promise is at most 0.1 % over 30 days: see the board
           "Objectives".
         |||, [b.now(
           '(%s or 0 * %s) / %s' % [
@@ -447,12 +447,12 @@ b.board(
         'Configuration accepted', 'none', |||
           Whether the configuration file was accepted when it was last read, on every replica. "no": the last accepted
           version is in force; the log names the line. Empty without a configuration file.
-        |||, [b.now('min(taffrail_config_last_reload_successful{%s})' % ours)], mappings=b.yes_or_no(1), width=6
+        |||, [b.now('min(taffrail_config_last_reload_successful{%s})' % ours)], mappings=b.yes_or_no(1), width=6, height=6
       ),
       b.tile(
-        'Configuration of', 's', |||
+        'Age of the configuration', 's', |||
           How long ago the configuration was last accepted, on the replica that is furthest behind.
-        |||, [b.now('time() - min(taffrail_config_last_reload_success_timestamp_seconds{%s})' % ours)], width=6, decimals=0
+        |||, [b.now('time() - min(taffrail_config_last_reload_success_timestamp_seconds{%s})' % ours)], width=6, height=6, decimals=0
       ),
       b.graph(
         'Configuration and certificate read again', 'none', |||
@@ -461,7 +461,7 @@ b.board(
         |||, [
           b.over_time('sum by (result) (increase(taffrail_config_reloads_total{%s}[$__rate_interval]))' % ours, 'configuration: {{result}}'),
           b.over_time('sum by (result) (increase(taffrail_certificate_reloads_total{%s}[$__rate_interval]))' % ours, 'certificate: {{result}}'),
-        ], steps=true
+        ], steps=true, height=6
       ),
     ]),
   ],

@@ -234,7 +234,8 @@ local panel(type, title, unit, description, targets, width, height) = {
     },
     // Empty where series have no such label, and `cluster=""` finds just those.
     cluster: query('cluster', 'Cluster', 'label_values(taffrail_build_info, cluster)', false),
-    job: query('job', 'Job', 'label_values(taffrail_build_info{cluster="$cluster"}, job)', true),
+    // All of them are those of the adapter: `.+` would let Kubernetes' own servers in, whose series have the same names.
+    job: query('job', 'Job', 'label_values(taffrail_build_info{cluster="$cluster"}, job)', true) { allValue:: null },
     instance: query(
       'instance', 'Instance', 'label_values(taffrail_build_info{cluster="$cluster", job=~"$job"}, instance)', true
     ),

@@ -136,13 +136,13 @@ b.board(
           b.over_time(ready, 'ready'),
           b.over_time(replicas('spec_min'), 'min'),
           b.over_time(replicas('spec_max'), 'max'),
-        ], dashed=['min', 'max'], steps=true
+        ], dashed=['min', 'max'], steps=true, width=8
       ),
       b.timeline(
         'Scale events', 'none', |||
           Each band is a number of wanted replicas, each edge a decision. Many narrow bands are an HPA that swings: see
           "Ups and downs".
-        |||, [b.over_time(replicas('status_desired'), 'wanted')], height=4
+        |||, [b.over_time(replicas('status_desired'), 'wanted')], width=8, height=8
       ),
       b.timeline(
         'Conditions', 'none', |||
@@ -150,7 +150,7 @@ b.board(
           could not be read or changed. ScalingLimited: a limit or a scaling policy decided.
         |||, [b.over_time(
           'max by (condition) (kube_horizontalpodautoscaler_status_condition{%s, status="true"})' % hpa, '{{condition}}'
-        )], mappings=b.words({ '0': ['no', 'text'], '1': ['yes', 'blue'] }), height=4
+        )], mappings=b.words({ '0': ['no', 'text'], '1': ['yes', 'blue'] }), width=8, height=8
       ),
       b.graph(
         '$metric: value and target', 'short', |||
@@ -169,7 +169,10 @@ b.board(
           its period of 15 s; further apart, its controller is late, or another selector or quantile is asked for. For
           targets of type AverageValue the HPA's value is multiplied by the replicas.
         |||, [
-          b.over_time('max by (metric, service) (taffrail_metric_value{%s, metric=~"$metric"})' % read, '{{metric}}, adapter'),
+          b.over_time(
+            'max by (metric, service) (taffrail_metric_value{%s, metric=~"$metric"})' % read
+            + ' and on (metric, service) taffrail_autoscaler_metric_info{%s}' % seen, '{{metric}}, adapter'
+          ),
           b.over_time(|||
             (
               max by (metric_name) (
@@ -222,11 +225,13 @@ b.board(
       ),
       b.graph(
         'Latency', 's', |||
-          Quantiles of the request latency over all pods, from their histograms, and the promised latency. No line: no
+          Quantiles of the request latency over all pods, from their histograms, the promised latency, and what is to be
+          compared with it: the promise's own quantile. No line: no
           requests, or no pod could be read ("State of the value" says which). Exact only on the bounds of the buckets.
         |||, [
-          b.over_time(of_service('taffrail_request_latency_quantile_seconds', 'service, quantile'), '{{service}} {{quantile}}'),
+          b.over_time(of_service('taffrail_request_latency_quantile_seconds', 'service, q'), '{{service}} {{q}}'),
           b.over_time(of_service('taffrail_objective_latency_seconds'), '{{service}} promised'),
+          b.over_time(of_service('taffrail_request_latency_seconds'), "{{service}} at the promise's quantile"),
         ], width=8
       ),
       b.graph(
@@ -299,13 +304,13 @@ b.board(
         'CPU of each request', 's', |||
           CPU seconds that the pods use for each request. A step with a release is a change of the work itself: targets
           found for the version before no longer fit. Empty where the RequestMetrics object names no counter (`cpu`).
-        |||, [b.over_time(of_service('taffrail_request_cpu_seconds'), '{{service}}')], width=8
+        |||, [b.over_time(of_service('taffrail_request_cpu_seconds'), '{{service}}')], height=6
       ),
       b.graph(
         'Items waiting', 'none', |||
           Items under each Redis key of the service's backlog. Growing at a steady number of replicas: the workers are
           too few, or stand still. Empty for services without a backlog.
-        |||, [b.over_time(of_service('taffrail_backlog_items', 'service, key'), '{{service}} {{key}}')], width=8
+        |||, [b.over_time(of_service('taffrail_backlog_items', 'service, key'), '{{service}} {{key}}')], height=6
       ),
     ]),
     b.row('Limits', [

@@ -62,10 +62,11 @@ local row_of(objective) = b.row(objective.name, [
   b.tile(
     objective.name + ', 30 days',
     'percentunit',
-    'The share of good answers over 30 days, or since the rules are there. ' + objective.promise,
+    'The share of good answers over 30 days, or since the rules are there, six hours at least. ' + objective.promise,
     [b.now('1 - max(%s30d{%s})' % [objective.record, adapter])],
     steps=b.falling(1 - objective.budget, 1 - objective.budget / 2),
     width=4,
+    height=8,
     decimals=3
   ),
   b.tile(
@@ -75,6 +76,7 @@ local row_of(objective) = b.row(objective.name, [
     [b.now('1 - max(%s)' % burn(objective, '30d'))],
     steps=b.falling(0, 0.25),
     width=4,
+    height=8,
     decimals=1
   ),
   b.graph(

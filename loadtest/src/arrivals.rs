@@ -10,11 +10,15 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 
-use crate::profile::{Profile, Segment};
+use crate::profile::{Profile, Segment, Shape};
 
 /// Moments that are drawn and sorted at once: 128 KiB, and under a millisecond, which a pacer does not feel. Within a
 /// slice the gaps are those of a Poisson process; over longer stretches the count follows the curve exactly.
 const SLICE_MAX: u64 = 16_384;
+
+/// Points that are tried for one moment. A stretch next to zero has a third of its box under the curve, so that the
+/// last one counts as it is once in 10^17 moments: it bounds a loop, and no result.
+const TRIES_MAX: usize = 96;
 
 /// How the moments of a curve are placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +47,7 @@ enum Source {
 /// The moments of one curve.
 #[derive(Debug, Clone)]
 struct Moments {
-    duration: Duration,
+    end_ns: u64,
     segments: std::vec::IntoIter<Segment>,
     placing: Placing,
     last_ns: u64,
@@ -58,7 +62,8 @@ enum Placing {
     Poisson {
         rng: Box<Pcg64>,
         slices: Option<Slices>,
-        drawn: std::vec::IntoIter<f64>,
+        /// In nanoseconds, sorted.
+        drawn: std::vec::IntoIter<u64>,
     },
 }
 
@@ -90,7 +95,7 @@ impl Arrivals {
             duration,
             planned: profile.total_requests(),
             source: Source::Curve(Moments {
-                duration,
+                end_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
                 segments: profile.segments().collect::<Vec<_>>().into_iter(),
                 placing,
                 last_ns: 0,
@@ -127,15 +132,16 @@ impl Arrivals {
 }
 
 impl Moments {
-    /// The next moment in seconds from the start.
-    fn next_seconds(&mut self) -> Option<f64> {
+    /// The next moment, before it is held within what came before and the end.
+    fn next_moment(&mut self) -> Option<u64> {
         match &mut self.placing {
             Placing::Uniform { segment, next } => loop {
                 match segment {
                     Some(segment) if *next <= segment.numbers().1 => {
                         let area = *next as f64 - segment.area_before;
                         *next += 1;
-                        return Some(segment.start.as_secs_f64() + segment.time_of(area));
+                        let seconds = segment.start.as_secs_f64() + segment.time_of(area);
+                        return Some(nanos(seconds));
                     }
                     _ => *segment = Some(self.segments.next()?),
                 }
@@ -153,16 +159,16 @@ impl Moments {
     }
 
     fn next(&mut self) -> Option<u64> {
-        let seconds = self.next_seconds()?;
         // Rounding may put the last moment of one stage behind the first of the next, or past the end, by a nanosecond.
-        let at = Duration::try_from_secs_f64(seconds)
-            .unwrap_or(self.duration)
-            .min(self.duration);
-        self.last_ns = u64::try_from(at.as_nanos())
-            .unwrap_or(u64::MAX)
-            .max(self.last_ns);
+        let at = self.next_moment()?.min(self.end_ns);
+        self.last_ns = at.max(self.last_ns);
         Some(self.last_ns)
     }
+}
+
+/// Seconds to the nearest nanosecond.
+fn nanos(seconds: f64) -> u64 {
+    (seconds * 1e9).round() as u64
 }
 
 impl Iterator for Arrivals {
@@ -195,25 +201,74 @@ impl Slices {
         }
     }
 
-    /// The sorted moments of the next slice, in seconds from the profile's start: uniform draws over its area, each
-    /// carried to the time at which the curve reaches it. Requires `0 < left`.
-    fn draw(&mut self, rng: &mut Pcg64) -> Vec<f64> {
+    /// The sorted moments of the next slice, in nanoseconds from the profile's start: independent draws in proportion
+    /// to the rate. Requires `0 < left`.
+    fn draw(&mut self, rng: &mut Pcg64) -> Vec<u64> {
         let count = self.left.min(SLICE_MAX);
         let width = (self.segment.area() - self.area) * count as f64 / self.left as f64;
-        let [from_s, to_s] = [self.area, self.area + width].map(|area| self.segment.time_of(area));
-        let mut moments: Vec<f64> = (0..count)
-            .map(|_| {
-                let share = rng.random::<f64>();
-                // As if the rate were the same all through the slice.
-                let guess_s = from_s + (to_s - from_s) * share;
-                let area = self.area + width * share;
-                self.segment.start.as_secs_f64() + self.segment.time_near(area, Some(guess_s))
-            })
-            .collect();
-        moments.sort_unstable_by(f64::total_cmp);
+        let start_s = self.segment.start.as_secs_f64();
+        let mut moments: Vec<u64> = match self.segment.shape {
+            Shape::Line { .. } => {
+                let draw = |_| {
+                    self.segment
+                        .time_of(self.area + width * rng.random::<f64>())
+                };
+                (0..count).map(draw).map(|s| nanos(start_s + s)).collect()
+            }
+            Shape::Wave { .. } => {
+                let ends = [self.area, self.area + width].map(|area| self.segment.time_of(area));
+                let under = Under::new(&self.segment, ends);
+                (0..count)
+                    .map(|_| nanos(start_s + under.draw(rng)))
+                    .collect()
+            }
+        };
+        moments.sort_unstable();
         self.area += width;
         self.left -= count;
         moments
+    }
+}
+
+/// The area under a stretch of a curve, from which moments are drawn: points of the box around it, until one lies under
+/// the curve. To solve for the moment at which a wave's area is reached takes ten times as long.
+#[derive(Debug)]
+struct Under<'s> {
+    segment: &'s Segment,
+    from_s: f64,
+    length_s: f64,
+    lowest: f64,
+    highest: f64,
+}
+
+impl<'s> Under<'s> {
+    fn new(segment: &'s Segment, [from_s, to_s]: [f64; 2]) -> Self {
+        let (lowest, highest) = segment.rates_within(from_s, to_s);
+        Self {
+            segment,
+            from_s,
+            length_s: to_s - from_s,
+            lowest,
+            highest,
+        }
+    }
+
+    /// A moment, in seconds from the segment's beginning. Nearly all of the box lies under the curve where the stretch
+    /// is a small part of a wave, and half of it over a whole one that touches zero.
+    fn draw(&self, rng: &mut Pcg64) -> f64 {
+        let mut at_s = self.from_s;
+        for _ in 0..TRIES_MAX {
+            at_s = self.from_s + self.length_s * rng.random::<f64>();
+            if self.highest <= self.lowest {
+                break;
+            }
+            let height = self.highest * rng.random::<f64>();
+            // Most points lie below the lowest rate, and need no sine.
+            if height <= self.lowest || height <= self.segment.rate(at_s) {
+                break;
+            }
+        }
+        at_s
     }
 }
 
@@ -222,7 +277,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::profile::{Shape, Stage};
+    use crate::profile::Stage;
 
     const SECOND: u64 = 1_000_000_000;
 

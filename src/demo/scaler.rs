@@ -55,6 +55,7 @@ pub(super) struct Look {
 /// What one sync came to.
 #[derive(Clone, Debug)]
 pub(super) struct Decided {
+    pub(super) observed: Observation,
     pub(super) decision: Decision,
     pub(super) replicas: u32,
     pub(super) metric: Option<String>,
@@ -228,6 +229,7 @@ impl Scaler {
             replicas,
             metric: winner,
             proposals: proposals.collect(),
+            observed,
             decision,
         }
     }

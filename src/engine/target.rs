@@ -36,6 +36,8 @@ pub(super) struct Target {
     /// The pod that it is, where whoever reads wants to know.
     pod: Option<Pod>,
     gone: bool,
+    /// When it was told to end, if it still answered then: until that moment it went on as it did.
+    answered_until: Option<Timestamp>,
     last_read: Option<Timestamp>,
     last_failure: Option<Failure>,
     series: HashMap<u64, Series>,
@@ -128,6 +130,7 @@ impl Target {
             life,
             pod: None,
             gone: false,
+            answered_until: None,
             last_read: None,
             last_failure: None,
             series: HashMap::new(),
@@ -156,7 +159,12 @@ impl Target {
     /// answered before, to probes or to warm up, was no load. A read older than `max_age` cannot tell that from what
     /// came after, so then the next one is.
     pub(super) fn enter(&mut self, phase: Phase, now: Timestamp, max_age: Duration) {
-        if !self.life.enter(phase, now) {
+        let had_left = self.life.left().is_some();
+        let is_ready_now = self.life.enter(phase, now);
+        if !had_left && self.last_failure.is_none() {
+            self.answered_until = self.life.left();
+        }
+        if !is_ready_now {
             return;
         }
         let Some(last) = self.last_read.filter(|last| now - max_age <= *last) else {
@@ -547,12 +555,15 @@ impl Target {
         }
     }
 
+    /// One that could not be read any more before it was told to end may have answered nothing for long. Of one that
+    /// could, only the last few seconds before it was told are not known, and they were like those before: leaving
+    /// them out would show each step of a rollout as a dip.
     fn end(&self) -> End {
-        match self.life.left() {
-            _ if self.gone => End::Final,
-            Some(_) if self.last_failure.is_some() => End::Final,
-            Some(left) => End::Until(left),
-            None => End::Extrapolated,
+        match (self.life.left(), self.answered_until) {
+            (_, Some(left)) => End::Until(left),
+            (Some(_), None) => End::Final,
+            (None, None) if self.gone => End::Final,
+            (None, None) => End::Extrapolated,
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) enum End {
     Extrapolated,
     /// The target went on as it did until this instant, when it was told to end: after it, only what was read counts.
     Until(Timestamp),
-    /// The target is gone: it answered nothing after its last point.
+    /// The target is gone, and nobody told it to end while it answered: it answered nothing after its last point.
     Final,
 }
 
@@ -124,6 +124,9 @@ impl Track {
     /// The points cover a little less than the window, so the rise between them is extended to its edges: fully where
     /// the gap is less than 1.1 mean spacings, else by half a spacing, and at the start never past the instant where
     /// the counter would have been zero. Source: `extrapolatedRate` in Prometheus' `promql/functions.go`.
+    ///
+    /// Of a target that is over, the read before the window counts too, and what rose from there to the next one is cut
+    /// at the window's start: no further read will come to tell its last requests from the first.
     pub(super) fn increases(
         &self,
         now: Timestamp,
@@ -143,7 +146,14 @@ impl Track {
         counters: usize,
         increases: &mut Vec<f64>,
     ) -> bool {
-        let (first, past) = self.within(now, window);
+        let start = now - window;
+        let (mut first, past) = self.within(now, window);
+        let mut cut = None;
+        if end != End::Extrapolated && 0 < first && first < past {
+            let [before, after] = [self.times[first - 1], self.times[first]];
+            cut = Some(start.since(before).as_secs_f64() / after.since(before).as_secs_f64());
+            first -= 1;
+        }
         if past < first + 2 {
             return false;
         }
@@ -156,7 +166,10 @@ impl Track {
         }
         let edges = Edges {
             sampled_s,
-            start_s: reach(oldest.since(now - window).as_secs_f64(), spacing_s),
+            start_s: match cut {
+                Some(_) => 0.0,
+                None => reach(oldest.since(start).as_secs_f64(), spacing_s),
+            },
             end_s: match end {
                 End::Extrapolated => reach(now.since(newest).as_secs_f64(), spacing_s),
                 End::Until(last) => reach(last.min(now).since(newest).as_secs_f64(), spacing_s),
@@ -165,8 +178,9 @@ impl Track {
         };
         increases.clear();
         increases.extend((0..counters).map(|counter| {
-            let from = self.values[first * self.width + counter];
-            edges.extend(from, self.values[(past - 1) * self.width + counter] - from)
+            let at = |point: usize| self.values[point * self.width + counter];
+            let before = cut.map_or(0.0, |share| (at(first + 1) - at(first)) * share);
+            edges.extend(at(first), at(past - 1) - at(first)) - before
         }));
         true
     }
@@ -294,9 +308,12 @@ mod tests {
     fn a_target_that_is_gone_adds_nothing_after_its_last_point() {
         let points: Vec<_> = (1..=6).map(|i| (i * 5, 1000.0 + 50.0 * i as f64)).collect();
         check(&points, 30, End::Final, Some(300.0));
-        // The window is 10..40: it holds 15..30, 15 s sampled, 5 s at the start, none at the end.
+        // The window is 10..40: of that, what was read up to 30.
         check(&points, 40, End::Final, Some(200.0));
-        check(&points, 56, End::Final, None);
+        check(&points, 43, End::Final, Some(170.0));
+        // One read is left in the window, and the one before it says how much of its rise was before.
+        check(&points, 56, End::Final, Some(40.0));
+        check(&points, 60, End::Final, None);
     }
 
     #[test]

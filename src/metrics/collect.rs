@@ -133,7 +133,8 @@ const LABELLED: [Several; 5] = [
     (
         "taffrail_request_latency_quantile_seconds",
         "Quantiles of the latency, as they would be served",
-        "quantile",
+        // Not "quantile", which is a summary's own.
+        "q",
         |service| {
             let value = |(label, q)| Some((label, service.latency_s(q)?));
             QUANTILES.into_iter().filter_map(value).collect()

@@ -1,7 +1,6 @@
 //! Who asks: the moments at which the requests of a load start, how long each waits for its answer, and how many may be
 //! under way.
 
-use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use taffrail_loadtest::arrivals::Arrivals;
 use taffrail_loadtest::arrivals::plan::{Plan, Schedule};
 
 use super::nanos;
-use super::requests::Ref;
+use super::requests::{Deadlines, Ref};
 
 /// A load. Times are in nanoseconds.
 #[derive(Debug)]
@@ -22,8 +21,8 @@ pub(super) struct Clients {
     timeout: i64,
     max_in_flight: usize,
     in_flight: usize,
-    /// When the requests under way are given up, earliest first; those that ended before are passed over.
-    deadlines: VecDeque<(i64, Ref)>,
+    /// When its requests are given up.
+    pub(super) deadlines: Deadlines,
     /// When it begins, when nothing more is asked, and when nobody waits any more.
     begin: i64,
     end: i64,
@@ -57,7 +56,7 @@ impl Clients {
             timeout: nanos(bounds.timeout),
             max_in_flight: bounds.max_in_flight,
             in_flight: 0,
-            deadlines: VecDeque::new(),
+            deadlines: Deadlines::default(),
             begin: nanos(begin),
             end,
             give_up: end + nanos(bounds.graceful_stop),
@@ -119,28 +118,7 @@ impl Clients {
 
     /// Waits for `request`, which should have started at `intended`.
     pub(super) fn wait_for(&mut self, request: Ref, intended: i64) {
-        self.deadlines.push_back((intended + self.timeout, request));
-    }
-
-    /// Forgets the first deadlines, as long as their requests are `over`.
-    pub(super) fn pass_over(&mut self, over: impl Fn(Ref) -> bool) {
-        while self
-            .deadlines
-            .front()
-            .is_some_and(|(_, request)| over(*request))
-        {
-            self.deadlines.pop_front();
-        }
-    }
-
-    /// When the next request is given up.
-    pub(super) fn next_deadline(&self) -> Option<i64> {
-        self.deadlines.front().map(|(at, _)| *at)
-    }
-
-    /// The request that is given up first.
-    pub(super) fn take_deadline(&mut self) -> Option<Ref> {
-        self.deadlines.pop_front().map(|(_, request)| request)
+        self.deadlines.push(intended + self.timeout, request);
     }
 }
 

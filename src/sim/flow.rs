@@ -106,7 +106,7 @@ impl World<'_> {
         };
         service
             .deadlines
-            .push_back((self.now + nanos(*calls.timeout), request));
+            .push(self.now + nanos(*calls.timeout), request);
         if pod.calls < calls.connections {
             pod.calls += 1;
             self.dial(request);
@@ -268,9 +268,9 @@ impl World<'_> {
     fn end_of(&mut self, load: u32, intended: i64, pod: Option<u32>, outcome: Option<Outcome>) {
         let clients = &mut self.loads[load as usize];
         clients.ended();
-        let address = pod.map(|pod| self.pods[pod as usize].address);
+        let pod = pod.map(|pod| &self.pods[pod as usize]);
         self.notes
-            .finished(clients.service, intended, self.now, address, outcome);
+            .finished(clients.service, intended, self.now, pod, outcome);
         if 0 < clients.users() && self.now < clients.end() {
             self.queue
                 .push(self.now.max(intended + ROUND_TRIP_MIN), Event::User(load));

@@ -1,11 +1,10 @@
 //! What is kept of a run: the [`Recording`] that checks and reports read, written as a cluster's observer would write
 //! it. Nothing happens because of what is noted here.
 
-use core::net::SocketAddr;
 use std::time::Duration;
 
 use taffrail_loadtest::measured::ErrorClass;
-use taffrail_loadtest::measured::recorder::{Finished, Recorder};
+use taffrail_loadtest::measured::recorder::{EndpointIndex, Finished, Recorder};
 use taffrail_loadtest::recording::{
     About, Backend, Condition, Event, EventKind, Gap, Generator, GeneratorSecond, Read, Recording,
     SCHEMA_VERSION, Service, Stage, Tier,
@@ -70,9 +69,14 @@ impl Notes {
 
     // --- Requests.
 
-    /// A backend was there before the first request, so it is not young.
-    pub(super) fn was_there(&mut self, service: usize, endpoint: SocketAddr) {
-        self.services[service].recorder.were_there([endpoint]);
+    /// As which endpoint the requests of a pod are recorded; `None` where there are too many to tell apart. One that
+    /// was there before the first request is not young.
+    pub(super) fn number(&mut self, pod: &Pod, was_there: bool) -> Option<EndpointIndex> {
+        let recorder = &mut self.services[pod.service].recorder;
+        if was_there {
+            recorder.were_there([pod.address]);
+        }
+        recorder.endpoint(pod.address)
     }
 
     /// A request should have started at `intended`; `is_sent` when it may.
@@ -89,7 +93,7 @@ impl Notes {
         service: usize,
         intended: i64,
         now: i64,
-        endpoint: Option<SocketAddr>,
+        pod: Option<&Pod>,
         outcome: Option<Result<(), ErrorClass>>,
     ) {
         // One that was given up at the end of the run is unfinished for ever.
@@ -100,8 +104,8 @@ impl Notes {
             kind: ONLY_KIND,
             lag: Duration::ZERO,
             latency,
-            raw: endpoint.is_some().then_some(latency),
-            endpoint,
+            raw: pod.map(|_| latency),
+            endpoint: pod.and_then(|pod| pod.endpoint),
             retried: false,
             outcome,
         });

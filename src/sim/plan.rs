@@ -387,7 +387,7 @@ impl Plan {
             },
             notes: Notes::new(kept, self),
             look_every: nanos(look_every).max(NANOS_PER_S),
-            asks_at: vec![i64::MIN; self.scenario.services.len() + 1],
+            asks_at: vec![i64::MAX; self.scenario.services.len() + 1],
             is_first: true,
         };
         for (name, service) in &self.scenario.services {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 // An address is a name here: nothing is opened.
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use taffrail_loadtest::measured::recorder::EndpointIndex;
 use taffrail_loadtest::sample_app::LATENCY_BOUNDS_S;
 use taffrail_loadtest::service_time::ServiceTimes;
 
@@ -77,6 +78,8 @@ pub(super) struct Pod {
     pub(super) version: u32,
     pub(super) name: Arc<str>,
     pub(super) address: SocketAddr,
+    /// As which its requests are recorded, once it is an endpoint.
+    pub(super) endpoint: Option<EndpointIndex>,
     /// When it started, became ready, was told to end, and ended.
     pub(super) started: i64,
     pub(super) ready: Option<i64>,
@@ -150,6 +153,7 @@ impl Pod {
             version,
             name,
             address: address(number),
+            endpoint: None,
             started,
             ready: None,
             deleted: None,

@@ -1,6 +1,8 @@
 //! The requests under way. A place is used again when its request has ended, so a run allocates for the most that were
 //! ever in flight and not for each; a reference to a request that is over finds nothing.
 
+use std::collections::VecDeque;
+
 /// A request, for as long as it is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ref {
@@ -56,6 +58,43 @@ pub(super) struct Requests {
 struct Place {
     generation: u32,
     request: Option<Request>,
+}
+
+/// When requests are given up, earliest first. One that ended in time stays until its deadline, and is passed over
+/// then: nearly all do, and to look after the first of them at every event would cost each event something.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines(VecDeque<(i64, Ref)>);
+
+impl Deadlines {
+    /// Gives `request` time until `at`: nearly always later than all others, unless a version that is rolled out has
+    /// less patience than the one before.
+    pub(super) fn push(&mut self, at: i64, request: Ref) {
+        match self.0.back() {
+            Some((last, _)) if at < *last => {
+                let place = self.0.partition_point(|(other, _)| *other <= at);
+                self.0.insert(place, (at, request));
+            }
+            _ => self.0.push_back((at, request)),
+        }
+    }
+
+    /// When the next request that is still under way is given up, if that is before `before`.
+    pub(super) fn next_before(&mut self, before: i64, requests: &Requests) -> Option<i64> {
+        while let Some((at, request)) = self.0.front()
+            && *at < before
+        {
+            if requests.get(*request).is_some() {
+                return Some(*at);
+            }
+            self.0.pop_front();
+        }
+        None
+    }
+
+    /// Takes the request that is given up first.
+    pub(super) fn take(&mut self) -> Option<Ref> {
+        self.0.pop_front().map(|(_, request)| request)
+    }
 }
 
 impl Requests {
@@ -156,5 +195,15 @@ mod tests {
         assert_eq!(requests.places.len(), 1, "the place was used again");
         assert_eq!(requests.of_pod(2), [second]);
         assert!(requests.of_load(1).is_empty());
+
+        let mut deadlines = Deadlines::default();
+        for (at, request) in [(5, first), (9, first), (7, second)] {
+            deadlines.push(at, request);
+        }
+        assert_eq!(deadlines.next_before(7, &requests), None);
+        assert_eq!(deadlines.next_before(8, &requests), Some(7));
+        assert_eq!(deadlines.take(), Some(second));
+        assert_eq!(deadlines.next_before(10, &requests), None);
+        assert_eq!(deadlines.take(), None, "who ended in time is passed over");
     }
 }

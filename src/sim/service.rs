@@ -1,11 +1,9 @@
 //! A service: its versions, its Deployment, its pods, and which of them is asked next.
 
-use std::collections::VecDeque;
-
 use taffrail_loadtest::scenario::{App, Calls};
 
 use super::deployment::Deployment;
-use super::requests::Ref;
+use super::requests::Deadlines;
 use super::scaler::Scaler;
 
 /// A service. Times are in nanoseconds.
@@ -25,8 +23,8 @@ pub(super) struct Service {
     /// Times as slow as its versions say.
     pub(super) slowdown: f64,
     pub(super) scaler: Option<Scaler>,
-    /// When the calls of its requests are given up, earliest first.
-    pub(super) deadlines: VecDeque<(i64, Ref)>,
+    /// When the calls of its requests are given up.
+    pub(super) deadlines: Deadlines,
 }
 
 /// How the pods of a version behave.
@@ -49,7 +47,7 @@ impl Service {
             turn: 0,
             slowdown: 1.0,
             scaler: None,
-            deadlines: VecDeque::new(),
+            deadlines: Deadlines::default(),
         }
     }
 

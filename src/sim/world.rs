@@ -42,7 +42,7 @@ pub(super) struct World<'p> {
     pub(super) notes: Notes,
     /// From one look at the metrics to the next.
     pub(super) look_every: i64,
-    /// When somebody asks the adapter next: each HPA, and whoever watches.
+    /// When somebody asks the adapter next: each service's HPA, never where there is none, and whoever watches.
     pub(super) asks_at: Vec<i64>,
     /// Whether the pods of the beginning are being set up.
     pub(super) is_first: bool,
@@ -74,6 +74,9 @@ impl World<'_> {
         self.queue.push(start, Event::Tick);
         self.queue.push(start, Event::Measure);
         self.queue.push(start, Event::Look);
+        if let Some(watcher) = self.asks_at.last_mut() {
+            *watcher = start;
+        }
         for service in 0..self.services.len() {
             if self.services[service].scaler.is_some() {
                 let first = start + self.plan.phase(service, SYNC_PERIOD);
@@ -120,28 +123,28 @@ impl World<'_> {
     /// who ask.
     fn next(&mut self) -> Option<(i64, Next)> {
         let mut next = self.queue.next_at().map(|at| (at, Next::Planned));
-        let mut sooner = |at: Option<i64>, what| {
-            if let Some(at) = at
+        for (number, load) in self.loads.iter_mut().enumerate() {
+            if let Some(at) = load.next_at()
                 && next.is_none_or(|(earliest, _)| at < earliest)
             {
-                next = Some((at, what));
+                next = Some((at, Next::Ask(number)));
             }
+        }
+        let mut before = match next {
+            Some((at, Next::Ask(_))) => at + 1,
+            Some((at, _)) => at,
+            None => i64::MAX,
         };
+        let requests = &self.requests;
         for (number, service) in self.services.iter_mut().enumerate() {
-            while let Some((_, request)) = service.deadlines.front()
-                && self.requests.get(*request).is_none()
-            {
-                service.deadlines.pop_front();
+            if let Some(at) = service.deadlines.next_before(before, requests) {
+                (before, next) = (at, Some((at, Next::CallLate(number))));
             }
-            sooner(
-                service.deadlines.front().map(|(at, _)| *at),
-                Next::CallLate(number),
-            );
         }
         for (number, load) in self.loads.iter_mut().enumerate() {
-            load.pass_over(|request| self.requests.get(request).is_none());
-            sooner(load.next_deadline(), Next::Timeout(number));
-            sooner(load.next_at(), Next::Ask(number));
+            if let Some(at) = load.deadlines.next_before(before, requests) {
+                (before, next) = (at, Some((at, Next::Timeout(number))));
+            }
         }
         next
     }
@@ -158,12 +161,12 @@ impl World<'_> {
                 self.ask(load, self.now);
             }
             Next::Timeout(load) => {
-                if let Some(request) = self.loads[load].take_deadline() {
+                if let Some(request) = self.loads[load].deadlines.take() {
                     self.time_out(request, Some(Err(ErrorClass::Timeout)));
                 }
             }
             Next::CallLate(service) => {
-                if let Some((_, request)) = self.services[service].deadlines.pop_front() {
+                if let Some(request) = self.services[service].deadlines.take() {
                     self.call_is_late(request);
                 }
             }
@@ -369,8 +372,6 @@ impl World<'_> {
         }
         match startup {
             Some(_) if is_first => {
-                let address = self.pods[pod as usize].address;
-                self.notes.was_there(number, address);
                 self.serve(pod);
             }
             Some(startup) => self.queue.push(self.now + startup, Event::Ready(pod)),
@@ -390,9 +391,10 @@ impl World<'_> {
     }
 
     fn serve(&mut self, number: u32) {
-        let pod = &self.pods[number as usize];
+        let pod = &mut self.pods[number as usize];
         let service = &mut self.services[pod.service];
         service.add_endpoint(number);
+        pod.endpoint = self.notes.number(pod, self.is_first);
         self.notes
             .endpoint(pod, self.now, true, service.endpoints());
     }

@@ -41,6 +41,21 @@ const SHOP: &str = "shop";
 /// A page's commands wait for minutes at most, and say so themselves.
 const BLOCK_TIME_MAX: Duration = Duration::from_secs(200);
 
+/// What comes before a block's commands. Rights are known to an API server, and an HPA's state to everybody, a moment after
+/// they have changed: who is told too early looks again.
+const BEFORE: &str = r#"set -euo pipefail
+again() {
+  local looks=60
+  until command "$@"; do
+    looks=$((looks - 1))
+    [ $looks -gt 0 ] || return 1
+    sleep 1
+  done
+}
+kubectl() { case $1 in auth) again kubectl "$@" ;; *) command kubectl "$@" ;; esac; }
+taffrail() { case $1 in lint | explain) again taffrail "$@" ;; *) command taffrail "$@" ;; esac; }
+"#;
+
 /// What a page's folder has of a clone of the repository.
 const CLONED: &[&str] = &["deploy", "dashboards"];
 
@@ -146,7 +161,7 @@ async fn run(cluster: &Cluster, script: &str, folder: &Path) -> anyhow::Result<(
         anyhow::bail!("programs without a folder");
     };
     let script = format!(
-        "set -euxo pipefail\nexport PATH={}:{}:$PATH\n{script}",
+        "{BEFORE}export PATH={}:{}:$PATH\nset -x\n{script}",
         programs.display(),
         tools.display()
     );

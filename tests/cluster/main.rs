@@ -1,6 +1,6 @@
 //! The tests against a real control plane: etcd, kube-apiserver, kube-controller-manager and kubectl, with pods that are
 //! real processes. All of it lives in namespaces of its own and ends with this process. The tests share one cluster, so this
-//! binary has a main of its own that takes the arguments of `cargo test`; those that disturb others run alone, at the end.
+//! binary has a main of its own that takes the arguments of `cargo test`; those that disturb others have a second cluster.
 
 mod adapter;
 mod authentication;
@@ -32,7 +32,7 @@ mod uninstall;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    harness::main(vec![
+    harness::main(&[
         // The longest first, so that the others run meanwhile.
         seeds::tests(),
         rollouts::tests(),

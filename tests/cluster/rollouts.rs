@@ -11,6 +11,7 @@ use kube::Client;
 use kube::api::Api;
 use serde_json::{Value, json};
 use taffrail::clock;
+use taffrail_loadtest::measured::{Counts, ErrorClass};
 use tokio::task::JoinHandle;
 
 use crate::adapter;
@@ -43,6 +44,9 @@ const ARGS: [&str; 4] = [
 
 /// Between two looks: two in each of the adapter's intervals.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// By then whoever sends the requests knows where to: seconds, of which the test waits more before it changes anything.
+const SETTLED_S: usize = 10;
 
 const SERVICES: [&str; 2] = ["users", "shifts"];
 
@@ -236,8 +240,8 @@ async fn versions_good_and_bad_and_load_on_one_move_only_what_they_should(
             .run(command.iter().chain([&in_namespace.as_str()]))
             .await
     };
-    let _users = service::steady(cluster, &namespace, "users", RATE)?;
-    let _shifts = service::steady(cluster, &namespace, "shifts", RATE)?;
+    let users = service::steady(cluster, &namespace, "users", RATE)?;
+    let shifts = service::steady(cluster, &namespace, "shifts", RATE)?;
     for name in SERVICES {
         until("the right number of replicas", SOON, async || {
             let seen = Seen::now(&cluster.admin(), &namespace, name).await?;
@@ -304,5 +308,20 @@ async fn versions_good_and_bad_and_load_on_one_move_only_what_they_should(
     service::ready(cluster, &namespace, "users", REPLICAS).await?;
     tokio::time::sleep(WINDOW + WINDOW / 2).await;
     recorder.steady("scaled in", scaled_in, &["users"])?;
-    recorder.steady("users scaled out and in", began, &["shifts"])
+    recorder.steady("users scaled out and in", began, &["shifts"])?;
+
+    // And nobody who asked has noticed a version, nor a pod that went. A machine that stood still may have made somebody
+    // wait for too long, which is no pod's doing.
+    for (name, load) in [("users", users), ("shifts", shifts)] {
+        let measured = load.stop().await?;
+        let settled = measured.slots.iter().skip(SETTLED_S);
+        let failed = |counts: &Counts| counts.errors() - counts.errors_of(ErrorClass::Timeout);
+        let failed: u64 = settled.map(|slot| failed(&slot.counts)).sum();
+        let counts = &measured.counts;
+        ensure!(
+            0 < counts.ok && failed == 0,
+            "{name}: {failed} of {counts:?}"
+        );
+    }
+    Ok(())
 }

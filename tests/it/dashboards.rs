@@ -15,11 +15,15 @@ mod stage;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::fixtures::objects;
 use crate::fixtures::tools::{ROOT, said};
 use board::Board;
 
 /// The boards, by the names of their files.
 const BOARDS: [&str; 4] = ["adapter", "fleet", "hpa", "slo"];
+
+/// The files of `dashboards/rules/`.
+const RULES: [&str; 2] = ["alerts.yaml", "recording.yaml"];
 
 /// A file or folder of `dashboards/`.
 fn path(of: &str) -> PathBuf {
@@ -28,6 +32,36 @@ fn path(of: &str) -> PathBuf {
 
 fn boards() -> Vec<Board> {
     BOARDS.iter().map(|name| Board::read(name)).collect()
+}
+
+/// A rule of `dashboards/rules/`.
+struct Rule {
+    /// The series that it records, or the alert that it raises.
+    name: String,
+    records: bool,
+    expr: String,
+}
+
+fn rules() -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for file in RULES {
+        let text = std::fs::read_to_string(path("rules").join(file)).unwrap();
+        for document in objects::read(&text) {
+            let groups = document["groups"].as_array().unwrap();
+            for rule in groups
+                .iter()
+                .flat_map(|group| group["rules"].as_array().unwrap())
+            {
+                let text = |field: &str| rule[field].as_str().map(str::to_owned);
+                rules.push(Rule {
+                    name: text("record").or_else(|| text("alert")).unwrap(),
+                    records: rule.get("record").is_some(),
+                    expr: text("expr").unwrap(),
+                });
+            }
+        }
+    }
+    rules
 }
 
 #[test]

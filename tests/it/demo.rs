@@ -31,18 +31,25 @@ struct Run {
     output: Output,
     id: u32,
     report: String,
+    /// What `taffrail replay` says of what its HPA read and decided.
+    replay: Output,
 }
 
 fn demo() -> Run {
     let dir = TempDir::new().unwrap();
-    let report = dir.path().join("report.html");
+    let [report, recording] = ["report.html", "hpa.json"].map(|name| dir.path().join(name));
     let args = ["demo", "--speed", SPEED, "--json", "--report"];
-    let process = taffrail(&args).arg(&report).spawn().unwrap();
+    let mut command = taffrail(&args);
+    command.arg(&report).arg("--hpa-recording").arg(&recording);
+    let process = command.spawn().unwrap();
     let id = process.id();
+    let output = process.wait_with_output().unwrap();
+    let args = ["replay", "--min-agreement", "100", "--json"];
     Run {
-        output: process.wait_with_output().unwrap(),
+        output,
         id,
         report: std::fs::read_to_string(&report).unwrap_or_default(),
+        replay: taffrail(&args).arg(&recording).output().unwrap(),
     }
 }
 
@@ -84,6 +91,7 @@ fn the_demo_scales_out_on_latency_where_cpu_would_not_and_leaves_nothing_behind(
     for _ in 0..TRIES {
         let run = demo();
         leaves_nothing_behind(&run);
+        is_replayed(&run);
         match held(&run) {
             Ok(()) => return,
             Err(why) => said.push(why),
@@ -141,6 +149,21 @@ fn held(run: &Run) -> Result<(), String> {
         "the rate is what was offered",
         0.5 < rate_share && rate_share < 1.5,
     )
+}
+
+/// Whatever the machine does: what its HPA decided is what a replay of what it read decides. Its times are those of its
+/// own clock, so there is not even the edge of a second that recordings of a cluster have.
+fn is_replayed(run: &Run) {
+    let said = String::from_utf8_lossy(&run.replay.stdout);
+    let stderr = String::from_utf8_lossy(&run.replay.stderr);
+    assert_eq!(run.replay.status.code(), Some(0), "{said}\n{stderr}");
+    let report: Value = serde_json::from_str(&said).unwrap();
+    let tally = |of: &str| ["agree", "total"].map(|field| report[of][field].as_u64().unwrap());
+    // 165 s of the HPA's time hold ten syncs; a machine that stands still skips some.
+    let [agree, total] = tally("decisions");
+    assert!(agree == total && 5 <= total, "{said}");
+    let [agree, total] = tally("conditions");
+    assert!(agree == total && 5 <= total, "{said}");
 }
 
 /// Whatever the machine does: the report is whole and stands alone, and no process is left.

@@ -26,6 +26,7 @@ mod recording;
 mod redis;
 mod replay;
 mod report;
+mod rules;
 mod samples;
 mod scenarios;
 mod scrape;

@@ -4,13 +4,13 @@
 {{- end }}
 
 {{/*
-The name of the Service, and what other names begin with. The longest suffix that is added has 22 characters, and a
-Service's name may have 63.
+The name of the Service, and what other names begin with. 53 characters are what Helm gives a release's name, and leave
+room for " authority" in the 64 of a certificate's common name.
 */}}
 {{- define "taffrail.fullname" -}}
 {{- $name := include "taffrail.name" . }}
 {{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) }}
-{{- .Values.fullnameOverride | default $full | trunc 41 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | default $full | trunc 53 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "taffrail.namespace" -}}

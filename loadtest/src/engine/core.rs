@@ -249,13 +249,14 @@ impl Core {
             self.unreachable.notify_one();
         }
         let mut recorder = self.recorder.borrow_mut();
+        let endpoint = trace.endpoint.and_then(|tried| recorder.endpoint(tried));
         recorder.finished(&Finished {
             intended: self.config.told(intended),
             kind,
             lag,
             latency: now - should_start,
             raw: trace.sent.map(|sent| now - sent),
-            endpoint: trace.endpoint,
+            endpoint,
             retried: trace.retried,
             outcome,
         });

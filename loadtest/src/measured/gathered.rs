@@ -57,8 +57,16 @@ impl Gathered {
         }
         let mut sorted = self.listed.clone();
         sorted.sort_unstable();
-        let equal = sorted.chunk_by(|a, b| a == b);
-        equal.map(|equal| (equal[0], equal.len() as u32)).collect()
+        let equal = || sorted.chunk_by(|a, b| a == b);
+        let mut pairs = Vec::with_capacity(equal().count());
+        pairs.extend(equal().map(|equal| (equal[0], equal.len() as u32)));
+        pairs.into_boxed_slice()
+    }
+
+    /// Forgets all of them, and keeps the list's memory.
+    pub(super) fn clear(&mut self) {
+        self.listed.clear();
+        self.counted = None;
     }
 
     fn count_listed(&mut self) {

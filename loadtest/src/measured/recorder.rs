@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use self::open::EndpointIndex;
 use self::open::{Endpoints, OpenSlot};
 use super::{ErrorClass, LATE, Latencies, Measured, Progress, RequestMeasured, Slot, SoFar};
 
@@ -30,8 +31,8 @@ pub struct Finished {
     pub latency: Duration,
     /// From when it was sent to its end; `None` if it was not sent.
     pub raw: Option<Duration>,
-    /// The last endpoint that was tried; `None` when there was none to try.
-    pub endpoint: Option<SocketAddr>,
+    /// The last endpoint that was tried; `None` when there was none to try, or it is not told apart.
+    pub endpoint: Option<EndpointIndex>,
     /// Whether a second connection was tried.
     pub retried: bool,
     /// A good answer, or what was wrong.
@@ -51,6 +52,11 @@ pub struct Recorder {
     endpoints: Endpoints,
     /// The seconds that are not in `measured.slots` yet; a second without requests is missing.
     open: BTreeMap<u64, OpenSlot>,
+    /// The memory of a second that is over, for the next one.
+    spare: OpenSlot,
+    /// Requests that were taken up at their very moment, which are all in virtual time: counted here, and among the
+    /// lags at the end.
+    prompt: u64,
     /// No request of an earlier second will be offered any more, so those can be published and folded.
     upcoming: u64,
     /// The second that is published next.
@@ -89,6 +95,8 @@ impl Recorder {
             kinds: Vec::new(),
             endpoints: Endpoints::default(),
             open: BTreeMap::new(),
+            spare: OpenSlot::default(),
+            prompt: 0,
             upcoming: 0,
             next_published: 0,
             last_second: last.as_secs(),
@@ -126,6 +134,11 @@ impl Recorder {
         }
     }
 
+    /// As which endpoint the requests of this one are counted; `None` above the bound of those told apart.
+    pub fn endpoint(&mut self, address: SocketAddr) -> Option<EndpointIndex> {
+        self.endpoints.index(address)
+    }
+
     /// Tells that the next request that is offered should start at `intended`.
     pub fn expect_next(&mut self, intended: Duration) {
         self.upcoming = intended.as_secs();
@@ -149,7 +162,11 @@ impl Recorder {
     /// Counts a request that was offered and has ended.
     pub fn finished(&mut self, request: &Finished) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.measured.lag.record(request.lag);
+        if request.lag.is_zero() {
+            self.prompt += 1;
+        } else {
+            self.measured.lag.record(request.lag);
+        }
         self.measured.retried += u64::from(request.retried);
         let answered = matches!(request.outcome, Ok(()) | Err(ErrorClass::Timeout));
         if let (true, Some(raw)) = (answered, request.raw) {
@@ -164,7 +181,7 @@ impl Recorder {
         let ended = request.intended + request.latency;
         let endpoint = request.endpoint;
         let endpoint =
-            endpoint.and_then(|address| self.endpoints.count(address, ended, request.outcome));
+            endpoint.and_then(|index| self.endpoints.count(index, ended, request.outcome));
         let slot = self.slot(request.intended);
         slot.counts.count(request.outcome);
         slot.late += u64::from(LATE < request.lag);
@@ -210,6 +227,7 @@ impl Recorder {
         let rest = self.publish_before(end);
         self.fold_before(end);
         let mut measured = self.measured;
+        measured.lag.record_many(Duration::ZERO, self.prompt);
         measured.elapsed = elapsed;
         measured.interrupted = interrupted;
         if measured.closed {
@@ -264,6 +282,7 @@ impl Recorder {
     /// Adds the totals of another recorder, which has given away its seconds.
     pub(crate) fn absorb_totals(&mut self, other: &Self) {
         self.measured.lag.add(&other.measured.lag);
+        self.prompt += other.prompt;
         self.measured.raw.add(&other.measured.raw);
         self.measured.retried += other.measured.retried;
     }
@@ -347,7 +366,12 @@ impl Recorder {
                     self.open.insert(second, open);
                     return;
                 }
-                open => self.fold(&open.unwrap_or_default()),
+                Some(mut open) => {
+                    self.fold(&open);
+                    open.clear();
+                    self.spare = open;
+                }
+                None => self.fold(&OpenSlot::default()),
             }
         }
     }
@@ -372,7 +396,10 @@ impl Recorder {
     /// under way.
     fn slot(&mut self, intended: Duration) -> &mut OpenSlot {
         let second = intended.as_secs().min(self.last_second);
-        self.open.entry(second).or_default()
+        let spare = &mut self.spare;
+        self.open
+            .entry(second)
+            .or_insert_with(|| std::mem::take(spare))
     }
 }
 

@@ -91,15 +91,40 @@ impl Segment {
         (whole(self.area_before) + 1, whole(self.area_after()))
     }
 
+    /// The lowest and the highest rate from `from_s` to `to_s` after the segment's beginning.
+    pub(crate) fn rates_within(&self, from_s: f64, to_s: f64) -> (f64, f64) {
+        let ends = [from_s, to_s].map(|t| self.rate(t));
+        let (lowest, highest) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+        let Shape::Wave {
+            mean,
+            amplitude,
+            period_s,
+        } = self.shape
+        else {
+            return (lowest, highest);
+        };
+        // Whether a moment lies within that is so far into a period.
+        let holds = |share: f64| {
+            let nth = (from_s / period_s - share).ceil();
+            (nth + share) * period_s <= to_s
+        };
+        (
+            if holds(0.75) {
+                mean - amplitude
+            } else {
+                lowest
+            },
+            if holds(0.25) {
+                mean + amplitude
+            } else {
+                highest
+            },
+        )
+    }
+
     /// When the area counted from the segment's beginning reaches `area`, in seconds from that beginning.
     #[must_use]
     pub fn time_of(&self, area: f64) -> f64 {
-        self.time_near(area, None)
-    }
-
-    /// The same where something is known of when it may be, which makes a wave's solution quicker: from there it takes
-    /// two steps or three.
-    pub(crate) fn time_near(&self, area: f64, guess_s: Option<f64>) -> f64 {
         if area <= 0.0 {
             return 0.0;
         }
@@ -109,7 +134,7 @@ impl Segment {
                 mean,
                 amplitude,
                 period_s,
-            } => self.wave_reaches(area, mean, amplitude * period_s, guess_s),
+            } => self.wave_reaches(area, mean, amplitude * period_s),
         };
         reached.map_or(self.duration_s(), |t| t.min(self.duration_s()))
     }
@@ -128,15 +153,13 @@ impl Segment {
 
     /// Newton's method, held within the bracket that the wave's height gives: the area is at least `mean * t`, and
     /// exceeds it by `swing / pi` at most, `swing` being amplitude times period.
-    fn wave_reaches(&self, area: f64, mean: f64, swing: f64, guess_s: Option<f64>) -> Option<f64> {
+    fn wave_reaches(&self, area: f64, mean: f64, swing: f64) -> Option<f64> {
         if mean <= 0.0 {
             return None;
         }
         let mut low = ((area - 2.0 * swing / TAU) / mean).max(0.0);
         let mut high = area / mean;
-        let mut t = guess_s
-            .filter(|guess_s| low <= *guess_s && *guess_s <= high)
-            .unwrap_or(f64::midpoint(low, high));
+        let mut t = f64::midpoint(low, high);
         for _ in 0..ROOT_STEPS_MAX {
             let over = self.area_until(t) - area;
             if over < 0.0 {
@@ -197,6 +220,28 @@ mod tests {
         // The first half holds 2 * amplitude / (2 pi) * period more than the second.
         let half = wave(100.0, 60.0, 30.0, 15).area();
         assert!((half - (1_500.0 + 60.0 * 30.0 / TAU * 2.0)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_wave_has_its_crest_and_its_trough_where_they_are_within() {
+        let wave = wave(100.0, 60.0, 40.0, 200);
+        let round = |(lowest, highest): (f64, f64)| (lowest.round(), highest.round());
+        for (from_s, to_s, rates) in [
+            (0.0, 10.0, (100.0, 160.0)),
+            (9.0, 11.0, (159.0, 160.0)),
+            (15.0, 25.0, (58.0, 142.0)),
+            (25.0, 35.0, (40.0, 58.0)),
+            (0.0, 40.0, (40.0, 160.0)),
+            (71.0, 89.0, (41.0, 159.0)),
+            (89.0, 91.0, (159.0, 160.0)),
+            (100.0, 140.0, (40.0, 160.0)),
+        ] {
+            assert_eq!(
+                round(wave.rates_within(from_s, to_s)),
+                rates,
+                "{from_s} to {to_s}"
+            );
+        }
     }
 
     #[test]

@@ -6,6 +6,11 @@ use super::*;
 
 const INTERVAL_MS: i64 = 5_000;
 
+const WINDOW_MS: i64 = 30_000;
+
+/// Requests that make a process warm, at 20 a second.
+const WARM_AFTER_MS: i64 = 3_000;
+
 fn pod(name: &str) -> TargetId {
     TargetId::new(&users(), name)
 }
@@ -51,6 +56,56 @@ impl Pod {
         }
     }
 
+    /// Its last read at `now` or before.
+    fn read_before(&self, now: i64) -> i64 {
+        now - (now - self.offset).rem_euclid(INTERVAL_MS)
+    }
+
+    /// For how long of the window that ends at `now` nobody can know what it answered.
+    fn unseen_ms(&self, now: i64) -> f64 {
+        if 0 < self.ready {
+            self.unseen_at_first(now)
+        } else {
+            self.unseen_at_last(now)
+        }
+    }
+
+    /// A new one is known with its first read after it became ready. Until it is warm, what is extrapolated begins with
+    /// the read before, as if it had answered since then; and what rose between the two leaves the window as evenly.
+    fn unseen_at_first(&self, now: i64) -> f64 {
+        if now < self.ready {
+            return 0.0;
+        }
+        let first = self.read_before(self.ready + INTERVAL_MS - 1);
+        let served = (first - self.ready) as f64;
+        let share = served / INTERVAL_MS as f64;
+        let start = now - WINDOW_MS;
+        if (first - INTERVAL_MS..first).contains(&start) {
+            let answered = (first - start.max(self.ready)) as f64;
+            let shown = share * (first - start) as f64;
+            return (answered - shown).max(0.0);
+        }
+        let since_read = (now - self.read_before(now)) as f64;
+        match (now - first).div_euclid(INTERVAL_MS) {
+            ..0 => (now - self.ready) as f64,
+            0 => since_read * (1.0 - share),
+            1 if first - self.ready <= WARM_AFTER_MS => since_read * (1.0 - share) / 2.0,
+            _ => 0.0,
+        }
+    }
+
+    /// What an old one answered after its last read is taken for like what it answered before, for as long as a read is
+    /// in the window that says so.
+    fn unseen_at_last(&self, now: i64) -> f64 {
+        let last = self.read_before(self.exits.min(now + 1) - 1);
+        let start = now - WINDOW_MS;
+        if last <= start {
+            (self.leaves - start).max(0) as f64
+        } else {
+            0.0
+        }
+    }
+
     fn live(&mut self, now: i64, engine: &mut Engine) {
         let target = pod(&self.name);
         let now_s = now as f64 / 1000.0;
@@ -89,6 +144,37 @@ fn rollout(offsets: &[i64], gap: i64, grace: i64) -> Vec<Pod> {
     (0..10).flat_map(|i| [mk(i, true), mk(i, false)]).collect()
 }
 
+/// Plays such a rollout under 200 requests a second in all, and two probes a second to each pod that is not ready. The
+/// rate is what was really answered but for what nobody can know: that alone may be missing, and no more than a
+/// hundredth may be too much.
+#[track_caller]
+fn check_rollout(offsets: &[i64], gap: i64, grace: i64) {
+    let mut engine = mk_engine();
+    let mut pods = rollout(offsets, gap, grace);
+    for now in (0..60_000 + 10 * gap + 60_000).step_by(100) {
+        let serving = pods.iter().filter(|pod| pod.serves(now)).count() as f64;
+        for pod in &mut pods {
+            pod.answered += match pod.serves(now) {
+                true => 20.0 / serving,
+                false if pod.begins <= now && now < pod.ready => 0.2,
+                false => 0.0,
+            };
+            pod.live(now, &mut engine);
+        }
+        if 40_000 <= now && now % 1000 == 0 {
+            let rate = rate(&mut engine, now as f64 / 1000.0);
+            let unseen_ms: f64 = pods.iter().map(|pod| pod.unseen_ms(now)).sum();
+            // Requests come in steps of 0.1 s, so each pod's first and last ones may be counted a step late.
+            let least = 200.0 - 20.0 * unseen_ms / WINDOW_MS as f64 - 1.0;
+            assert!(
+                (least..202.0).contains(&rate),
+                "{rate} at {now}, at least {least}"
+            );
+            assert!(190.0 < least, "{unseen_ms} ms at {now} cannot be known");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -98,26 +184,7 @@ proptest! {
         gap in (80i64..200).prop_map(|tenths| tenths * 100),
         grace in (10i64..100).prop_map(|tenths| tenths * 100),
     ) {
-        let mut engine = mk_engine();
-        let mut pods = rollout(&offsets, gap, grace);
-        for now in (0..60_000 + 10 * gap + 60_000).step_by(100) {
-            let serving = pods.iter().filter(|pod| pod.serves(now)).count() as f64;
-            for pod in &mut pods {
-                // 200 requests a second in all, and two probes a second to those that are not ready.
-                pod.answered += match pod.serves(now) {
-                    true => 20.0 / serving,
-                    false if pod.begins <= now && now < pod.ready => 0.2,
-                    false => 0.0,
-                };
-                pod.live(now, &mut engine);
-            }
-            if 40_000 <= now && now % 1000 == 0 {
-                let rate = rate(&mut engine, now as f64 / 1000.0);
-                // What a pod answered after its last read is lost for one window, and what a new one answers is
-                // seen with its next read: at most 5 s of a tenth of the load, for up to four pods at a time.
-                prop_assert!((0.94..1.01).contains(&(rate / 200.0)), "{} at {}", rate, now);
-            }
-        }
+        check_rollout(&offsets, gap, grace);
     }
 
     #[test]
@@ -150,6 +217,36 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_rollout_of_pods_that_are_read_long_before_they_end_shows_no_dip() {
+    // Each is read for the last time four seconds before it is told to end, and has ended by the next time. Each new
+    // one is read just before it becomes ready.
+    let gap = 8_000;
+    let old = (0..10).map(|i| (60_000 + i * gap - 4_000) % INTERVAL_MS);
+    let new = (0..10).map(|i| (60_000 + i * gap - 100) % INTERVAL_MS);
+    let offsets: Vec<i64> = old.chain(new).collect();
+    check_rollout(&offsets, gap, 1_000);
+}
+
+#[test]
+fn a_pod_that_failed_before_it_was_told_to_end_is_taken_for_no_more_than_was_read() {
+    // Ten a second from each: 24 s of the window are read, and of one that answered until 63 s three more are known.
+    for (failed_first, rate_at_66_s) in [(true, 18.0), (false, 19.0)] {
+        let mut engine = mk_engine();
+        for name in ["stays", "goes"] {
+            engine.expect(&pod(name), ready(-100.0), at(0.0));
+            run_target(&mut engine, name, 0.0, 60.0, [1e6; 4], [50.0; 4]);
+        }
+        if failed_first {
+            engine.fail(&pod("goes"), unreachable_pod(), at(62.5));
+        }
+        engine.expect(&pod("goes"), Phase::Leaving, at(63.0));
+        engine.fail(&pod("goes"), unreachable_pod(), at(65.0));
+        engine.ingest(&mk_batch("stays", 65.0, &[1e6 + 650.0; 4]));
+        check(&engine.evaluate(at(66.0)), "request_rate", rate_at_66_s);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Runs the tests: names, filters and lists as `cargo test` has them. A few run side by side, since most of what they do is
-//! waiting; one that restarts what all share, or measures CPU, runs alone. A test that fails shows the ends of the logs
-//! written meanwhile.
+//! waiting; those that restart what all share, or change how all of it behaves, have a second cluster at the same time, and
+//! there one follows another. A test that fails shows the ends of the logs written meanwhile.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -16,7 +16,6 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use taffrail::clock;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::Cluster;
@@ -44,8 +43,17 @@ pub(crate) struct Table {
     pub(crate) file: &'static str,
     /// Those that others may run beside.
     pub(crate) beside: Vec<(&'static str, Test)>,
-    /// Those that run alone.
+    /// Those that have a cluster for themselves.
     pub(crate) alone: Vec<(&'static str, Test)>,
+}
+
+/// The tests of one cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Half {
+    /// Side by side.
+    Beside,
+    /// One after another.
+    Alone,
 }
 
 /// What tests run on.
@@ -53,8 +61,34 @@ pub(crate) struct Table {
 struct Ground {
     runtime: Handle,
     cluster: Arc<Cluster>,
-    /// Held for writing by a test that runs alone.
-    turn: Arc<RwLock<()>>,
+}
+
+impl Half {
+    /// Both, in the order in which their clusters start.
+    pub(crate) const ALL: [Self; 2] = [Self::Beside, Self::Alone];
+
+    /// As it is handed to the copy of this binary that runs it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Beside => "beside",
+            Self::Alone => "alone",
+        }
+    }
+
+    /// Its tests of `table`.
+    fn of(self, table: &Table) -> &[(&'static str, Test)] {
+        match self {
+            Self::Beside => &table.beside,
+            Self::Alone => &table.alone,
+        }
+    }
+
+    const fn at_once(self) -> usize {
+        match self {
+            Self::Beside => AT_ONCE,
+            Self::Alone => 1,
+        }
+    }
 }
 
 /// The table of a file's tests: `table!("file"; one_test, another)`, and after `alone:` those that disturb others or
@@ -71,10 +105,8 @@ macro_rules! table {
 pub(crate) use table;
 
 /// The whole binary: lists tests, or runs them in namespaces of their own.
-pub(crate) fn main(tables: Vec<Table>) -> ExitCode {
-    let mut args = Arguments::from_args();
-    args.test_threads = args.test_threads.or(Some(AT_ONCE));
-    match run(&args, tables) {
+pub(crate) fn main(tables: &[Table]) -> ExitCode {
+    match run(Arguments::from_args(), tables) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -83,13 +115,22 @@ pub(crate) fn main(tables: Vec<Table>) -> ExitCode {
     }
 }
 
-fn run(args: &Arguments, tables: Vec<Table>) -> anyhow::Result<ExitCode> {
-    if args.list || is_empty(args, &tables) {
-        return Ok(libtest_mimic::run(args, trials(tables, None)).exit_code());
+fn run(mut args: Arguments, tables: &[Table]) -> anyhow::Result<ExitCode> {
+    // No cluster is needed where no test is chosen: `cargo test name` runs every binary with the name of one test.
+    let chosen = Half::ALL
+        .into_iter()
+        .filter(|half| trials(tables, *half, None).any(|trial| !args.is_filtered_out(&trial)));
+    let chosen: Vec<Half> = chosen.collect();
+    if args.list || chosen.is_empty() {
+        let all = Half::ALL
+            .iter()
+            .flat_map(|half| trials(tables, *half, None));
+        return Ok(libtest_mimic::run(&args, all.collect()).exit_code());
     }
-    let Some(bin_dir) = sandbox::bin_dir() else {
-        return sandbox::enter();
+    let Some((bin_dir, half)) = sandbox::entered() else {
+        return sandbox::enter(&chosen);
     };
+    args.test_threads = args.test_threads.or(Some(half.at_once()));
     sandbox::prepare()?;
     if rustls::crypto::ring::default_provider()
         .install_default()
@@ -116,9 +157,8 @@ fn run(args: &Arguments, tables: Vec<Table>) -> anyhow::Result<ExitCode> {
     let on = Ground {
         runtime: runtime.handle().clone(),
         cluster: Arc::clone(&cluster),
-        turn: Arc::default(),
     };
-    let conclusion = libtest_mimic::run(args, trials(tables, Some(&on)));
+    let conclusion = libtest_mimic::run(&args, trials(tables, half, Some(&on)).collect());
 
     if interrupted.is_cancelled() {
         // It ends the process; the test that failed meanwhile is not the story.
@@ -182,53 +222,23 @@ async fn listen(interrupted: CancellationToken) {
     interrupted.cancel();
 }
 
-/// No cluster is needed where no test is chosen: `cargo test name` runs every binary with the name of one test.
-fn is_empty(args: &Arguments, tables: &[Table]) -> bool {
-    tables
-        .iter()
-        .flat_map(|table| {
-            let tests = table.beside.iter().chain(&table.alone);
-            tests.map(|(name, _)| format!("{}::{name}", table.file))
-        })
-        .map(|name| Trial::test(name, || Ok(())))
-        .all(|trial| args.is_filtered_out(&trial))
-}
-
-/// Every test; those that run alone come last, so that they keep nobody waiting.
-fn trials(tables: Vec<Table>, on: Option<&Ground>) -> Vec<Trial> {
-    let (mut trials, mut last) = (Vec::new(), Vec::new());
-    for Table {
-        file,
-        beside,
-        alone,
-    } in tables
-    {
-        let trial = |(name, test), is_alone| {
-            let on = on.cloned();
-            let name = format!("{file}::{name}");
+/// The tests of a half; without ground to run on, their names.
+fn trials(tables: &[Table], half: Half, on: Option<&Ground>) -> impl Iterator<Item = Trial> {
+    tables.iter().flat_map(move |table| {
+        half.of(table).iter().map(move |(name, test)| {
+            let (on, test) = (on.cloned(), *test);
+            let name = format!("{}::{name}", table.file);
             let told = name.clone();
             Trial::test(name, move || match on {
-                Some(ground) => ground.runtime.block_on(ground.run(&told, test, is_alone)),
+                Some(ground) => ground.runtime.block_on(ground.run(&told, test)),
                 None => Ok(()),
             })
-        };
-        trials.extend(beside.into_iter().map(|test| trial(test, false)));
-        last.extend(alone.into_iter().map(|test| trial(test, true)));
-    }
-    trials.append(&mut last);
-    trials
+        })
+    })
 }
 
 impl Ground {
-    async fn run(&self, name: &str, test: Test, is_alone: bool) -> Result<(), Failed> {
-        let _alone = match is_alone {
-            true => Some(self.turn.write().await),
-            false => None,
-        };
-        let _beside = match is_alone {
-            true => None,
-            false => Some(self.turn.read().await),
-        };
+    async fn run(&self, name: &str, test: Test) -> Result<(), Failed> {
         let start = clock::instant();
         let result = run_one(test, &self.cluster.for_test()).await;
         eprintln!(

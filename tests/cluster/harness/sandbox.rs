@@ -5,14 +5,19 @@
 //! The second copy's standard input is a pipe from the first, which never writes: its end says that the first is gone.
 
 use std::io::Read;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::Context;
 use taffrail::clock;
 
-/// Says to the second copy that it is one, and where the control plane's programs are.
+use super::runner::Half;
+
+/// Says to a second copy that it is one, and where the control plane's programs are.
 const BIN_DIR: &str = "TAFFRAIL_CLUSTER_BIN_DIR";
+
+/// Says to a second copy which tests are its own.
+const HALF: &str = "TAFFRAIL_CLUSTER_HALF";
 
 /// The addresses of the cluster. Loopback addresses would not do: the API server refuses them in EndpointSlices.
 const NETWORK: &str = "10.200.0.0/16";
@@ -24,30 +29,45 @@ pub(crate) const NODE_ADDRESS: &str = "10.200.0.1";
 /// The ports that connections are made from: below those that anything here listens on for long, as on a real node.
 const EPHEMERAL_PORTS: &str = "20000 29999";
 
-/// Where the control plane's programs are, inside of the namespaces; `None` outside.
-pub(crate) fn bin_dir() -> Option<PathBuf> {
-    clock::env(BIN_DIR).map(PathBuf::from)
+/// Where the control plane's programs are and which tests to run, inside of the namespaces; `None` outside.
+pub(crate) fn entered() -> Option<(PathBuf, Half)> {
+    let bin_dir = clock::env(BIN_DIR).map(PathBuf::from)?;
+    let word = clock::env(HALF)?;
+    let half = Half::ALL.into_iter().find(|half| half.word() == word)?;
+    Some((bin_dir, half))
 }
 
-/// Builds the control plane if it is missing, then runs this binary again inside of new namespaces.
-pub(crate) fn enter() -> anyhow::Result<ExitCode> {
+/// Builds the control plane if it is missing, then runs this binary again for each half, inside of new namespaces.
+pub(crate) fn enter(halves: &[Half]) -> anyhow::Result<ExitCode> {
     let bin_dir = control_plane_programs()?;
     check_pods_programs()?;
-    let mut child = Command::new("unshare")
+    let started: Vec<Child> = halves
+        .iter()
+        .map(|half| copy(&bin_dir, *half))
+        .collect::<anyhow::Result<_>>()?;
+    let mut code = 0;
+    for mut child in started {
+        // `wait` would close the pipe first, and with it end the run.
+        let pipe = child.stdin.take();
+        let status = child.wait().context("waiting for the tests")?;
+        drop(pipe);
+        let ended = status.code().and_then(|code| u8::try_from(code).ok());
+        code = code.max(ended.unwrap_or(1));
+    }
+    Ok(ExitCode::from(code))
+}
+
+fn copy(bin_dir: &Path, half: Half) -> anyhow::Result<Child> {
+    Command::new("unshare")
         .args(["--user", "--map-root-user", "--net", "--mount"])
         .args(["--pid", "--mount-proc", "--fork", "--kill-child"])
         .arg(std::env::current_exe().context("finding this binary")?)
         .args(std::env::args_os().skip(1))
         .env(BIN_DIR, bin_dir)
+        .env(HALF, half.word())
         .stdin(Stdio::piped())
         .spawn()
-        .context("starting unshare, of Debian's util-linux")?;
-    // `wait` would close the pipe first, and with it end the run.
-    let pipe = child.stdin.take();
-    let status = child.wait().context("waiting for the tests")?;
-    drop(pipe);
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(ExitCode::from(code.unwrap_or(1)))
+        .context("starting unshare, of Debian's util-linux")
 }
 
 /// Prepares the namespaces, as their first process.

@@ -4,21 +4,20 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Case, case, cases, texts};
-use crate::fixtures::{objects, restricted};
+use super::{CHART, Case, case, cases, texts};
+use crate::fixtures::{objects, restricted, tools};
 
 /// Kinds that are of the whole cluster.
-const CLUSTER_KINDS: [&str; 6] = [
+const CLUSTER_KINDS: [&str; 5] = [
     "APIService",
     "ClusterRole",
     "ClusterRoleBinding",
     "CustomResourceDefinition",
     "Namespace",
-    "ResourceQuota",
 ];
 
 /// Fields in which an empty map says something: all of them, or this kind of thing.
-const MEANT_EMPTY: [&str; 4] = ["namespaceSelector", "selfSigned", "emptyDir", "status"];
+const MEANT_EMPTY: [&str; 3] = ["namespaceSelector", "selfSigned", "emptyDir"];
 
 /// Fields that are false by default, and which a render that names them makes differ from what API servers keep.
 const FALSE_BY_DEFAULT: [&str; 5] = [
@@ -55,7 +54,6 @@ fn every_object_is_there_once_and_in_its_namespace() {
             let what = format!("{}: {kind} {name} in {namespace:?}", case.name);
             assert!(seen.insert((kind, name, namespace)), "{what} twice");
             let expected = match (kind, name) {
-                ("ResourceQuota", _) => Some(home),
                 (kind, _) if CLUSTER_KINDS.contains(&kind) => None,
                 (_, "from-yaml" | "taffrail-from-text") => None,
                 ("RoleBinding", name) if name.ends_with("-authentication-reader") => {
@@ -237,13 +235,8 @@ fn assert_names_of_others(case: &Case, deployment: &Value, service: &Value) {
 
 #[test]
 fn a_release_of_another_name_has_names_of_its_own() {
-    let objects = super::objects::read(&{
-        let output = super::tools::stdout(
-            "helm",
-            &["template", "blue", super::CHART, "--namespace", "scaling"],
-        );
-        output
-    });
+    let args = ["template", "blue", CHART, "--namespace", "scaling"];
+    let objects = objects::read(&tools::stdout("helm", &args));
     let default = case("default");
     let of_cluster = |objects: &[Value]| -> BTreeSet<String> {
         let names = objects.iter().filter(|object| {

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::{CHART, case, rendered};
 use crate::fixtures::{objects, tools};
 
+/// Where the case monitoring has its runbooks.
+const RUNBOOKS: &str = "https://runbooks.example.com/taffrail";
+
 /// The files of a directory of `dashboards/`, by name.
 fn shipped(directory: &str, extension: &str) -> Vec<PathBuf> {
     let directory = Path::new(tools::ROOT).join("dashboards").join(directory);
@@ -69,9 +72,7 @@ fn the_package_holds_boards_rules_and_definition_and_nothing_of_the_workshop() {
             "{files:?}"
         );
     }
-    let workshop = |file: &&&str| {
-        file.starts_with("ci/") || file.starts_with("env/") || file.contains(".gitkeep")
-    };
+    let workshop = |file: &&&str| file.starts_with("ci/") || file.starts_with("env/");
     assert_eq!(files.iter().find(workshop), None);
     // What is in the package renders to what the directory renders to.
     let package = package.to_str().unwrap();
@@ -92,6 +93,7 @@ fn the_package_holds_boards_rules_and_definition_and_nothing_of_the_workshop() {
 fn every_board_is_a_configmap_with_the_very_text_of_its_file() {
     let case = case("monitoring");
     let boards = shipped("boards", "json");
+    assert!(!boards.is_empty());
     assert_eq!(case.all("ConfigMap").len(), boards.len());
     for board in boards {
         let file = name(&board);
@@ -127,13 +129,21 @@ fn the_prometheus_rule_holds_the_groups_of_the_files_but_for_what_is_left_out() 
             rule["spec"]["groups"].as_array().unwrap().clone()
         })
     };
-    assert_eq!(rendered_groups(&case("monitoring").objects), groups);
+    let default = rendered_groups(&rendered(&["--set=metrics.prometheusRule.enabled=true"]));
+    assert_eq!(default, groups);
+    // Whoever is called opens the runbook where the installation says that it is.
+    let linked = json!(rendered_groups(&case("monitoring").objects)).to_string();
+    assert_eq!(
+        linked,
+        json!(groups)
+            .to_string()
+            .replace("dashboards/runbooks.md", RUNBOOKS)
+    );
+    assert!(linked.contains(RUNBOOKS));
     let mut rules = groups
         .iter()
         .flat_map(|group| group["rules"].as_array().unwrap());
-    let Some(alert) = rules.find_map(|rule| rule["alert"].as_str()) else {
-        return;
-    };
+    let alert = rules.find_map(|rule| rule["alert"].as_str()).unwrap();
     let set =
         format!("metrics.prometheusRule.enabled=true,metrics.prometheusRule.disabled={{{alert}}}");
     let without = rendered_groups(&rendered(&["--set", &set]));

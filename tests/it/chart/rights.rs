@@ -133,9 +133,12 @@ fn d_09_rights_of_a_certificate_go_only_to_the_mode_that_needs_them() {
         let reads_secret = own.iter().any(|right| right.contains("/secrets"));
         let mode = match case.name.as_str() {
             "insecure" => "insecure",
-            "everything" => "files",
-            "existing-secret" | "existing-secret-injected" => "files",
-            "cert-manager" | "cert-manager-issuer" | "helm-certificate" => "files",
+            "cert-manager"
+            | "cert-manager-issuer"
+            | "everything"
+            | "existing-secret"
+            | "existing-secret-injected"
+            | "helm-certificate" => "files",
             _ => "self-signed",
         };
         let writes_bundles = may("patch apiregistration.k8s.io/apiservices");
@@ -263,21 +266,23 @@ fn the_test_pod_may_look_at_the_apiservices_and_nothing_else() {
 #[test]
 fn without_rbac_and_an_account_nothing_is_granted_and_the_named_account_is_used() {
     let objects = rendered(&[
-        "--set=rbac.create=false,serviceAccount.create=false,serviceAccount.name=platform,tests.enabled=false",
+        "--set=rbac.create=false,serviceAccount.create=false,serviceAccount.name=platform",
     ]);
     let kinds: Vec<&str> = objects
         .iter()
         .map(|object| object["kind"].as_str().unwrap())
         .collect();
-    for kind in [
-        "ServiceAccount",
-        "Role",
-        "RoleBinding",
-        "ClusterRole",
-        "ClusterRoleBinding",
-    ] {
+    for kind in ["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"] {
         assert!(!kinds.contains(&kind), "{kinds:?}");
     }
+    let accounts: Vec<Value> = objects::of_kind(&objects, "ServiceAccount")
+        .cloned()
+        .collect();
+    assert_eq!(
+        objects::names(&accounts),
+        ["ServiceAccount/taffrail-check"],
+        "of helm test alone"
+    );
     let deployment = objects::one(&objects, "Deployment", "taffrail");
     assert_eq!(
         deployment["spec"]["template"]["spec"]["serviceAccountName"],

@@ -132,6 +132,41 @@ fn the_schema_is_closed_wherever_it_is_ours() {
     assert!(30 < seen, "{seen} groups");
 }
 
+/// The keys of the schema that values.yaml does not have: parts of what is empty by default, and what a parent chart sets.
+#[test]
+fn the_schema_knows_no_key_that_the_values_do_not_explain() {
+    fn walk(schema: &Value, defaults: &Value, at: &str, found: &mut Vec<String>) {
+        for (name, part) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{at}{name}");
+            match &defaults[name] {
+                Value::Null => found.push(path),
+                value => walk(part, value, &format!("{path}."), found),
+            }
+        }
+    }
+    let schema: Value = serde_json::from_str(&file("values.schema.json")).unwrap();
+    let mut found = Vec::new();
+    walk(
+        &schema,
+        &objects::read(&file("values.yaml"))[0],
+        "",
+        &mut found,
+    );
+    found.sort();
+    let expected = [
+        "affinity.nodeAffinity",
+        "affinity.podAffinity",
+        "affinity.podAntiAffinity",
+        "enabled",
+        "global",
+        "resources.claims",
+        "tls.certManager.issuerRef.group",
+        "tls.certManager.issuerRef.kind",
+        "tls.certManager.issuerRef.name",
+    ];
+    assert_eq!(found, expected);
+}
+
 #[test]
 fn a_mistake_in_values_is_refused_by_name() {
     let cases: [(&[&str], &[&str]); 10] = [

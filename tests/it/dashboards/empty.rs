@@ -57,6 +57,26 @@ pub(super) const EMPTY: &[Empty] = &[
         why: NOT_READ,
     },
     Empty {
+        place: "adapter: Age of the data in answers A",
+        phases: LOST,
+        why: NO_VALUE,
+    },
+    Empty {
+        place: "adapter: Age of the data in answers B",
+        phases: LOST,
+        why: NO_VALUE,
+    },
+    Empty {
+        place: "hpa: Age of each value A",
+        phases: LOST,
+        why: NO_VALUE,
+    },
+    Empty {
+        place: "hpa: From load to a decision A",
+        phases: LOST,
+        why: NO_VALUE,
+    },
+    Empty {
         place: "hpa: Request rate A",
         phases: LOST,
         why: NO_VALUE,
@@ -68,6 +88,11 @@ pub(super) const EMPTY: &[Empty] = &[
     },
     Empty {
         place: "hpa: Latency A",
+        phases: LOST,
+        why: NO_VALUE,
+    },
+    Empty {
+        place: "hpa: Latency C",
         phases: LOST,
         why: NO_VALUE,
     },

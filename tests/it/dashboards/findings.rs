@@ -11,8 +11,7 @@ use super::board::{Board, Variable, substituted};
 use super::empty;
 use super::pages::{HPA, NAMESPACE};
 use super::stage::Stage;
-use super::{boards, path};
-use crate::fixtures::objects;
+use super::{boards, rules};
 use crate::fixtures::prometheus_server::{PrometheusServer, Series};
 
 /// How long a phase may take until all is as expected. It takes some fifteen seconds: the window of the rates.
@@ -23,12 +22,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// What Grafana would put for its own variables. Scrapes are a second apart here, and all has just begun.
 const GRAFANAS: [(&str, &str); 2] = [("__rate_interval", "10s"), ("__range", "60s")];
 
-/// What is asked otherwise here than on a board, since minutes and hours are too long for a test: whole minutes of the last
-/// day, and alerts that have held for as long as they must.
-const SHORTENED: [(&str, &str); 2] = [
-    ("[1d:1m]", "[1d:1s]"),
-    (r#"alertstate="firing""#, r#"alertstate=~"pending|firing""#),
-];
+/// The window that stands for days in steps of minutes and hours, which are too long for a test.
+const SHORT_WINDOW: &str = "[2m:1s]";
 
 /// What goes on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -65,7 +60,7 @@ pub(crate) fn findings() -> &'static Findings {
 async fn find() -> Findings {
     let mut stage = Stage::set().await;
     let mut options = BTreeMap::new();
-    let mut questions = rules();
+    let mut questions = questions_of_rules();
     for board in boards() {
         let chosen = choose(&stage.prometheus, &board, &mut options).await;
         for (place, expr) in board.expressions() {
@@ -108,36 +103,27 @@ impl Findings {
 }
 
 /// The expressions of all rules, by the names of their series or alerts; further ones of a name get a number.
-fn rules() -> Questions {
+fn questions_of_rules() -> Questions {
     let mut questions = Questions::new();
-    for file in ["recording.yaml", "alerts.yaml"] {
-        let text = std::fs::read_to_string(path("rules").join(file)).unwrap();
-        let documents = objects::read(&text);
-        let groups = documents
-            .iter()
-            .flat_map(|document| document["groups"].as_array().unwrap());
-        for rule in groups.flat_map(|group| group["rules"].as_array().unwrap()) {
-            let name = rule["record"].as_str().or(rule["alert"].as_str()).unwrap();
-            let nth = (1..).map(|n| {
-                if n == 1 {
-                    name.to_owned()
-                } else {
-                    format!("{name} {n}")
-                }
-            });
-            let place = nth
-                .into_iter()
-                .find(|place| !questions.contains_key(place))
-                .unwrap();
-            questions.insert(place, rule["expr"].as_str().unwrap().to_owned());
+    for rule in rules() {
+        let mut place = rule.name.clone();
+        let mut nth = 1;
+        while questions.contains_key(&place) {
+            nth += 1;
+            place = format!("{} {nth}", rule.name);
         }
+        questions.insert(place, shortened(&rule.expr));
     }
     questions
 }
 
-fn shortened(expr: &str) -> String {
-    let shorten = |expr: String, (long, short): &(&str, &str)| expr.replace(long, short);
-    SHORTENED.iter().fold(expr.to_owned(), shorten)
+/// A text with shorter windows and looks back, and with alerts that need not have held for as long as they must.
+pub(super) fn shortened(text: &str) -> String {
+    let days = regex::Regex::new(r"\[\d+d:\w+\]").unwrap();
+    let firing = r#"alertstate="firing""#;
+    let text = text.replace(firing, r#"alertstate=~"pending|firing""#);
+    let text = text.replace(" offset 1m", " offset 2s");
+    days.replace_all(&text, SHORT_WINDOW).into_owned()
 }
 
 /// A value for each variable of a board, as somebody would choose it who looks at the HPA of [`HPA`].

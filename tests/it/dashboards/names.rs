@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 
 use super::findings::findings;
 use super::pages::{CONTROL_PLANE, KUBE_STATE_METRICS};
-use super::{boards, path, promql};
-use crate::fixtures::objects;
+use super::{boards, promql, rules};
 
 /// Series of Prometheus itself.
 const PROMETHEUS: [&str; 2] = ["ALERTS", "up"];
@@ -57,25 +56,6 @@ fn exported() -> BTreeSet<String> {
     families
 }
 
-/// Every rule: the name of what it records, if it does, and its expression.
-fn rules() -> Vec<(Option<String>, String)> {
-    let mut rules = Vec::new();
-    for file in ["recording.yaml", "alerts.yaml"] {
-        let text = std::fs::read_to_string(path("rules").join(file)).unwrap();
-        for document in objects::read(&text) {
-            let groups = document["groups"].as_array().unwrap();
-            for rule in groups
-                .iter()
-                .flat_map(|group| group["rules"].as_array().unwrap())
-            {
-                let expr = rule["expr"].as_str().unwrap().to_owned();
-                rules.push((rule["record"].as_str().map(str::to_owned), expr));
-            }
-        }
-    }
-    rules
-}
-
 /// Every name that a board or a rule asks for, with where.
 fn asked() -> Vec<(String, String)> {
     let mut asked = Vec::new();
@@ -107,8 +87,8 @@ fn asked() -> Vec<(String, String)> {
             );
         }
     }
-    for (_, expr) in rules() {
-        ask("a rule", &expr);
+    for rule in rules() {
+        ask(&rule.name, &rule.expr);
     }
     asked
 }
@@ -118,7 +98,8 @@ fn every_name_is_one_that_somebody_exports() {
     let exported = exported();
     let recorded: BTreeSet<String> = rules()
         .into_iter()
-        .filter_map(|(record, _)| record)
+        .filter(|rule| rule.records)
+        .map(|rule| rule.name)
         .collect();
     let known: [&[&str]; 4] = [&KUBE_STATE_METRICS, &CONTROL_PLANE, &PROMETHEUS, &APPS];
     for (place, series) in asked() {

@@ -285,9 +285,10 @@ pub(super) async fn adapter_in_cluster(fault: Fault) -> Rogue {
 /// An app whose page has one line that nobody can read, and is sound otherwise.
 pub(super) async fn broken_app() -> Rogue {
     Rogue::answering(|_, nth| {
-        let sound = "# TYPE request_seconds histogram\nrequest_seconds_bucket{le=\"+Inf\"} ";
+        let sound = histogram("request_seconds", r#"route="/""#, nth);
+        let broken = r#"request_seconds_bucket{route="/report",le="0.1"} many"#;
         page(format!(
-            "{sound}{nth}\nrequest_seconds_bucket{{le=\"0.1\"}} many\nrequest_seconds_count {nth}\n"
+            "# TYPE request_seconds histogram\n{sound}{broken}\n"
         ))
     })
     .await

@@ -6,13 +6,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use taffrail_loadtest::sample_app;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::findings::shortened;
 use super::pages::{self, Fault, NAMESPACE};
-use super::path;
+use super::{RULES, path};
 use crate::fixtures::adapter::Adapter;
 use crate::fixtures::prometheus_server::PrometheusServer;
 use crate::fixtures::redis_server::RedisServer;
@@ -46,6 +48,7 @@ pub(super) struct Stage {
     reading: AbortOnDropHandle<()>,
     _pages: [Rogue; 3],
     _broken: Rogue,
+    _rules: TempDir,
 }
 
 /// A sample app under load.
@@ -76,7 +79,8 @@ impl Stage {
             pages::api_server(fault.clone()).await,
         ];
         let adapters = [adapter.metrics.port(), in_cluster.port];
-        let config = config(&adapters, &pages, &pods);
+        let rules = rules();
+        let config = config(&adapters, &pages, &pods, &rules);
         Self {
             prometheus: PrometheusServer::configured(&config).await,
             reading: reading(&adapter),
@@ -87,6 +91,7 @@ impl Stage {
             fault,
             _pages: pages,
             _broken: broken,
+            _rules: rules,
         }
     }
 
@@ -216,9 +221,24 @@ spec:
     )
 }
 
+/// The rules of `dashboards/rules/` with shorter windows.
+fn rules() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    for file in RULES {
+        let text = std::fs::read_to_string(path("rules").join(file)).unwrap();
+        std::fs::write(dir.path().join(file), shortened(&text)).unwrap();
+    }
+    dir
+}
+
 /// Prometheus' configuration. The labels of adapters and of kube-state-metrics win over those of their targets, as in the
 /// chart's ServiceMonitor.
-fn config(adapters: &[u16], [kube_state, controllers, api]: &[Rogue; 3], pods: &[Pod]) -> String {
+fn config(
+    adapters: &[u16],
+    [kube_state, controllers, api]: &[Rogue; 3],
+    pods: &[Pod],
+    rules: &TempDir,
+) -> String {
     let job = |name: &str, ports: &[u16], labels: &str| {
         let targets: Vec<String> = ports
             .iter()
@@ -259,7 +279,7 @@ fn config(adapters: &[u16], [kube_state, controllers, api]: &[Rogue; 3], pods: &
     .into_iter()
     .chain(pods)
     .collect();
-    let rules = path("rules").join("*.yaml");
+    let rules = rules.path().join("*.yaml");
     format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
 rule_files: ['{}']

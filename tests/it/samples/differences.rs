@@ -42,12 +42,12 @@ fn flatten(value: &Value, at: &str, environment: &str, into: &mut BTreeMap<Strin
         false => format!("{at}.{key}"),
     };
     match value {
-        Value::Object(fields) => {
+        Value::Object(fields) if !fields.is_empty() => {
             for (key, value) in fields {
                 flatten(value, &below(key), environment, into);
             }
         }
-        Value::Array(items) => {
+        Value::Array(items) if !items.is_empty() => {
             for (index, value) in items.iter().enumerate() {
                 flatten(value, &below(&index.to_string()), environment, into);
             }

@@ -80,6 +80,8 @@ async fn status_with(file: &[u8], header: &str) -> u16 {
         let forever = std::future::pending();
         sample_app::run(listener, config, forever).await
     }));
+    // Another test of this process may have chosen the provider already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let request = client
         .get(format!("http://{address}/metrics"))

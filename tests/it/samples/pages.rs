@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::SAMPLES;
+use taffrail_loadtest::scenario::Scenario;
+
 use super::page::commands;
-use crate::fixtures::tools;
+use super::{SAMPLES, render, text};
+use crate::fixtures::{objects, restricted, tools};
 
 /// The pages, below `deploy/samples`.
 const PAGES: [&str; 6] = [
@@ -82,5 +84,32 @@ fn f_07_the_page_translates_every_field_of_the_dead_form() {
             .lines()
             .find(|line| line.starts_with('|') && line.contains(dead));
         assert!(row.is_some(), "{dead} is not translated");
+    }
+}
+
+#[test]
+fn a_load_is_for_the_overlay_of_dev_and_is_taken_where_that_is() {
+    for system in ["visits", "hello", "internal", "users-and-shifts"] {
+        let load = format!("{SAMPLES}/{system}/load");
+        let objects = objects::read(&tools::kustomize(&load));
+        let faults = restricted::faults(&objects);
+        assert!(faults.is_empty(), "{system}: {faults:#?}");
+        let config = objects::one(&objects, "ConfigMap", "taffrail-loadtest");
+        let scenario = &objects::read(text(config, "/data/scenario.yaml"))[0];
+        let namespace = text(scenario, "/observe/hpa/namespace");
+        for object in &objects {
+            assert_eq!(text(object, "/metadata/namespace"), namespace, "{system}");
+        }
+        let dev = render(&format!("{system}/dev"));
+        let hpa = dev.one(
+            "HorizontalPodAutoscaler",
+            text(scenario, "/observe/hpa/name"),
+        );
+        // The chart's namespace is whoever installs it's to say; the page says the same.
+        let of_chart = format!("{system}-dev");
+        let expected = hpa["metadata"]["namespace"].as_str().unwrap_or(&of_chart);
+        assert_eq!(namespace, expected);
+        let file = format!("{}/{load}/scenario.yaml", tools::ROOT);
+        Scenario::load(Path::new(&file)).unwrap();
     }
 }

@@ -31,6 +31,10 @@ pub(super) struct Endpoints {
     known: Vec<Known>,
 }
 
+/// An endpoint by its number among those of one recorder: looked up once, and not for each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndpointIndex(u16);
+
 #[derive(Debug)]
 struct Known {
     address: SocketAddr,
@@ -71,21 +75,32 @@ impl OpenSlot {
 
     /// The same as it is kept when nothing is under way any more.
     pub(super) fn folded(&self) -> Slot {
-        let endpoints = (0u16..).zip(&self.endpoints);
-        let endpoints = endpoints.map(|(index, (ok, errors))| SlotEndpoint {
-            index,
-            ok: *ok,
-            errors: *errors,
-        });
+        let had_requests = |(ok, errors): &&(u32, u32)| 0 < ok + errors;
+        let mut endpoints = Vec::with_capacity(self.endpoints.iter().filter(had_requests).count());
+        let numbered = (0u16..).zip(&self.endpoints);
+        endpoints.extend(numbered.filter(|(_, counts)| had_requests(counts)).map(
+            |(index, (ok, errors))| SlotEndpoint {
+                index,
+                ok: *ok,
+                errors: *errors,
+            },
+        ));
         Slot {
             counts: self.counts,
             late: self.late,
             latencies: self.latencies.sparse(),
             young: self.young.sparse(),
-            endpoints: endpoints
-                .filter(|endpoint| 0 < endpoint.ok + endpoint.errors)
-                .collect(),
+            endpoints: endpoints.into_boxed_slice(),
         }
+    }
+
+    /// Becomes a second without requests, and keeps its memory.
+    pub(super) fn clear(&mut self) {
+        self.counts = Counts::default();
+        self.late = 0;
+        self.latencies.clear();
+        self.young.clear();
+        self.endpoints.clear();
     }
 
     fn endpoint(&mut self, index: u16) -> &mut (u32, u32) {
@@ -98,20 +113,26 @@ impl OpenSlot {
 }
 
 impl Endpoints {
+    /// The number of an endpoint, a new one if it has none; `None` above the bound.
+    pub(super) fn index(&mut self, address: SocketAddr) -> Option<EndpointIndex> {
+        self.known_mut(address)
+            .map(|known| EndpointIndex(known.counts.index))
+    }
+
     pub(super) fn was_there(&mut self, address: SocketAddr) {
         if let Some(known) = self.known_mut(address) {
             known.was_there = true;
         }
     }
 
-    /// Counts a request of an endpoint that ended at `ended`; `None` above the bound.
+    /// Counts a request of an endpoint that ended at `ended`; `None` when the number is not of this recorder.
     pub(super) fn count(
         &mut self,
-        address: SocketAddr,
+        EndpointIndex(index): EndpointIndex,
         ended: Duration,
         outcome: Result<(), ErrorClass>,
     ) -> Option<Counted> {
-        let known = self.known_mut(address)?;
+        let known = self.known.get_mut(usize::from(index))?;
         let ended_s = ended.as_secs_f64();
         match outcome {
             Ok(()) => known.counts.ok += 1,

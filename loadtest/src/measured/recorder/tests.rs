@@ -20,7 +20,7 @@ fn finished(intended: Duration, latency: Duration) -> Finished {
         lag: Duration::ZERO,
         latency,
         raw: Some(latency),
-        endpoint: Some(endpoint(1)),
+        endpoint: None,
         retried: false,
         outcome: Ok(()),
     }
@@ -34,6 +34,19 @@ fn recorder(seconds: u64) -> Recorder {
 fn tell(recorder: &mut Recorder, request: &Finished) {
     assert!(recorder.offer(request.intended, request.kind, usize::MAX));
     recorder.finished(request);
+}
+
+/// The same of a request that this endpoint answered.
+fn tell_of(recorder: &mut Recorder, address: SocketAddr, request: &Finished) {
+    let endpoint = recorder.endpoint(address);
+    let request = request.clone();
+    tell(
+        recorder,
+        &Finished {
+            endpoint,
+            ..request
+        },
+    );
 }
 
 #[test]
@@ -101,11 +114,8 @@ fn an_endpoint_is_young_for_a_while_unless_it_was_there_before() {
     recorder.were_there([endpoint(1)]);
     let young_s = YOUNG.as_secs();
     for (second, at) in [(0, 1), (10, 2), (10 + young_s - 1, 2), (11 + young_s, 2)] {
-        let request = Finished {
-            endpoint: Some(endpoint(at)),
-            ..finished(Duration::from_secs(second), ms(100))
-        };
-        tell(&mut recorder, &request);
+        let request = finished(Duration::from_secs(second), ms(100));
+        tell_of(&mut recorder, endpoint(at), &request);
     }
     let (measured, _) = recorder.finish(ms(100_000), false);
     let young: Vec<usize> = (0..measured.slots.len())
@@ -126,7 +136,6 @@ fn recorders_of_two_threads_together_are_as_one() {
         intended: ms(n * 10),
         kind: (n % 3) as usize,
         lag: ms(n % 7 * 20),
-        endpoint: Some(endpoint((n % 5) as u8)),
         retried: n.is_multiple_of(50),
         outcome: if n.is_multiple_of(11) {
             Err(ErrorClass::Broken)
@@ -138,9 +147,9 @@ fn recorders_of_two_threads_together_are_as_one() {
     let new = || recorder(10).with_kinds(["a", "b", "c"]);
     let (mut one, mut sum, mut threads) = (new(), new(), [new(), new()]);
     for n in 0..1_000 {
-        let request = request(n);
-        tell(&mut one, &request);
-        tell(&mut threads[(n % 2) as usize], &request);
+        let (request, address) = (request(n), endpoint((n % 5) as u8));
+        tell_of(&mut one, address, &request);
+        tell_of(&mut threads[(n % 2) as usize], address, &request);
         if n % 100 == 99 {
             let parts = threads.each_mut().map(Recorder::take_part);
             sum.expect(n / 100, parts.iter().map(|part| part.in_flight).sum());
