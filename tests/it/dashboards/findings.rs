@@ -117,11 +117,12 @@ fn questions_of_rules() -> Questions {
     questions
 }
 
-/// A text with shorter windows, and with alerts that need not have held for as long as they must.
+/// A text with shorter windows and looks back, and with alerts that need not have held for as long as they must.
 pub(super) fn shortened(text: &str) -> String {
     let days = regex::Regex::new(r"\[\d+d:\w+\]").unwrap();
     let firing = r#"alertstate="firing""#;
     let text = text.replace(firing, r#"alertstate=~"pending|firing""#);
+    let text = text.replace(" offset 1m", " offset 2s");
     days.replace_all(&text, SHORT_WINDOW).into_owned()
 }
 
