@@ -17,9 +17,10 @@ room for " authority" in the 64 of a certificate's common name.
 {{- .Values.namespaceOverride | default .Release.Namespace }}
 {{- end }}
 
+{{/* Through toYaml, as is every name that somebody else gives: a release may be called 123 or true, which YAML reads as no text. */}}
 {{- define "taffrail.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "taffrail.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "taffrail.name" . | toYaml }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 {{- end }}
 
 {{/* Labels of every object. Helm adds app.kubernetes.io/managed-by by itself, when it is Helm that manages them. */}}
@@ -161,7 +162,7 @@ before it stays trusted, for pods that have not read the new files yet.
 {{- define "taffrail.scrapeTls" -}}
 ca:
   secret:
-    name: {{ include "taffrail.certificateSecret" . }}
+    name: {{ include "taffrail.certificateSecret" . | toYaml }}
     key: ca.crt
 serverName: {{ index (include "taffrail.dnsNames" . | fromYamlArray) 2 }}
 {{- end }}
@@ -171,7 +172,7 @@ serverName: {{ index (include "taffrail.dnsNames" . | fromYamlArray) 2 }}
 {{- $ := index . 0 }}
 {{- $suffix := index . 1 -}}
 name: {{ include "taffrail.fullname" $ }}{{ $suffix }}
-namespace: {{ include "taffrail.namespace" $ }}
+namespace: {{ include "taffrail.namespace" $ | toYaml }}
 labels:
   {{- include "taffrail.labels" $ | nindent 2 }}
 {{- end }}
@@ -186,8 +187,8 @@ labels:
 
 {{- define "taffrail.subject" -}}
 - kind: ServiceAccount
-  name: {{ include "taffrail.serviceAccountName" . }}
-  namespace: {{ include "taffrail.namespace" . }}
+  name: {{ include "taffrail.serviceAccountName" . | toYaml }}
+  namespace: {{ include "taffrail.namespace" . | toYaml }}
 {{- end }}
 
 {{/* What to do where an APIService is another adapter's. */}}
