@@ -1,16 +1,16 @@
-{{/* The chart's name as names and labels have it. */}}
+{{/* The chart's name as names and labels have it. Of 63 characters, ten are left for what is put behind it. */}}
 {{- define "taffrail.name" -}}
-{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- .Values.nameOverride | default .Chart.Name | trunc 53 | trimSuffix "-" }}
 {{- end }}
 
 {{/*
 The name of the Service, and what other names begin with. 53 characters are what Helm gives a release's name, and leave
-room for " authority" in the 64 of a certificate's common name.
+room for " authority" in the 64 of a certificate's common name. A release's name may have dots, a Service's may not.
 */}}
 {{- define "taffrail.fullname" -}}
 {{- $name := include "taffrail.name" . }}
 {{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) }}
-{{- .Values.fullnameOverride | default $full | trunc 53 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | default $full | replace "." "-" | trunc 53 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "taffrail.namespace" -}}
