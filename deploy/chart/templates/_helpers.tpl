@@ -17,7 +17,10 @@ room for " authority" in the 64 of a certificate's common name. A release's name
 {{- .Values.namespaceOverride | default .Release.Namespace }}
 {{- end }}
 
-{{/* Through toYaml, as is every name that somebody else gives: a release may be called 123 or true, which YAML reads as no text. */}}
+{{/*
+The labels by which the pods are found. Names that come from outside go through toYaml here and elsewhere: a release or a
+namespace may be called 123 or true, which to YAML is no text.
+*/}}
 {{- define "taffrail.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "taffrail.name" . | toYaml }}
 app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
