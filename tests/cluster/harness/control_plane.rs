@@ -32,7 +32,8 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// Those controllers that the tests need; each more costs memory and requests.
 const CONTROLLERS: &str = "clusterrole-aggregation-controller,deployment-controller,disruption-controller,\
     endpointslice-controller,garbage-collector-controller,horizontal-pod-autoscaler-controller,job-controller,\
-    namespace-controller,replicaset-controller,root-ca-certificate-publisher-controller,serviceaccount-controller";
+    namespace-controller,replicaset-controller,root-ca-certificate-publisher-controller,serviceaccount-controller,\
+    statefulset-controller";
 
 /// How the HPA controller behaves: fast enough for a test, where a cluster's defaults take minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
