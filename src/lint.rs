@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::cluster::connect::connect;
+use crate::cluster::connect::connect_as_user;
 use crate::cluster::survey::{self, Question};
 use crate::model::selector::Selector;
 
@@ -82,9 +82,13 @@ pub struct Args {
     #[arg(short = 'A', long, requires = "cluster", conflicts_with = "namespace")]
     all_namespaces: bool,
 
-    /// How to reach the cluster, when not run in it
+    /// The kubeconfig of the cluster; without it a pod's service account, $KUBECONFIG or ~/.kube/config
     #[arg(long, env = "TAFFRAIL_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+
+    /// The context of the kubeconfig
+    #[arg(long, requires = "cluster")]
+    context: Option<String>,
 
     /// A saved page of metrics of a RequestMetrics' pods, to check its histogram: curl POD:PORT/metrics > FILE; `-`
     /// is standard input
@@ -184,7 +188,7 @@ fn exit(args: &Args, read: &Read, verdict: &Verdict) -> ExitCode {
 
 /// Reads a cluster's objects, and what its adapter answers to each external metric of an HPA.
 async fn from_cluster(args: &Args, read: &mut Read, beside: &mut Beside) -> anyhow::Result<()> {
-    let cluster = connect(args.kubeconfig.as_deref()).await?;
+    let cluster = connect_as_user(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
     let namespace = match (&args.namespace, args.all_namespaces) {
         (_, true) => None,
         (Some(namespace), false) => Some(namespace.clone()),

@@ -12,13 +12,15 @@ local controller = 'horizontal_pod_autoscaler_controller';
 local rate(by, name, selector) = 'sum by (%s) (rate(%s{%s}[$__rate_interval]))' % [by, name, selector];
 local quantile(q, name, selector, by='') =
   'histogram_quantile(%s, sum by (le%s) (rate(%s_bucket{%s}[$__rate_interval])))' % [q, by, name, selector];
+local increase(by, name) = 'sum by (%s) (increase(%s{%s}[$__rate_interval]))' % [by, name, ours];
 local of_service(name, selector=read) = 'max by (namespace, service) (%s{%s})' % [name, selector];
 local by_instance(name) = 'max by (instance) (%s{%s})' % [name, ours];
 
 b.board(
   uid='taffrail-adapter',
   title='Taffrail / Adapter',
-  description='How the adapter itself is doing: its API, the reads behind it, what the control plane thinks of it, and the process.',
+  description='How the adapter itself is doing: its API, the reads behind it, what the control plane thinks of it, and '
+              + 'the process.',
   from='now-3h',
   variables=[
     b.variables.datasource,
@@ -113,7 +115,9 @@ b.board(
         'Requests by metric', 'reqps', |||
           What is read, by verb, group and metric; a name that nobody serves has no metric. Each HPA reads each of its
           metrics every 15 s, so this line says how many HPAs there are, and whether they still ask.
-        |||, [b.over_time(rate('verb, group, resource', 'apiserver_request_total', ours), '{{verb}} {{resource}} ({{group}})')], width=8
+        |||, [b.over_time(
+          rate('verb, group, resource', 'apiserver_request_total', ours), '{{verb}} {{resource}} ({{group}})'
+        )], width=8
       ),
       b.graph(
         'In flight', 'none', |||
@@ -326,14 +330,18 @@ b.board(
         |||
           Syncs by action and error. Four a minute and HPA is full speed; fewer is a controller that cannot keep up.
         |||,
-        [b.over_time(rate('action, error', controller + '_reconciliations_total', 'cluster="$cluster"'), '{{action}}, error: {{error}}')],
+        [b.over_time(
+          rate('action, error', controller + '_reconciliations_total', 'cluster="$cluster"'),
+          '{{action}}, error: {{error}}'
+        )],
         width=6
       ),
       b.graph(
         'Since the last sync', 's', |||
           The ten HPAs whose last sync is longest ago, as the adapter saw it. The period is 15 s.
         |||, [b.over_time(
-          'topk(10, time() - max by (namespace, horizontalpodautoscaler) (taffrail_autoscaler_last_sync_timestamp_seconds{%s}))' % hpas,
+          'topk(10, time() - max by (namespace, horizontalpodautoscaler) '
+          + '(taffrail_autoscaler_last_sync_timestamp_seconds{%s}))' % hpas,
           '{{namespace}}/{{horizontalpodautoscaler}}'
         )], bounds=[30], width=6
       ),
@@ -344,7 +352,9 @@ b.board(
           somebody else changed the replicas.
         |||, [
           b.over_time(rate('outcome', 'taffrail_shadow_decisions_total', ours), '{{outcome}}'),
-          b.over_time('sum(rate(taffrail_shadow_changes_by_others_total{%s}[$__rate_interval]))' % ours, 'replicas changed by others'),
+          b.over_time(
+            'sum(rate(taffrail_shadow_changes_by_others_total{%s}[$__rate_interval]))' % ours, 'replicas changed by others'
+          ),
         ], width=8
       ),
       b.graph(
@@ -353,7 +363,7 @@ b.board(
           whole HPAs. Dropped ones cannot be explained; nothing else depends on them.
         |||, [
           b.over_time('sum(taffrail_shadow_syncs{%s})' % ours, 'syncs kept'),
-          b.over_time('sum by (what) (increase(taffrail_shadow_dropped_total{%s}[$__rate_interval]))' % ours, 'dropped: {{what}}'),
+          b.over_time(increase('what', 'taffrail_shadow_dropped_total'), 'dropped: {{what}}'),
         ], width=8
       ),
       b.graph(
@@ -452,15 +462,17 @@ b.board(
       b.tile(
         'Age of the configuration', 's', |||
           How long ago the configuration was last accepted, on the replica that is furthest behind.
-        |||, [b.now('time() - min(taffrail_config_last_reload_success_timestamp_seconds{%s})' % ours)], width=6, height=6, decimals=0
+        |||, [b.now(
+          'time() - min(taffrail_config_last_reload_success_timestamp_seconds{%s})' % ours
+        )], width=6, height=6, decimals=0
       ),
       b.graph(
         'Configuration and certificate read again', 'none', |||
           Reads of the configuration file and of the serving certificate that brought something new, by result. A
           failure leaves the version before in force; the log says what is wrong.
         |||, [
-          b.over_time('sum by (result) (increase(taffrail_config_reloads_total{%s}[$__rate_interval]))' % ours, 'configuration: {{result}}'),
-          b.over_time('sum by (result) (increase(taffrail_certificate_reloads_total{%s}[$__rate_interval]))' % ours, 'certificate: {{result}}'),
+          b.over_time(increase('result', 'taffrail_config_reloads_total'), 'configuration: {{result}}'),
+          b.over_time(increase('result', 'taffrail_certificate_reloads_total'), 'certificate: {{result}}'),
         ], steps=true, height=6
       ),
     ]),

@@ -24,6 +24,10 @@ local ups = each(
 // The smaller of both: a long way down in many steps is no swing.
 local swings = '((%(downs)s <= %(ups)s) or (%(ups)s < %(downs)s))' % { downs: downs, ups: ups };
 
+local last_sync = each(
+  'taffrail_autoscaler_last_sync_timestamp_seconds{%s, job=~"$job", instance=~"$instance"}' % hpas
+);
+
 local to_hpa = {
   column: 'HPA',
   title: 'Why this HPA has the replicas it has',
@@ -116,7 +120,7 @@ b.board(
           b.rows(ratio),
           b.rows('sum_over_time(%s[1d:1m])' % at_max),
           b.rows(swings),
-          b.rows('time() - ' + each('taffrail_autoscaler_last_sync_timestamp_seconds{%s, job=~"$job", instance=~"$instance"}' % hpas)),
+          b.rows('time() - ' + last_sync),
         ], [
           ['namespace', 'Namespace'],
           ['horizontalpodautoscaler', 'HPA'],
@@ -213,9 +217,7 @@ b.board(
           is a controller that cannot keep up (its client's rate limit is shared by all HPAs), or that cannot reach the
           adapter.
         |||, [b.over_time(
-          'topk(10, time() - %s)'
-          % each('taffrail_autoscaler_last_sync_timestamp_seconds{%s, job=~"$job", instance=~"$instance"}' % hpas),
-          '{{namespace}}/{{horizontalpodautoscaler}}'
+          'topk(10, time() - %s)' % last_sync, '{{namespace}}/{{horizontalpodautoscaler}}'
         )], bounds=[30], width=8
       ),
       b.graph(

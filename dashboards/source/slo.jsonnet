@@ -12,14 +12,16 @@ local objectives = [
     name: 'Availability',
     record: 'cluster_job:taffrail_request_errors:ratio_rate',
     budget: 0.001,
-    promise: '99.9 of 100 reads of external metrics are answered: with a value, or with why there is none. Bad are codes of 500 and above, and 429.',
+    promise: '999 of 1000 reads of external metrics are answered: with a value, or with why there is none. Bad are '
+             + 'codes of 500 and above, and 429.',
     remedy: "What to do when it burns: the adapter's board, row \"API\".",
     cause: b.graph(
       'Failed reads by replica', 'reqps', |||
         Which replica answered with a code of 500 and above, or 429. One of them: restart it and keep its log. All: look
         at what they share. None is the good case.
       |||, [b.over_time(
-        'sum by (instance, code) (rate(apiserver_request_total{%s, code=~"5..|429"}[$__rate_interval]))' % calls, '{{instance}} {{code}}'
+        'sum by (instance, code) (rate(apiserver_request_total{%s, code=~"5..|429"}[$__rate_interval]))' % calls,
+        '{{instance}} {{code}}'
       )], width=8
     ),
   },
@@ -27,14 +29,16 @@ local objectives = [
     name: 'Latency',
     record: 'cluster_job:taffrail_slow_requests:ratio_rate',
     budget: 0.01,
-    promise: '99 of 100 reads are answered within 1 s. The HPA syncs every 15 s; at 5 s the API server takes an API for gone.',
+    promise: '99 of 100 reads are answered within 1 s. The HPA syncs every 15 s; at 5 s the API server takes an API '
+             + 'for gone.',
     remedy: "What to do when it burns: the adapter's CPU, and the authorization reviews on its board.",
     cause: b.graph(
       'Latency by replica', 's', |||
         What 99 of 100 reads stay below, by replica. The dashed line is the objective.
       |||, [b.over_time(
         'histogram_quantile(0.99, sum by (le, instance) '
-        + '(rate(apiserver_request_duration_seconds_bucket{%s, instance=~"$instance", verb="LIST"}[$__rate_interval])))' % adapter,
+        + '(rate(apiserver_request_duration_seconds_bucket{%s, instance=~"$instance", verb="LIST"}[$__rate_interval])))'
+          % adapter,
         '{{instance}}'
       )], bounds=[1], width=8
     ),
@@ -72,7 +76,8 @@ local row_of(objective) = b.row(objective.name, [
   b.tile(
     objective.name + ': budget left',
     'percentunit',
-    'What is left of the bad answers that 30 days may have. At zero the promise is broken; below a quarter, changes can wait. ' + objective.remedy,
+    'What is left of the bad answers that 30 days may have. At zero the promise is broken; below a quarter, changes '
+    + 'can wait. ' + objective.remedy,
     [b.now('1 - max(%s)' % burn(objective, '30d'))],
     steps=b.falling(0, 0.25),
     width=4,
@@ -102,7 +107,8 @@ local chosen = ' and on (namespace, service) taffrail_autoscaler_metric_info{%s,
 b.board(
   uid='taffrail-slo',
   title='Taffrail / Objectives',
-  description='What the adapter and the services promise, and what is left of their error budgets. Needs the recording rules of dashboards/rules.',
+  description='What the adapter and the services promise, and what is left of their error budgets. Needs the '
+              + 'recording rules of dashboards/rules.',
   from='now-24h',
   variables=[
     b.variables.datasource,
@@ -111,7 +117,9 @@ b.board(
     b.variables.instance,
     b.variables.many('namespace', 'Namespace', 'label_values(taffrail_autoscaler_metric_info{%s}, namespace)' % adapter),
     b.variables.many(
-      'hpa', 'HPA', 'label_values(taffrail_autoscaler_metric_info{%s, namespace=~"$namespace"}, horizontalpodautoscaler)' % adapter
+      'hpa',
+      'HPA',
+      'label_values(taffrail_autoscaler_metric_info{%s, namespace=~"$namespace"}, horizontalpodautoscaler)' % adapter
     ),
   ],
   rows=[row_of(objective) for objective in objectives] + [

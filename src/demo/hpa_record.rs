@@ -190,6 +190,15 @@ mod tests {
         }
     }
 
+    /// The first two are old; the others were started by the decision after 30 s, and by the one after 60 s.
+    fn ready_at(nth: i32) -> i64 {
+        match nth {
+            0 | 1 => -60,
+            2 | 3 => 40,
+            _ => 70,
+        }
+    }
+
     #[test]
     fn a_replay_of_what_was_recorded_decides_the_same_for_the_same_reasons() {
         let object = json!({"spec": {"minReplicas": 2, "maxReplicas": 8, "metrics": [{"type": "External", "external": {
@@ -211,9 +220,7 @@ mod tests {
             let observed = Observation {
                 spec_replicas: replicas,
                 status_replicas: replicas,
-                pods: (0..replicas)
-                    .map(|nth| pod(nth, i64::from(nth) - 60))
-                    .collect(),
+                pods: (0..replicas).map(|nth| pod(nth, ready_at(nth))).collect(),
                 answers: vec![answer.ok_or_else(|| "nothing is known".to_owned())],
             };
             let decision = hpa.reconcile(now, &observed);

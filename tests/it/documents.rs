@@ -91,8 +91,9 @@ fn every_block_says_what_it_is() {
         for block in page.blocks() {
             let words: Vec<&str> = block.words.iter().map(String::as_str).collect();
             let is_known = match (&*block.language, &*words) {
-                ("sh", [] | ["cluster" | "elsewhere"]) | ("yaml", [] | ["old" | "foreign"]) => true,
-                ("text", []) => true,
+                ("sh", [] | ["cluster" | "elsewhere"])
+                | ("yaml", [] | ["old" | "foreign"])
+                | ("text", []) => true,
                 ("yaml" | "csv" | "text", [file]) => file.contains('.'),
                 _ => false,
             };

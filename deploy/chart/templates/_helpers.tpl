@@ -1,25 +1,29 @@
-{{/* The chart's name as names and labels have it. */}}
+{{/* The chart's name as names and labels have it. Of 63 characters, ten are left for what is put behind it. */}}
 {{- define "taffrail.name" -}}
-{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- .Values.nameOverride | default .Chart.Name | trunc 53 | trimSuffix "-" }}
 {{- end }}
 
 {{/*
 The name of the Service, and what other names begin with. 53 characters are what Helm gives a release's name, and leave
-room for " authority" in the 64 of a certificate's common name.
+room for " authority" in the 64 of a certificate's common name. A release's name may have dots, a Service's may not.
 */}}
 {{- define "taffrail.fullname" -}}
 {{- $name := include "taffrail.name" . }}
 {{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) }}
-{{- .Values.fullnameOverride | default $full | trunc 53 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | default $full | replace "." "-" | trunc 53 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "taffrail.namespace" -}}
 {{- .Values.namespaceOverride | default .Release.Namespace }}
 {{- end }}
 
+{{/*
+The labels by which the pods are found. Names that come from outside go through toYaml here and elsewhere: a release or a
+namespace may be called 123 or true, which to YAML is no text.
+*/}}
 {{- define "taffrail.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "taffrail.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "taffrail.name" . | toYaml }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 {{- end }}
 
 {{/* Labels of every object. Helm adds app.kubernetes.io/managed-by by itself, when it is Helm that manages them. */}}
@@ -161,7 +165,7 @@ before it stays trusted, for pods that have not read the new files yet.
 {{- define "taffrail.scrapeTls" -}}
 ca:
   secret:
-    name: {{ include "taffrail.certificateSecret" . }}
+    name: {{ include "taffrail.certificateSecret" . | toYaml }}
     key: ca.crt
 serverName: {{ index (include "taffrail.dnsNames" . | fromYamlArray) 2 }}
 {{- end }}
@@ -171,7 +175,7 @@ serverName: {{ index (include "taffrail.dnsNames" . | fromYamlArray) 2 }}
 {{- $ := index . 0 }}
 {{- $suffix := index . 1 -}}
 name: {{ include "taffrail.fullname" $ }}{{ $suffix }}
-namespace: {{ include "taffrail.namespace" $ }}
+namespace: {{ include "taffrail.namespace" $ | toYaml }}
 labels:
   {{- include "taffrail.labels" $ | nindent 2 }}
 {{- end }}
@@ -186,8 +190,8 @@ labels:
 
 {{- define "taffrail.subject" -}}
 - kind: ServiceAccount
-  name: {{ include "taffrail.serviceAccountName" . }}
-  namespace: {{ include "taffrail.namespace" . }}
+  name: {{ include "taffrail.serviceAccountName" . | toYaml }}
+  namespace: {{ include "taffrail.namespace" . | toYaml }}
 {{- end }}
 
 {{/* What to do where an APIService is another adapter's. */}}

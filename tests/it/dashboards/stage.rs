@@ -62,6 +62,8 @@ struct Pod {
 impl Stage {
     /// Everything is started, and well.
     pub(super) async fn set() -> Self {
+        // Another test of this process may have chosen the provider already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let pods = vec![Pod::start().await, Pod::start().await];
         let redis = RedisServer::start(&[]);
         let pushed = redis::cmd("RPUSH")

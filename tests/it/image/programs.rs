@@ -115,8 +115,33 @@ fn library(message: &Value) -> Option<PathBuf> {
         })
 }
 
+/// What cargo says of a package to its tests. Build scripts ask for the same names, see another package's, and have what
+/// depends on them built anew: now, and when cargo is run again without them.
+const TOLD: [&str; 16] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_PKG_AUTHORS",
+    "CARGO_PKG_DESCRIPTION",
+    "CARGO_PKG_HOMEPAGE",
+    "CARGO_PKG_LICENSE",
+    "CARGO_PKG_LICENSE_FILE",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_README",
+    "CARGO_PKG_REPOSITORY",
+    "CARGO_PKG_RUST_VERSION",
+    "CARGO_PKG_VERSION",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
+];
+
 fn cargo(args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO"))
+    let mut command = Command::new(env!("CARGO"));
+    for name in TOLD {
+        command.env_remove(name);
+    }
+    let output = command
         .args(args)
         .arg("--locked")
         .current_dir(ROOT)
