@@ -21,7 +21,7 @@ local yes_or_no(good, otherwise='red') = [{
   },
 }];
 
-// Numbers that stand for words, in their order: { '1': ['fresh', 'green'] }.
+// Numbers that stand for words, in their order: { '1': ['ok', 'green'] }.
 local words(meanings) = [{
   type: 'value',
   options: {

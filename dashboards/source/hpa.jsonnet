@@ -248,7 +248,7 @@ b.board(
         'State of the value',
         'none',
         |||
-          fresh: every pod is known. no traffic: known to be zero. partial: some pods are unknown, the value is of the
+          ok: every pod is known. no_traffic: known to be zero. partial: some pods are unknown, the value is of the
           others. unknown: nothing is served, and the HPA keeps its replicas. What to do for the last two: see "Scrape
           failures".
         |||,
@@ -261,8 +261,8 @@ b.board(
           )
         ||| % { read: read }, '{{service}}')],
         mappings=b.words({
-          '1': ['fresh', 'green'],
-          '2': ['no traffic', 'blue'],
+          '1': ['ok', 'green'],
+          '2': ['no_traffic', 'blue'],
           '3': ['partial', 'orange'],
           '4': ['unknown', 'red'],
         }),
