@@ -213,17 +213,14 @@ async fn passed_through(
         refused.contains("not a metric of Taffrail's own"),
         "{refused}"
     );
+    let mut waits = Vec::new();
     let began = clock::instant();
     while began.elapsed() < HELD {
         // Our own are served as ever, and nobody waits.
         let asked = clock::instant();
         let own = adapter::read(cluster, namespace, "request_rate", "service=workers").await?;
         ensure!(own == Ok(0.0), "{own:?}");
-        ensure!(
-            asked.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            asked.elapsed()
-        );
+        waits.push(asked.elapsed());
         let spec = service::deployment(cluster, namespace, "workers")
             .await?
             .spec;
@@ -231,5 +228,9 @@ async fn passed_through(
         ensure!(replicas == Some(5), "{replicas:?}: the HPA must hold");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+    // The median: a machine that stands still delays a read or two, a delegate that is waited for would delay them all.
+    waits.sort();
+    let median = waits[waits.len() / 2];
+    ensure!(median < Duration::from_secs(1), "{waits:?}");
     Ok(())
 }
