@@ -40,11 +40,6 @@ pub(crate) fn half() -> Option<Half> {
     Half::ALL.into_iter().find(|half| half.word() == word)
 }
 
-/// Where kubectl, helm and the control plane's programs are, inside of the namespaces.
-pub(crate) fn bin_dir() -> Option<PathBuf> {
-    entered().map(|(bin_dir, _)| bin_dir)
-}
-
 /// Builds the control plane if it is missing, then runs this binary again for each half, inside of new namespaces.
 pub(crate) fn enter(halves: &[Half]) -> anyhow::Result<ExitCode> {
     let bin_dir = control_plane_programs()?;
