@@ -24,6 +24,9 @@ pub(super) struct HpaRecord {
     hpa: Value,
     initial_replicas: i32,
     cpu_request: String,
+    /// The window that the CPU of pods was measured over, once it was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage_window_seconds: Option<f64>,
     reads: Vec<Read>,
     pods: Vec<PodLife>,
     replicas: Vec<Replicas>,
@@ -72,6 +75,7 @@ impl HpaRecord {
             hpa: object.clone(),
             initial_replicas: i32::try_from(replicas).unwrap_or(i32::MAX),
             cpu_request: quantity::from_milli(cpu_request_milli),
+            usage_window_seconds: None,
             reads: Vec::new(),
             pods: Vec::new(),
             replicas: Vec::new(),
@@ -83,6 +87,8 @@ impl HpaRecord {
     pub(super) fn sync(&mut self, now: Timestamp, metrics: &[MetricSpec], decided: &Decided) {
         let (observed, decision) = (&decided.observed, &decided.decision);
         let t = now.seconds();
+        let window = observed.answers.iter().flatten().find_map(usage_window);
+        self.usage_window_seconds = self.usage_window_seconds.or(window);
         let answers = metrics.iter().zip(&observed.answers);
         self.reads
             .extend(answers.map(|(metric, answer)| read(t, metric, answer.as_ref().ok())));
@@ -139,6 +145,13 @@ impl HpaRecord {
         if last != (spec, status) {
             self.replicas.push(Replicas { t, spec, status });
         }
+    }
+}
+
+fn usage_window(answer: &Answer) -> Option<f64> {
+    match answer {
+        Answer::Values(_) => None,
+        Answer::PerPod(pods) => pods.values().next().map(|usage| usage.window.as_secs_f64()),
     }
 }
 

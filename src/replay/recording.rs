@@ -4,6 +4,7 @@
 //! patch of it may be a whole object or its `spec` alone, in any mixture.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -23,6 +24,8 @@ pub struct Recording {
     pub initial_replicas: i32,
     /// What each pod requests of CPU, as a quantity.
     pub cpu_request: Option<String>,
+    /// The window that usages of pods were measured over; half a minute where it is not said.
+    pub usage_window_seconds: Option<Seconds>,
     /// Each metric that was read.
     pub reads: Vec<Read>,
     /// Each pod that ever was.
@@ -187,6 +190,12 @@ impl Recording {
             specs.push((at, resolved(&object, field)?));
         }
         Ok(specs)
+    }
+
+    /// The window that usages of pods were measured over, if the recording says it and it is one.
+    pub fn usage_window(&self) -> Option<Duration> {
+        self.usage_window_seconds
+            .and_then(|Seconds(seconds)| Duration::try_from_secs_f64(seconds).ok())
     }
 
     /// What each pod requests of CPU, in thousandths of a core.

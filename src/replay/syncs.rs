@@ -19,7 +19,7 @@ use crate::model::time::Timestamp;
 /// How far apart somebody's act and the change it made may be recorded.
 const ACT_DELAY: Duration = Duration::from_secs(1);
 
-/// The window over which recorded usages were measured.
+/// The window over which recorded usages were measured, where the recording does not say.
 const USAGE_WINDOW: Duration = Duration::from_secs(30);
 
 /// One sync of a recorded HPA.
@@ -151,7 +151,7 @@ pub fn observe(
         spec_replicas,
         status_replicas,
         pods: pods.collect(),
-        answers: answers(spec, sync),
+        answers: answers(spec, sync, recording.usage_window().unwrap_or(USAGE_WINDOW)),
     }
 }
 
@@ -249,7 +249,7 @@ fn pod_at(life: &PodLife, request: Option<i64>, t: Timestamp) -> Option<Pod> {
 /// What the HPA was answered, in the order of its metrics.
 /// A read that no metric of `spec` asked for is passed over: just after its spec was patched, an HPA may still read by
 /// the one before.
-fn answers(spec: &Spec, sync: &Sync<'_>) -> Vec<Result<Answer, String>> {
+fn answers(spec: &Spec, sync: &Sync<'_>, window: Duration) -> Vec<Result<Answer, String>> {
     let mut unused: Vec<&Read> = sync.reads.iter().collect();
     let answer_for = |metric: &MetricSpec| {
         let found = unused
@@ -261,7 +261,7 @@ fn answers(spec: &Spec, sync: &Sync<'_>) -> Vec<Result<Answer, String>> {
                 items(&read.value).map(Answer::Values)
             }
             MetricSpec::Pods { .. } | MetricSpec::Resource { .. } => {
-                per_pod(read).map(Answer::PerPod)
+                per_pod(read, window).map(Answer::PerPod)
             }
         }
     };
@@ -277,7 +277,7 @@ fn items(value: &Value) -> Result<Vec<i64>, String> {
     }
 }
 
-fn per_pod(read: &Read) -> Result<BTreeMap<String, Usage>, String> {
+fn per_pod(read: &Read, window: Duration) -> Result<BTreeMap<String, Usage>, String> {
     if read.value.as_str() == Some("err") {
         return Err("the server failed (500)".to_owned());
     }
@@ -291,7 +291,7 @@ fn per_pod(read: &Read) -> Result<BTreeMap<String, Usage>, String> {
             Usage {
                 milli: milli(value)?,
                 at,
-                window: USAGE_WINDOW,
+                window,
             },
         ))
     };

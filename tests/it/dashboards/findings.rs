@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use taffrail::clock;
 
@@ -175,7 +175,7 @@ async fn options_of(
     let (selector, label) = variable.label_values().unwrap();
     let selector = substituted(selector, chosen);
     let promql = format!("group by ({label}) (last_over_time({selector}[1h]))");
-    let begun = Instant::now();
+    let begun = clock::instant();
     loop {
         let series = prometheus.query(&promql, clock::now()).await;
         let found: BTreeSet<String> = series
@@ -201,7 +201,7 @@ async fn settle(
     questions: &Questions,
     phase: Phase,
 ) -> BTreeMap<String, Vec<Series>> {
-    let begun = Instant::now();
+    let begun = clock::instant();
     loop {
         let mut answers = BTreeMap::new();
         let now = clock::now();
