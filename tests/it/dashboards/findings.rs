@@ -49,20 +49,24 @@ pub(crate) struct Findings {
 /// Expressions by place.
 type Questions = BTreeMap<String, String>;
 
-/// What was found. The first call takes as long as the set-up does.
+/// What was found. The first call takes as long as the set-up does; when that fails, it is not tried again.
 pub(crate) fn findings() -> &'static Findings {
-    static FINDINGS: OnceLock<Findings> = OnceLock::new();
+    static FINDINGS: OnceLock<Option<Findings>> = OnceLock::new();
     // On a thread of its own: the caller may be within a runtime.
-    FINDINGS.get_or_init(|| std::thread::spawn(find).join().unwrap())
+    let found = FINDINGS.get_or_init(|| std::thread::spawn(find).join().ok());
+    found
+        .as_ref()
+        .expect("a set-up, whose failure is told above")
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn find() -> Findings {
     let mut stage = Stage::set().await;
+    let begun = Instant::now();
     let mut options = BTreeMap::new();
     let mut questions = questions_of_rules();
     for board in boards() {
-        let chosen = choose(&stage.prometheus, &board, &mut options).await;
+        let chosen = choose(&stage.prometheus, &board, &mut options, begun).await;
         for (place, expr) in board.expressions() {
             questions.insert(place, substituted(&shortened(expr), &chosen));
         }
@@ -131,12 +135,13 @@ async fn choose(
     prometheus: &PrometheusServer,
     board: &Board,
     options: &mut BTreeMap<String, Vec<String>>,
+    begun: Instant,
 ) -> BTreeMap<String, String> {
     let grafanas = GRAFANAS.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut chosen = BTreeMap::from(grafanas);
     for variable in &board.templating.list {
         let value = if variable.is_query() {
-            let found = options_of(prometheus, variable, &chosen).await;
+            let found = options_of(prometheus, variable, &chosen, begun).await;
             let value = choice(variable, &found);
             options.insert(format!("{}: {}", board.name, variable.name), found);
             value
@@ -171,11 +176,11 @@ async fn options_of(
     prometheus: &PrometheusServer,
     variable: &Variable,
     chosen: &BTreeMap<String, String>,
+    begun: Instant,
 ) -> Vec<String> {
     let (selector, label) = variable.label_values().unwrap();
     let selector = substituted(selector, chosen);
     let promql = format!("group by ({label}) (last_over_time({selector}[1h]))");
-    let begun = Instant::now();
     loop {
         let series = prometheus.query(&promql, clock::now()).await;
         let found: BTreeSet<String> = series

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use taffrail::clock;
-use taffrail::metrics::{Autoscaler, Metrics};
+use taffrail::metrics::{Autoscaler, CONTENT_TYPE, Metrics};
 use tokio::sync::watch;
 
-use crate::fixtures::rogue::{Rogue, page};
+use crate::fixtures::rogue::{Rogue, answer, page};
 
 /// The namespace of everything here.
 pub(super) const NAMESPACE: &str = "shop";
@@ -277,7 +277,8 @@ pub(super) async fn adapter_in_cluster(fault: Fault) -> Rogue {
                 None,
             );
         }
-        page(metrics_of.text())
+        let media_type = format!("Content-Type: {CONTENT_TYPE}\r\n");
+        answer("200 OK", &media_type, metrics_of.text())
     })
     .await
 }
