@@ -42,8 +42,8 @@ pub(crate) struct Findings {
     answers: BTreeMap<Phase, BTreeMap<String, Vec<Series>>>,
     /// The options of each variable, by board and name.
     pub(super) options: BTreeMap<String, Vec<String>>,
-    /// The pages of the adapter, when all was well.
-    pub(super) own_pages: [String; 2],
+    /// The pages of the adapter, when all was well and when there were failures to be counted.
+    pub(super) own_pages: Vec<String>,
 }
 
 /// Expressions by place.
@@ -76,10 +76,11 @@ async fn find() -> Findings {
         Phase::Well,
         settle(&stage.prometheus, &questions, Phase::Well).await,
     );
-    let own_pages = stage.own_pages().await;
+    let mut own_pages = stage.own_pages().await.to_vec();
     stage.lose_targets().await;
     let lost = settle(&stage.prometheus, &questions, Phase::TargetsLost).await;
     answers.insert(Phase::TargetsLost, lost);
+    own_pages.extend(stage.own_pages().await);
     stage.lose_adapter().await;
     let lost = settle(&stage.prometheus, &questions, Phase::AdapterLost).await;
     answers.insert(Phase::AdapterLost, lost);
