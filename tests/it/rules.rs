@@ -33,7 +33,6 @@ const HOLD: [(Phase, &[&str]); 3] = [
         &[
             "HpaMetricMissing",
             "HpaScalingInactive",
-            "TaffrailErrorBudgetBurn",
             "TaffrailMetricStale",
             "TaffrailScrapeFailing",
         ],
@@ -44,13 +43,27 @@ const HOLD: [(Phase, &[&str]); 3] = [
     ),
 ];
 
-/// Its HPA `users` goes up and down every few seconds. Whether it has turned often enough is a matter of how long a phase
-/// took, and so is what was lost before a phase and may be seen still.
+/// Which may: the HPA `users` goes up and down every few seconds, and whether it has turned often enough, or enough reads
+/// have failed, is a matter of how long a phase took. A machine that stands still is slow, and loses targets for a moment.
+/// What was lost before a phase may be seen still.
 const MAY_HOLD: [(Phase, &[&str]); 3] = [
-    (Phase::Well, &["HpaOscillating"]),
+    (
+        Phase::Well,
+        &[
+            "HpaOscillating",
+            "TaffrailLatencyBudgetBurn",
+            "TaffrailMetricStale",
+            "TaffrailScrapeFailing",
+        ],
+    ),
     (
         Phase::TargetsLost,
-        &["HpaOscillating", "HpaAtMaxOverTarget"],
+        &[
+            "HpaAtMaxOverTarget",
+            "HpaOscillating",
+            "TaffrailErrorBudgetBurn",
+            "TaffrailLatencyBudgetBurn",
+        ],
     ),
     (
         Phase::AdapterLost,
@@ -60,6 +73,7 @@ const MAY_HOLD: [(Phase, &[&str]); 3] = [
             "HpaOscillating",
             "HpaScalingInactive",
             "TaffrailErrorBudgetBurn",
+            "TaffrailLatencyBudgetBurn",
             "TaffrailMetricStale",
             "TaffrailScrapeFailing",
         ],

@@ -64,7 +64,7 @@ fn the_configuration_of_the_mixin_reaches_every_rule() {
         for default in [
             r#"job=\"taffrail\""#,
             "kube-state-metrics",
-            "(cluster",
+            "(cluster,",
             "$labels.cluster",
             "dashboards/",
         ] {
