@@ -1,7 +1,9 @@
 //! A board as it is in its file, as far as the tests look at it.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
+use regex::{Captures, Regex};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -167,10 +169,12 @@ impl Panel {
     }
 }
 
+static VARIABLE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\$(?:\{(\w+)(?::\w+)?\}|([a-z_]\w*))").unwrap());
+
 /// A text in which each `$name`, `${name}` and `${name:format}` of `values` is replaced, as Grafana does it.
 pub(super) fn substituted(text: &str, values: &BTreeMap<String, String>) -> String {
-    let variable = regex::Regex::new(r"\$(?:\{(\w+)(?::\w+)?\}|([a-z_]\w*))").unwrap();
-    let replaced = variable.replace_all(text, |found: &regex::Captures<'_>| {
+    let replaced = VARIABLE.replace_all(text, |found: &Captures<'_>| {
         let name = found.get(1).or_else(|| found.get(2)).unwrap().as_str();
         let value = values.get(name);
         value.unwrap_or_else(|| panic!("no variable {name} for {text}"))

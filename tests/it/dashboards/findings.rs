@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use taffrail::clock;
 
@@ -42,27 +42,31 @@ pub(crate) struct Findings {
     answers: BTreeMap<Phase, BTreeMap<String, Vec<Series>>>,
     /// The options of each variable, by board and name.
     pub(super) options: BTreeMap<String, Vec<String>>,
-    /// The pages of the adapter, when all was well.
-    pub(super) own_pages: [String; 2],
+    /// The pages of the adapter, when all was well and when there were failures to be counted.
+    pub(super) own_pages: Vec<String>,
 }
 
 /// Expressions by place.
 type Questions = BTreeMap<String, String>;
 
-/// What was found. The first call takes as long as the set-up does.
+/// What was found. The first call takes as long as the set-up does; when that fails, it is not tried again.
 pub(crate) fn findings() -> &'static Findings {
-    static FINDINGS: OnceLock<Findings> = OnceLock::new();
+    static FINDINGS: OnceLock<Option<Findings>> = OnceLock::new();
     // On a thread of its own: the caller may be within a runtime.
-    FINDINGS.get_or_init(|| std::thread::spawn(find).join().unwrap())
+    let found = FINDINGS.get_or_init(|| std::thread::spawn(find).join().ok());
+    found
+        .as_ref()
+        .expect("a set-up, whose failure is told above")
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn find() -> Findings {
     let mut stage = Stage::set().await;
+    let begun = clock::instant();
     let mut options = BTreeMap::new();
     let mut questions = questions_of_rules();
     for board in boards() {
-        let chosen = choose(&stage.prometheus, &board, &mut options).await;
+        let chosen = choose(&stage.prometheus, &board, &mut options, begun).await;
         for (place, expr) in board.expressions() {
             questions.insert(place, substituted(&shortened(expr), &chosen));
         }
@@ -72,10 +76,11 @@ async fn find() -> Findings {
         Phase::Well,
         settle(&stage.prometheus, &questions, Phase::Well).await,
     );
-    let own_pages = stage.own_pages().await;
+    let mut own_pages = stage.own_pages().await.to_vec();
     stage.lose_targets().await;
     let lost = settle(&stage.prometheus, &questions, Phase::TargetsLost).await;
     answers.insert(Phase::TargetsLost, lost);
+    own_pages.extend(stage.own_pages().await);
     stage.lose_adapter().await;
     let lost = settle(&stage.prometheus, &questions, Phase::AdapterLost).await;
     answers.insert(Phase::AdapterLost, lost);
@@ -131,12 +136,13 @@ async fn choose(
     prometheus: &PrometheusServer,
     board: &Board,
     options: &mut BTreeMap<String, Vec<String>>,
+    begun: Instant,
 ) -> BTreeMap<String, String> {
     let grafanas = GRAFANAS.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut chosen = BTreeMap::from(grafanas);
     for variable in &board.templating.list {
         let value = if variable.is_query() {
-            let found = options_of(prometheus, variable, &chosen).await;
+            let found = options_of(prometheus, variable, &chosen, begun).await;
             let value = choice(variable, &found);
             options.insert(format!("{}: {}", board.name, variable.name), found);
             value
@@ -171,11 +177,11 @@ async fn options_of(
     prometheus: &PrometheusServer,
     variable: &Variable,
     chosen: &BTreeMap<String, String>,
+    begun: Instant,
 ) -> Vec<String> {
     let (selector, label) = variable.label_values().unwrap();
     let selector = substituted(selector, chosen);
     let promql = format!("group by ({label}) (last_over_time({selector}[1h]))");
-    let begun = clock::instant();
     loop {
         let series = prometheus.query(&promql, clock::now()).await;
         let found: BTreeSet<String> = series

@@ -1,6 +1,9 @@
 //! The rules of Grafana's dashboard-linter, and some of our own, over the boards' JSON.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 use super::board::{Board, Datasource, Panel};
 use super::{boards, names, promql};
@@ -124,12 +127,11 @@ fn variables_list_labels_and_do_so_again_when_the_time_range_changes() {
     }
 }
 
+static USED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\$\{?([a-z_]\w*)").unwrap());
+
 /// The names after `$` and in `${}`, but for Grafana's own, and for groups of a regular expression.
 fn used_variables(text: &str) -> BTreeSet<String> {
-    let variable = regex::Regex::new(r"\$\{?([a-z_]\w*)").unwrap();
-    let names = variable
-        .captures_iter(text)
-        .map(|found| found[1].to_owned());
+    let names = USED.captures_iter(text).map(|found| found[1].to_owned());
     names.filter(|name| !name.starts_with("__")).collect()
 }
 
@@ -247,7 +249,7 @@ fn every_selector_keeps_to_its_cluster_and_ours_to_their_job() {
         }
     });
     // A name without braces would be no selector to the tests above, and to Prometheus it would.
-    let ours = regex::Regex::new(r"\b((?:taffrail|kube|apiserver|process)_[\w:]+)(\{?)").unwrap();
+    let ours = Regex::new(r"\b((?:taffrail|kube|apiserver|process)_[\w:]+)(\{?)").unwrap();
     each_expression(|expr, place| {
         for found in ours.captures_iter(expr) {
             assert_eq!(&found[2], "{", "{place}: {}", &found[1]);

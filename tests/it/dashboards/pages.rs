@@ -277,8 +277,8 @@ pub(super) async fn adapter_in_cluster(fault: Fault) -> Rogue {
                 None,
             );
         }
-        let head = format!("Content-Type: {CONTENT_TYPE}\r\n");
-        answer("200 OK", &head, metrics_of.text())
+        let media_type = format!("Content-Type: {CONTENT_TYPE}\r\n");
+        answer("200 OK", &media_type, metrics_of.text())
     })
     .await
 }

@@ -51,7 +51,7 @@ fn every_alert_leads_to_its_runbook_and_every_runbook_has_an_alert() {
 fn every_runbook_says_what_it_means_what_it_costs_how_to_look_and_what_to_do() {
     for (heading, body) in runbooks() {
         for part in PARTS {
-            let begin = format!("**{part}.** ");
+            let begin = format!("**{part}.**");
             let said = body.split(&begin).nth(1).map(str::trim);
             assert!(
                 said.is_some_and(|said| !said.is_empty()),
