@@ -292,7 +292,8 @@ async fn versions_good_and_bad_and_load_on_one_move_only_what_they_should(
     recorder.steady("v1.2 and back", began, &SERVICES)?;
 
     let began = clock::instant();
-    let more = service::steady(cluster, &namespace, "users", RATE)?;
+    // A tenth more than twice the rate: twice would be within the tolerance of five replicas, if the HPA passes by them.
+    let more = service::steady(cluster, &namespace, "users", 1.1 * RATE)?;
     service::ready(cluster, &namespace, "users", 2 * REPLICAS).await?;
     recorder.steady("more load on users", began, &["shifts"])?;
     more.stop().await?;
