@@ -243,7 +243,7 @@ async fn versions_good_and_bad_and_load_on_one_move_only_what_they_should(
     let users = service::steady(cluster, &namespace, "users", RATE)?;
     let shifts = service::steady(cluster, &namespace, "shifts", RATE)?;
     for name in SERVICES {
-        until("the right number of replicas", SOON, async || {
+        until("the right number of replicas", 2 * SOON, async || {
             let seen = Seen::now(&cluster.admin(), &namespace, name).await?;
             ensure!(seen.is_steady(), "{seen:?}");
             Ok(())

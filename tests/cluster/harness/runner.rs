@@ -1,6 +1,6 @@
 //! Runs the tests: names, filters and lists as `cargo test` has them. A few run side by side, since most of what they do is
-//! waiting; those that restart what all share, or change how all of it behaves, have a second cluster at the same time, and
-//! there one follows another. A test that fails shows the ends of the logs written meanwhile.
+//! waiting; those that restart what all share, or change how all of it behaves, have a second cluster afterwards, and there
+//! one follows another. A test that fails shows the ends of the logs written meanwhile.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;

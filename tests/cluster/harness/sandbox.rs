@@ -40,16 +40,14 @@ pub(crate) fn half() -> Option<Half> {
     Half::ALL.into_iter().find(|half| half.word() == word)
 }
 
-/// Builds the control plane if it is missing, then runs this binary again for each half, inside of new namespaces.
+/// Builds the control plane if it is missing, then runs this binary again for each half, inside of new namespaces. One after
+/// the other: two cores keep the deadlines of one cluster's tests, and what scales on latency notices a second one.
 pub(crate) fn enter(halves: &[Half]) -> anyhow::Result<ExitCode> {
     let bin_dir = control_plane_programs()?;
     check_pods_programs()?;
-    let started: Vec<Child> = halves
-        .iter()
-        .map(|half| copy(&bin_dir, *half))
-        .collect::<anyhow::Result<_>>()?;
     let mut code = 0;
-    for mut child in started {
+    for half in halves {
+        let mut child = copy(&bin_dir, *half)?;
         // `wait` would close the pipe first, and with it end the run.
         let pipe = child.stdin.take();
         let status = child.wait().context("waiting for the tests")?;
