@@ -13,5 +13,6 @@ mod discovery;
 mod explain;
 mod fixture;
 mod frames;
+mod guarded;
 mod reads;
 mod transport;

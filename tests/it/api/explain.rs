@@ -11,9 +11,9 @@ use taffrail::api::{AppState, GROUP_VERSION_PATH, GroupVersion};
 use taffrail::engine::snapshot::Metric;
 use taffrail::model::time::Timestamp;
 
-use super::authentication::Cluster;
 use super::discovery::{AGGREGATED, assert_references_resolve};
 use super::fixture::{Answer, Api, explained};
+use super::guarded::Cluster;
 use super::transport::soon;
 
 const PATH: &str = "/apis/explain.taffrail.dev/v1alpha1";
