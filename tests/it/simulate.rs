@@ -370,7 +370,7 @@ fn the_scenarios_of_the_load_generator_pass_in_virtual_time() {
     files.sort();
     assert!(!files.is_empty());
     for file in files {
-        for seed in ["1", "2"] {
+        for seed in ["1", "2", "3"] {
             let output = simulate(&file, &["--seed", seed]);
             let said = String::from_utf8_lossy(&output.stdout).into_owned()
                 + &String::from_utf8_lossy(&output.stderr);
