@@ -31,7 +31,7 @@
 //! | [`api`] | the aggregated API: who may ask, discovery, reads, TLS, and a delegate for what is not ours | edge |
 //! | [`config`] | `RequestMetrics` and HPA documents to resolved specs | edge |
 //! | [`cluster`] | the Kubernetes API: `RequestMetrics` objects, pods, secrets, status, the serving certificate | edge |
-//! | [`metrics`] | what Taffrail says of itself, on a second port | edge |
+//! | [`metrics`] | what Taffrail says of itself: `/metrics` of the API's port, and of a second one without TLS | edge |
 //! | [`pipeline`] | the loop that owns the engine: every way the adapter is woken, on one screen | edge |
 //! | [`clock`] | the one reader of the clock | edge |
 //! | [`cli`] | flags and subcommands | edge |
