@@ -17,8 +17,9 @@ const GONE: Duration = Duration::from_secs(120);
 const PAGE: &str = include_str!("../../deploy/docs/uninstall.md");
 
 pub(crate) fn tests() -> Table {
-    table!("uninstall";; alone:
-        a_namespace_goes_while_the_adapter_is_up,
+    table!("uninstall";
+        a_namespace_goes_while_the_adapter_is_up;
+        alone:
         the_documented_order_leaves_nothing_behind,
         the_opposite_order_holds_up_every_namespace_until_the_apiservice_goes,
     )
