@@ -256,7 +256,7 @@ impl fmt::Debug for AppState {
 
 impl Resource {
     /// The metric's name; of those that are passed on one word for all, since names of others are no labels of ours.
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Own(metric) => metric.name(),
             Self::Delegated => "delegated",

@@ -61,7 +61,8 @@ async fn a_panic_costs_its_request_and_is_a_500() {
 }
 
 #[tokio::test]
-async fn a_request_that_takes_too_long_is_a_504_that_asks_for_no_retry_and_says_what_it_waited_for() {
+async fn a_request_that_takes_too_long_is_a_504_that_asks_for_no_retry_and_says_what_it_waited_for()
+{
     async fn asks_the_delegate(request: Request) -> Response {
         let (request, _) = request.into_parts();
         About::of(&request).is_of(Resource::Delegated);

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use taffrail::api::{GROUP_VERSION_PATH, Resource};
 use taffrail::api::delegate::{Delegate, DelegateEvent, DelegateLimits, DelegateSpec};
+use taffrail::api::{GROUP_VERSION_PATH, Resource};
 use taffrail::clock;
 use taffrail::engine::snapshot::Metric;
 
