@@ -79,13 +79,22 @@ pub struct Limits {
     pub snapshot_age_max: Duration,
 }
 
+/// What a request reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resource {
+    /// A metric of ours.
+    Own(Metric),
+    /// A metric that is not ours: the delegate's to answer, to be late with and to fail.
+    Delegated,
+}
+
 /// One answered request, for counters and histograms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RequestEvent {
     /// The group and version that was asked; that of external metrics for what is of none, such as health.
     pub group: GroupVersion,
-    /// The metric that was read; absent for discovery, health, and metrics that are not ours.
-    pub resource: Option<Metric>,
+    /// What was read, also when no answer came in time; absent for discovery, health, and a name that nobody serves.
+    pub resource: Option<Resource>,
     /// In the words of Kubernetes' own servers: `LIST` for a read of an external metric, `WATCH` for a refused watch of one,
     /// else `GET`, as for a custom metric, or `OTHER`.
     pub verb: &'static str,
@@ -240,6 +249,18 @@ impl fmt::Debug for AppState {
         f.debug_struct("AppState")
             .field("limits", &self.limits)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Resource ===
+
+impl Resource {
+    /// The metric's name; of those that are passed on one word for all, since names of others are no labels of ours.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Own(metric) => metric.name(),
+            Self::Delegated => "delegated",
+        }
     }
 }
 

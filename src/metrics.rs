@@ -40,7 +40,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Metrics {
     registry: Registry,
     requests: Family<Request, Counter>,
-    request_seconds: Family<Verb, Histogram, Seconds>,
+    request_seconds: Family<Read, Histogram, Seconds>,
     reads_in_flight: Gauge,
     freshness: Family<Group, Histogram, Freshness>,
     read_seconds: Family<Service, Histogram, Seconds>,
@@ -71,7 +71,8 @@ struct Request {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct Verb {
+struct Read {
+    resource: &'static str,
     verb: &'static str,
 }
 
@@ -337,8 +338,8 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// A request was answered. `group` and `version` are of a fixed set. `resource` is a metric's name, or empty: a name
-    /// that nobody serves is no label.
+    /// A request was answered. `group` and `version` are of a fixed set. `resource` is a metric's name, `delegated` for
+    /// what the delegate was asked, or empty: a name that nobody serves is no label.
     pub fn request(
         &self,
         (group, version): (&'static str, &'static str),
@@ -358,7 +359,7 @@ impl Metrics {
             })
             .inc();
         self.request_seconds
-            .get_or_create(&Verb { verb })
+            .get_or_create(&Read { resource, verb })
             .observe(took.as_secs_f64());
         if let Some(age) = age {
             self.freshness

@@ -2,6 +2,9 @@
 local b = import 'board.libsonnet';
 
 local ours = 'cluster="$cluster", job=~"$job", instance=~"$instance"';
+// Requests that the adapter answers itself: what it asks a delegate is that one's to fail and to be late with.
+local own = ours + ', resource!="delegated"';
+local delegated = ours + ', resource="delegated"';
 // Series of the services that it reads.
 local read = ours + ', namespace=~"$namespace"';
 local hpas = read + ', horizontalpodautoscaler=~"$hpa"';
@@ -14,6 +17,7 @@ local quantile(q, name, selector, by='') =
   'histogram_quantile(%s, sum by (le%s) (rate(%s_bucket{%s}[$__rate_interval])))' % [q, by, name, selector];
 local increase(by, name) = 'sum by (%s) (increase(%s{%s}[$__rate_interval]))' % [by, name, ours];
 local of_service(name, selector=read) = 'max by (namespace, service) (%s{%s})' % [name, selector];
+local without_delegate = b.when_empty('no delegate');
 local by_instance(name) = 'max by (instance) (%s{%s})' % [name, ours];
 
 b.board(
@@ -59,13 +63,13 @@ b.board(
       ),
       b.tile(
         'Failed reads of the API', 'percentunit', |||
-          The share of answers with a code of 500 and above, or 429. The promise is at most 0.1 % over 30 days: see the board
-          "Objectives".
+          The share of answers with a code of 500 and above, or 429, without those of a delegate. The promise is at most
+          0.1 % over 30 days: see the board "Objectives".
         |||, [b.now(
           '(%s or 0 * %s) / %s' % [
-            'sum(rate(apiserver_request_total{%s, code=~"5..|429"}[$__rate_interval]))' % ours,
-            'sum(rate(apiserver_request_total{%s}[$__rate_interval]))' % ours,
-            'sum(rate(apiserver_request_total{%s}[$__rate_interval]))' % ours,
+            'sum(rate(apiserver_request_total{%s, code=~"5..|429"}[$__rate_interval]))' % own,
+            'sum(rate(apiserver_request_total{%s}[$__rate_interval]))' % own,
+            'sum(rate(apiserver_request_total{%s}[$__rate_interval]))' % own,
           ]
         )], steps=b.rising(0.001, 0.01), width=3, decimals=2
       ),
@@ -90,8 +94,8 @@ b.board(
         's',
         |||
           Until the serving certificate expires, on the replica where it does first. Afterwards the API server refuses
-          us. It is renewed long before; below a week, something keeps it from being renewed: see "Certificate" below
-          and the log.
+          us. It is renewed long before; below a week, something keeps it from being renewed: see "Configuration and
+          certificate read again" below, and the log.
         |||,
         [b.now('min(taffrail_certificate_not_after_timestamp_seconds{%s}) - time()' % ours)],
         steps=b.falling(86400, 604800),
@@ -108,13 +112,15 @@ b.board(
       b.graph(
         'Requests by code', 'reqps', |||
           Requests to the API by status code. 404 is an absent value, said on purpose, and no failure of the adapter;
-          403 and 401 are refused callers; 429 is too many at once; 500 and above is ours to mend.
-        |||, [b.over_time(rate('code', 'apiserver_request_total', ours), '{{code}}')], width=8
+          403 and 401 are refused callers; 429 is too many at once; 500 and above is ours to mend. What a delegate
+          answers is in the row "The other adapter".
+        |||, [b.over_time(rate('code', 'apiserver_request_total', own), '{{code}}')], width=8
       ),
       b.graph(
         'Requests by metric', 'reqps', |||
-          What is read, by verb, group and metric; a name that nobody serves has no metric. Each HPA reads each of its
-          metrics every 15 s, so this line says how many HPAs there are, and whether they still ask.
+          What is read, by verb, group and metric; a name that nobody serves has no metric, and what a delegate is asked
+          is "delegated". Each HPA reads each of its metrics every 15 s, so this line says how many HPAs there are, and
+          whether they still ask.
         |||, [b.over_time(
           rate('verb, group, resource', 'apiserver_request_total', ours), '{{verb}} {{resource}} ({{group}})'
         )], width=8
@@ -130,7 +136,7 @@ b.board(
           Quantiles of the time to answer. Milliseconds are usual. Above 1 s the objective is broken, above 5 s the API
           server takes us for gone. What to do: see the CPU below, and the authorization reviews beside.
         |||, [
-          b.over_time(quantile(q, 'apiserver_request_duration_seconds', ours), q)
+          b.over_time(quantile(q, 'apiserver_request_duration_seconds', own), q)
           for q in ['0.5', '0.9', '0.99']
         ], bounds=[1], width=8
       ),
@@ -138,7 +144,7 @@ b.board(
         'Latency, every request', 's', |||
           How many requests took how long. A second band above the first one is a part of the requests that waits for
           something, as for a review by the API server.
-        |||, 'sum by (le) (rate(apiserver_request_duration_seconds_bucket{%s}[$__rate_interval]))' % ours, width=8
+        |||, 'sum by (le) (rate(apiserver_request_duration_seconds_bucket{%s}[$__rate_interval]))' % own, width=8
       ),
       b.graph(
         'Age of the data in answers', 's', |||
@@ -157,7 +163,7 @@ b.board(
         |||, [
           b.over_time(quantile('0.99', 'apiserver_delegated_authn_request_duration_seconds', ours), 'authentication'),
           b.over_time(quantile('0.99', 'apiserver_delegated_authz_request_duration_seconds', ours), 'authorization'),
-        ], width=8
+        ]
       ),
       b.graph(
         'Authentication and authorization: refusals', 'reqps', |||
@@ -167,19 +173,33 @@ b.board(
         |||, [
           b.over_time(rate('reason', 'taffrail_authentication_failures_total', ours), 'not authenticated: {{reason}}'),
           b.over_time(rate('result', 'taffrail_authorization_reviews_total', ours), 'review: {{result}}'),
-        ], width=8
+        ]
       ),
+    ]),
+    b.row('The other adapter', [
       b.graph(
-        'Metrics of the other adapter', 'reqps', |||
-          Reads of metrics that are not ours and that the adapter in place before is asked for, by result. Empty without
-          such a delegate. What to do for failures: see that adapter.
-        |||, [b.over_time(rate('result', 'taffrail_delegate_requests_total', ours), '{{result}}')], width=4
-      ),
+        'Reads passed on, by code', 'reqps', |||
+          What callers were answered to reads of metrics that are not ours and that a delegate (`--delegate`) was asked
+          for. They burn no budget of ours. 503 and 504: it could not be asked, or gave nothing that can be passed on;
+          other codes are its own.
+        |||, [b.over_time(rate('code', 'apiserver_request_total', delegated), '{{code}}')], width=8
+      ) + without_delegate,
       b.graph(
-        'The other adapter: duration', 's', |||
-          99 of 100 answers of the delegate are faster. Empty without a delegate, or while it is not asked.
-        |||, [b.over_time(quantile('0.99', 'taffrail_delegate_request_duration_seconds', ours), '0.99')], width=4
-      ),
+        'Reads passed on, by what became of them', 'reqps', |||
+          ok and error: its own answers. timeout, unreachable and broken_off: look at its pods, its certificate and the
+          network. left_alone: it has failed so often that it is not asked for some seconds. refused and no_token: our
+          account's rights there, and its token. The runbook of TaffrailDelegateFailing has what to do.
+        |||, [b.over_time(rate('result', 'taffrail_delegate_requests_total', ours), '{{result}}')], width=8
+      ) + without_delegate,
+      b.graph(
+        'Reads passed on: duration', 's', |||
+          Quantiles of the time that the delegate takes. At 1.5 s a read is given up and fails. All HPAs of a cluster
+          share a few workers that wait for answers, so a slow delegate makes all of them late.
+        |||, [
+          b.over_time(quantile(q, 'taffrail_delegate_request_duration_seconds', ours), q)
+          for q in ['0.5', '0.9', '0.99']
+        ], bounds=[1], width=8
+      ) + without_delegate,
     ]),
     b.row('Reads of targets', [
       b.graph(
@@ -211,7 +231,7 @@ b.board(
           secret. tls: a certificate. not_found: the histogram or the key is not there. forbidden: an address that may
           not be read. None is the good case.
         |||, [b.over_time(rate('reason', 'taffrail_read_errors_total', read), '{{reason}}')], width=8
-      ),
+      ) + b.when_empty('none'),
       b.graph(
         'Duration of a read', 's', |||
           Quantiles over all targets, and the slowest services. Near the interval, reads are cut short and counted as
@@ -291,7 +311,7 @@ b.board(
           How often the API server found our APIs unavailable. FailedDiscoveryCheck: it cannot connect, or does not
           trust the certificate. MissingEndpoints: no replica is ready. None is the good case.
         |||, [b.over_time(rate('name, reason', 'aggregator_unavailable_apiservice_total', apis), '{{name}} {{reason}}')], width=8
-      ),
+      ) + b.when_empty('none'),
       b.timeline(
         'The APIService leads here',
         'none',
@@ -458,14 +478,14 @@ b.board(
           Whether the configuration file was accepted when it was last read, on every replica. "no": the last accepted
           version is in force; the log names the line. Empty without a configuration file.
         |||, [b.now('min(taffrail_config_last_reload_successful{%s})' % ours)], mappings=b.yes_or_no(1), width=6, height=6
-      ),
+      ) + b.when_empty('no file'),
       b.tile(
         'Age of the configuration', 's', |||
           How long ago the configuration was last accepted, on the replica that is furthest behind.
         |||, [b.now(
           'time() - min(taffrail_config_last_reload_success_timestamp_seconds{%s})' % ours
         )], width=6, height=6, decimals=0
-      ),
+      ) + b.when_empty('no file'),
       b.graph(
         'Configuration and certificate read again', 'none', |||
           Reads of the configuration file and of the serving certificate that brought something new, by result. A

@@ -199,6 +199,9 @@ local panel(type, title, unit, description, targets, width, height) = {
       ],
     },
 
+  // What a panel says while its queries give nothing, where that is no lack of data.
+  when_empty(text):: { fieldConfig+: { defaults+: { noValue: text } } },
+
   row(title, panels):: { title: title, panels: panels },
 
   // The variables that several boards have.

@@ -103,7 +103,7 @@ b.board(
         'none',
         |||
           Services of which the adapter knows nothing that it may serve, on at least one of its replicas. What to do:
-          the adapter's board, row "Scraping".
+          the adapter's board, row "Reads of targets".
         |||,
         [b.now('sum(max by (namespace, service) (taffrail_service_state{%s, state="unknown"}))' % ours)],
         steps=b.rising(1, 3),
@@ -170,7 +170,7 @@ b.board(
           ['metric_name', 'Metric'],
           ['A', 'Target'],
         ], link=to_hpa, width=8
-      ),
+      ) + b.when_empty('none'),
       b.graph(
         'Metrics missing, by namespace', 'none', |||
           How many metrics HPAs could not read, by namespace. All namespaces at once: the adapter or its APIService is

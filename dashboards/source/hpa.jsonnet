@@ -141,7 +141,7 @@ b.board(
       b.timeline(
         'Scale events', 'none', |||
           Each band is a number of wanted replicas, each edge a decision. Many narrow bands are an HPA that swings: see
-          "Ups and downs".
+          "Ups and downs in an hour".
         |||, [b.over_time(replicas('status_desired'), 'wanted')], width=8, height=8
       ),
       b.timeline(
@@ -293,7 +293,7 @@ b.board(
         |||, [b.over_time(
           'sum by (reason) (rate(taffrail_read_errors_total{%s}[$__rate_interval]))' % read, '{{reason}}'
         )], width=8
-      ),
+      ) + b.when_empty('none'),
       b.graph(
         'Requests in flight', 'none', |||
           Mean requests that are waiting or worked on, over all pods. It climbs before the latency does when a service

@@ -4,7 +4,9 @@ local b = import 'board.libsonnet';
 
 local adapter = 'cluster="$cluster", job=~"$job"';
 local read = adapter + ', instance=~"$instance", namespace=~"$namespace"';
-local calls = adapter + ', instance=~"$instance", verb="LIST", group="external.metrics.k8s.io"';
+// Reads that HPAs make of metrics of ours. What a delegate is asked counts for no objective.
+local reads = adapter + ', instance=~"$instance", verb="LIST", resource!="delegated"';
+local calls = reads + ', group="external.metrics.k8s.io"';
 
 // An objective of the adapter: how its share of bad answers is recorded, and how large that may be.
 local objectives = [
@@ -23,7 +25,7 @@ local objectives = [
         'sum by (instance, code) (rate(apiserver_request_total{%s, code=~"5..|429"}[$__rate_interval]))' % calls,
         '{{instance}} {{code}}'
       )], width=8
-    ),
+    ) + b.when_empty('none'),
   },
   {
     name: 'Latency',
@@ -37,8 +39,7 @@ local objectives = [
         What 99 of 100 reads stay below, by replica. The dashed line is the objective.
       |||, [b.over_time(
         'histogram_quantile(0.99, sum by (le, instance) '
-        + '(rate(apiserver_request_duration_seconds_bucket{%s, instance=~"$instance", verb="LIST"}[$__rate_interval])))'
-          % adapter,
+        + '(rate(apiserver_request_duration_seconds_bucket{%s}[$__rate_interval])))' % reads,
         '{{instance}}'
       )], bounds=[1], width=8
     ),
@@ -158,7 +159,7 @@ b.board(
           'max by (alertname, severity) (ALERTS{cluster="$cluster", alertstate="firing", '
           + 'alertname=~"Taffrail.+|ExternalMetricsAPIUnavailable|Hpa.+"})', '{{alertname}} ({{severity}})'
         )], mappings=b.words({ '1': ['fires', 'red'] }), width=24, height=7
-      ),
+      ) + b.when_empty('none'),
     ]),
   ],
 )

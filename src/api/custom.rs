@@ -17,7 +17,7 @@ use crate::model::quantity;
 use crate::model::selector::{Operator, Requirement, Selector};
 
 use super::query::Query;
-use super::read::{About, Answer, from_snapshot, parse_selector};
+use super::read::{Answer, from_snapshot, parse_selector};
 use super::reply::List;
 use super::status::Status;
 use super::{AppState, GroupVersion, reply};
@@ -131,12 +131,9 @@ fn read(
     path: Option<(String, Result<Wanted, Status>, String)>,
     request: Request,
 ) -> Response {
-    let mut about = About::default();
     let (request, _) = request.into_parts();
-    let answer = answer(one, state, path, &request, &mut about);
-    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
-    response.extensions_mut().insert(about);
-    response
+    let answer = answer(one, state, path, &request);
+    answer.unwrap_or_else(IntoResponse::into_response)
 }
 
 fn answer(
@@ -144,7 +141,6 @@ fn answer(
     state: &AppState,
     path: Option<(String, Result<Wanted, Status>, String)>,
     request: &Parts,
-    about: &mut About,
 ) -> Result<Response, Status> {
     let Some((namespace, wanted, metric)) = path else {
         return Err(Status::not_found("the path is not UTF-8".to_owned()));
@@ -154,8 +150,8 @@ fn answer(
         return Err(state.nothing_at(&request.uri));
     }
     let wanted = wanted?;
-    about.metric = Metric::from_name(&metric);
-    from_snapshot(state, request, about, |snapshot, query| {
+    let own = Metric::from_name(&metric);
+    from_snapshot(state, request, own, |snapshot, query| {
         let series = parse_selector(&query.metric_label_selector)?;
         let items = items(snapshot, &namespace, &wanted, &metric, query, &series)?;
         let content = list(one, &namespace, &wanted, &metric, &series, &items)?;

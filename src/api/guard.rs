@@ -47,6 +47,9 @@ pub(super) async fn guard(
     let method = request.method().clone();
     let indent = reply::wants_indent(request.uri(), request.headers());
 
+    let about = Arc::<About>::default();
+    request.extensions_mut().insert(Arc::clone(&about));
+
     let until = Instant::from_std(began) + state.limits.deadline;
     let is_http1 = request.version() < Version::HTTP_2;
     if !is_http1 && !request.body().is_end_stream() {
@@ -64,15 +67,13 @@ pub(super) async fn guard(
         response.headers_mut().insert(CONNECTION, close);
     }
 
-    let about = response.extensions().get::<About>().copied();
-    let About { metric, age } = about.unwrap_or_default();
     (state.observer)(RequestEvent {
         group,
-        resource: metric,
+        resource: about.resource(),
         verb,
         code: response.status().as_u16(),
         took: began.elapsed(),
-        age,
+        age: about.age(),
     });
     response
 }

@@ -2,7 +2,7 @@
 //! the delegate's, if there is one. What an HPA was answered is told to whoever explains it. What is the same for custom
 //! metrics ([`super::custom`]) is here as well.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -27,13 +27,14 @@ use super::delegate::{self, Delegate, Passed};
 use super::query::Query;
 use super::reply::List;
 use super::status::Status;
-use super::{AppState, GroupVersion, Limits, accept, explain, reply};
+use super::{AppState, GroupVersion, Limits, Resource, accept, explain, reply};
 
-/// What a read was about; [`super::guard`] finds it on the response.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a read is about, as far as it came. It comes with the request from [`super::guard`], which looks at it also when
+/// the read did not end in time.
+#[derive(Debug, Default)]
 pub(super) struct About {
-    pub(super) metric: Option<Metric>,
-    pub(super) age: Option<Duration>,
+    resource: OnceLock<Resource>,
+    age: OnceLock<Duration>,
 }
 
 /// A body, and when the oldest read behind it was made.
@@ -68,19 +69,15 @@ pub(super) async fn read(
     path: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Response {
-    let mut about = About::default();
     let (request, _) = request.into_parts();
-    let answer = answer(&state, path, &request, &mut about).await;
-    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
-    response.extensions_mut().insert(about);
-    response
+    let answer = answer(&state, path, &request).await;
+    answer.unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn answer(
     state: &AppState,
     path: Result<Path<(String, String)>, PathRejection>,
     request: &Parts,
-    about: &mut About,
 ) -> Result<Response, Status> {
     let Ok(Path((namespace, metric))) = path else {
         return Err(Status::not_found("the path is not UTF-8".to_owned()));
@@ -89,12 +86,12 @@ async fn answer(
     if namespace.is_empty() {
         return Err(state.nothing_at(&request.uri));
     }
-    about.metric = Metric::from_name(&metric);
+    let own = Metric::from_name(&metric);
     match &state.delegate {
-        Some(delegate) if about.metric.is_none() && !delegate::was_passed_on(&request.headers) => {
+        Some(delegate) if own.is_none() && !delegate::was_passed_on(&request.headers) => {
             pass(delegate, &namespace, &metric, request).await
         }
-        _ => from_snapshot(state, request, about, |snapshot, query| {
+        _ => from_snapshot(state, request, own, |snapshot, query| {
             let selector = parse_selector(&query.label_selector)?;
             let items = snapshot.read(&namespace, &metric, &selector);
             explain::tell(
@@ -124,6 +121,7 @@ async fn pass(
     // What no adapter may be asked, such as a watch, is refused here; the selector is the delegate's to judge.
     let query = request.uri.query();
     Query::parse(query.unwrap_or_default())?;
+    About::of(request).is_of(Resource::Delegated);
     let Passed { answer, place } = delegate.read(namespace, metric, query).await?;
     let body = InFlight {
         body: Full::new(answer.body),
@@ -135,13 +133,17 @@ async fn pass(
     Ok(response)
 }
 
-/// The answer that `compose` makes of our own snapshot.
+/// The answer that `compose` makes of our own snapshot, in which `metric` is, if the name is one of ours.
 pub(super) fn from_snapshot(
     state: &AppState,
     request: &Parts,
-    about: &mut About,
+    metric: Option<Metric>,
     compose: impl FnOnce(&Snapshot, &Query<'_>) -> Result<Answer, Status>,
 ) -> Result<Response, Status> {
+    let about = About::of(request);
+    if let Some(metric) = metric {
+        about.is_of(Resource::Own(metric));
+    }
     let Ok(permit) = Arc::clone(&state.reads).try_acquire_owned() else {
         return Err(Status::too_many_reads());
     };
@@ -151,11 +153,13 @@ pub(super) fn from_snapshot(
     let query = Query::parse(request.uri.query().unwrap_or_default())?;
     let now = clock::now();
     let snapshot = state.snapshot();
-    if about.metric.is_some() {
+    if metric.is_some() {
         is_fresh(&snapshot, now, &state.limits).map_err(Status::unavailable)?;
     }
     let Answer { body, oldest } = compose(&snapshot, &query)?;
-    about.age = oldest.map(|at| now.since(at));
+    if let Some(oldest) = oldest {
+        about.is_as_old_as(now.since(oldest));
+    }
     let body = InFlight {
         body: Full::new(body.into()),
         _permit: permit,
@@ -199,6 +203,34 @@ fn list<'a>(metric: &str, namespace: &str, items: &'a [Item]) -> Result<List<Val
         return Err(Status::no_quantity(metric, namespace));
     };
     Ok(List::new(GroupVersion::External, values))
+}
+
+// === impl About ===
+
+impl About {
+    /// What the guard looks at. Without a guard nobody does.
+    pub(super) fn of(request: &Parts) -> Arc<Self> {
+        let about = request.extensions.get::<Arc<Self>>();
+        about.cloned().unwrap_or_default()
+    }
+
+    // A request reads once, so the first word is the only one.
+    pub(super) fn is_of(&self, resource: Resource) {
+        self.resource.get_or_init(|| resource);
+    }
+
+    fn is_as_old_as(&self, age: Duration) {
+        self.age.get_or_init(|| age);
+    }
+
+    pub(super) fn resource(&self) -> Option<Resource> {
+        self.resource.get().copied()
+    }
+
+    /// Of the oldest read behind the answer.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.age.get().copied()
+    }
 }
 
 // === impl Value ===

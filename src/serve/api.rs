@@ -17,9 +17,9 @@ use crate::api::delegate::{Delegate, DelegateArgs, DelegateEvent};
 use crate::api::explain::Explains;
 use crate::api::server::{ConnectionLimits, require_loopback, serve as serve_api};
 use crate::api::tls::ServingCert;
-use crate::api::{AppState, Extras, GroupVersion, OwnMetrics, RequestEvent, router};
+use crate::api::{AppState, Extras, GroupVersion, OwnMetrics, RequestEvent, Resource, router};
 use crate::clock;
-use crate::engine::snapshot::{Metric, Snapshot};
+use crate::engine::snapshot::Snapshot;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 
 use super::POLL;
@@ -310,7 +310,7 @@ fn observe(metrics: &Metrics, event: RequestEvent) {
         took,
         age,
     } = event;
-    let resource = resource.map_or("", Metric::name);
+    let resource = resource.map_or("", Resource::name);
     let group = (group.group(), group.version());
     metrics.request(group, resource, verb, code, took, age);
 }

@@ -7,6 +7,7 @@ mod empty;
 pub(crate) mod findings;
 mod lint;
 mod live;
+mod looks;
 mod names;
 mod pages;
 mod promql;

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::fixtures::{objects, tools};
 
@@ -13,6 +14,9 @@ use crate::fixtures::{objects, tools};
 const PLAIN: &str = "namespace.create=true,crds.keep=false,tests.enabled=false";
 
 const HA: &str = "--values=deploy/chart/ci/ha-values.yaml";
+
+/// What the component `delegate` asks.
+const DELEGATE: &str = "--set=delegate.url=https://keda-operator-metrics-apiserver.keda.svc,delegate.ca.configMap=delegate-ca";
 
 const MONITORING: &str = "--set=dashboards.enabled=true,metrics.serviceMonitor.enabled=true,\
                           metrics.prometheusRule.enabled=true";
@@ -48,7 +52,7 @@ fn chart(args: &[&str]) -> Objects {
 
 /// What kustomize makes of a directory, without a warning of anything deprecated.
 fn kustomized(directory: &Path) -> Objects {
-    let output = tools::run("kubectl", &["kustomize", directory.to_str().unwrap()]);
+    let output = kustomize(directory);
     let is_silent = output.status.success() && output.stderr.is_empty();
     assert!(
         is_silent,
@@ -59,8 +63,12 @@ fn kustomized(directory: &Path) -> Objects {
     by_name(std::str::from_utf8(&output.stdout).unwrap())
 }
 
-/// The base with these components.
-fn with_components(components: &[&str]) -> Objects {
+fn kustomize(directory: &Path) -> Output {
+    tools::run("kubectl", &["kustomize", directory.to_str().unwrap()])
+}
+
+/// An overlay of the base with these components, in this order.
+fn with_components(components: &[&str]) -> TempDir {
     let overlay = tempfile::tempdir().unwrap();
     // Kustomize takes no absolute path.
     let directory = overlay.path().canonicalize().unwrap();
@@ -75,7 +83,7 @@ fn with_components(components: &[&str]) -> Objects {
         listed.join(", ")
     );
     std::fs::write(directory.join("kustomization.yaml"), kustomization).unwrap();
-    kustomized(&directory)
+    overlay
 }
 
 fn assert_same(what: &str, kustomized: &Objects, chart: &Objects) {
@@ -148,12 +156,13 @@ fn e_09_what_is_rendered_from_the_chart_is_what_the_repository_has() {
 
 #[test]
 fn each_component_makes_of_the_base_what_the_chart_makes_with_its_value() {
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 10] = [
         (&[], &[]),
         (&["ha"], &[HA]),
         (&["cert-manager"], &["--set=tls.mode=cert-manager"]),
         (&["insecure"], &["--set=tls.mode=insecure"]),
         (&["custom-metrics"], &["--set=customMetrics.enabled=true"]),
+        (&["delegate"], &[DELEGATE]),
         (&["monitoring"], &[MONITORING]),
         (&["network-policy"], &["--set=networkPolicy.enabled=true"]),
         (
@@ -165,11 +174,13 @@ fn each_component_makes_of_the_base_what_the_chart_makes_with_its_value() {
                 "ha",
                 "network-policy",
                 "custom-metrics",
+                "delegate",
                 "monitoring",
                 "cert-manager",
             ],
             &[
                 HA,
+                DELEGATE,
                 MONITORING,
                 "--set=networkPolicy.enabled=true,customMetrics.enabled=true,tls.mode=cert-manager",
             ],
@@ -178,7 +189,7 @@ fn each_component_makes_of_the_base_what_the_chart_makes_with_its_value() {
     for (components, values) in cases {
         assert_same(
             &components.join(", "),
-            &with_components(components),
+            &kustomized(with_components(components).path()),
             &chart(values),
         );
     }
@@ -187,6 +198,21 @@ fn each_component_makes_of_the_base_what_the_chart_makes_with_its_value() {
             .iter()
             .any(|(components, _)| components.contains(&component.as_str()));
         assert!(is_tried, "nobody tries {component}");
+    }
+}
+
+/// Of two that change the same objects, the second must find what it changes: nothing may be left out in silence.
+#[test]
+fn components_in_an_order_that_would_lose_something_are_refused() {
+    for components in [
+        ["cert-manager", "custom-metrics"],
+        ["cert-manager", "monitoring"],
+        ["insecure", "custom-metrics"],
+    ] {
+        let output = kustomize(with_components(&components).path());
+        let said = tools::said(&output);
+        assert!(!output.status.success(), "{components:?}");
+        assert!(said.contains("test"), "{components:?}: {said}");
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod cases;
 mod mixin;
-mod runbooks;
+pub(crate) mod runbooks;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,26 @@ const OTHERS: [&str; 5] = [
     "KubePdbNotEnoughHealthyPods",
 ];
 
+/// What rules may use: Prometheus has had all of it since 2.30.
+const FIELDS: [&str; 6] = ["alert", "annotations", "expr", "for", "labels", "record"];
+const FUNCTIONS: [&str; 14] = [
+    "absent",
+    "and",
+    "by",
+    "changes",
+    "delta",
+    "max",
+    "min",
+    "on",
+    "or",
+    "rate",
+    "sgn",
+    "sum",
+    "sum_over_time",
+    "time",
+];
+const TEMPLATE_FUNCTIONS: [&str; 2] = ["humanizeDuration", "humanizePercentage"];
+
 /// Which alerts' expressions hold in the live set-up, leaving out for how long: its HPA `exports` is at its maximum, and
 /// over its target for as long as it can read its metric.
 const HOLD: [(Phase, &[&str]); 3] = [
@@ -33,7 +53,11 @@ const HOLD: [(Phase, &[&str]); 3] = [
         &[
             "HpaMetricMissing",
             "HpaScalingInactive",
-            "TaffrailMetricStale",
+            "TaffrailApiServiceElsewhere",
+            "TaffrailDelegateFailing",
+            "TaffrailDelegateSlow",
+            "TaffrailMetricUnknown",
+            "TaffrailNotReady",
             "TaffrailScrapeFailing",
         ],
     ),
@@ -52,7 +76,7 @@ const MAY_HOLD: [(Phase, &[&str]); 3] = [
         &[
             "HpaOscillating",
             "TaffrailLatencyBudgetBurn",
-            "TaffrailMetricStale",
+            "TaffrailMetricUnknown",
             "TaffrailScrapeFailing",
         ],
     ),
@@ -72,9 +96,13 @@ const MAY_HOLD: [(Phase, &[&str]); 3] = [
             "HpaMetricMissing",
             "HpaOscillating",
             "HpaScalingInactive",
+            "TaffrailApiServiceElsewhere",
+            "TaffrailDelegateFailing",
+            "TaffrailDelegateSlow",
             "TaffrailErrorBudgetBurn",
             "TaffrailLatencyBudgetBurn",
-            "TaffrailMetricStale",
+            "TaffrailMetricUnknown",
+            "TaffrailNotReady",
             "TaffrailScrapeFailing",
         ],
     ),
@@ -207,6 +235,45 @@ fn every_alert_waits_has_a_severity_and_says_what_is_the_matter() {
             .iter()
             .any(|begin| name.starts_with(begin));
         assert!(is_ours && !OTHERS.contains(&name.as_str()), "{name}");
+    }
+}
+
+#[test]
+fn rules_need_nothing_that_an_older_prometheus_does_not_have() {
+    let called = regex::Regex::new(r"\b([a-z_]+)\s*\(").unwrap();
+    let piped = regex::Regex::new(r"\|\s*(\w+)").unwrap();
+    let in_braces = regex::Regex::new(r"\{[^}]*\}").unwrap();
+    for file in ["rules/recording.yaml", "rules/alerts.yaml"] {
+        for document in objects::read(&read(file)) {
+            for group in document["groups"].as_array().unwrap() {
+                let fields: BTreeSet<&String> = group.as_object().unwrap().keys().collect();
+                assert_eq!(
+                    fields.len(),
+                    2,
+                    "{file}: {fields:?} are more than name and rules"
+                );
+            }
+        }
+    }
+    let alerts = alerts();
+    for rule in recordings()
+        .iter()
+        .chain(alerts.iter().map(|alert| &alert.rule))
+    {
+        let mut fields = rule.as_object().unwrap().keys();
+        assert!(
+            fields.all(|field| FIELDS.contains(&field.as_str())),
+            "{rule}"
+        );
+        let expr = in_braces.replace_all(rule["expr"].as_str().unwrap(), "");
+        for found in called.captures_iter(&expr) {
+            assert!(FUNCTIONS.contains(&&found[1]), "{}: {expr}", &found[1]);
+        }
+    }
+    for alert in alerts {
+        for found in piped.captures_iter(alert.text("/annotations/description")) {
+            assert!(TEMPLATE_FUNCTIONS.contains(&&found[1]), "{}", &found[0]);
+        }
     }
 }
 

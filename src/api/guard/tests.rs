@@ -12,7 +12,7 @@ use http::{HeaderName, StatusCode};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::super::{Limits, RequestEvent};
+use super::super::{Limits, RequestEvent, Resource};
 use super::*;
 
 /// Sends one request through the guard to `routes`.
@@ -61,11 +61,18 @@ async fn a_panic_costs_its_request_and_is_a_500() {
 }
 
 #[tokio::test]
-async fn a_request_that_takes_too_long_is_a_504_that_asks_for_no_retry() {
-    let routes = Router::new().route("/", get(std::future::pending::<Response>));
+async fn a_request_that_takes_too_long_is_a_504_that_asks_for_no_retry_and_says_what_it_waited_for()
+{
+    async fn asks_the_delegate(request: Request) -> Response {
+        let (request, _) = request.into_parts();
+        About::of(&request).is_of(Resource::Delegated);
+        std::future::pending().await
+    }
+    let routes = Router::new().route("/", get(asks_the_delegate));
     let request = request("/").body(Body::empty()).expect("a request");
-    let (response, _) = guarded(routes, request).await;
+    let (response, event) = guarded(routes, request).await;
     assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(event.resource, Some(Resource::Delegated));
     assert!(!response.headers().contains_key("retry-after"));
     assert!(text(response).await.contains(r#""reason":"Timeout""#));
 }

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use taffrail::api::GROUP_VERSION_PATH;
 use taffrail::api::delegate::{Delegate, DelegateEvent, DelegateLimits, DelegateSpec};
+use taffrail::api::{GROUP_VERSION_PATH, Resource};
 use taffrail::clock;
+use taffrail::engine::snapshot::Metric;
 
 use super::fixture::{Answer, Api};
 use super::transport::soon;
@@ -85,6 +86,12 @@ impl Setup {
         let events = self.events.lock().unwrap();
         events.iter().map(|event| event.result).collect()
     }
+}
+
+/// What each request to our API was about, as it is counted.
+fn resources(api: &Api) -> Vec<Option<Resource>> {
+    let events = api.events();
+    events.iter().map(|event| event.resource).collect()
 }
 
 /// Asserts a 503 that names the metric and the delegate, but not where it is, and gives its message.
@@ -166,6 +173,7 @@ async fn its_own_errors_pass_through_without_their_retry_after() {
             assert!(!answer.headers.contains_key("retry-after"), "{answer:?}");
         }
         assert_eq!(setup.results(), ["error"; 10]);
+        assert_eq!(resources(&api), [Some(Resource::Delegated); 10]);
         assert_eq!(other.connections(), 1, "one connection serves them all");
     }
 }
@@ -192,6 +200,9 @@ async fn what_is_ours_or_wrong_never_reaches_it() {
     assert!(!listed.contains(METRIC), "{listed}");
     assert_eq!(other.connections(), 0);
     assert_eq!(setup.results().len(), 0);
+    // A watch and a field selector of no metric of ours are about nothing.
+    let ours = Some(Resource::Own(Metric::RequestRate));
+    assert_eq!(resources(&api)[..4], [ours, ours, None, None]);
 }
 
 #[tokio::test]
@@ -301,6 +312,7 @@ async fn answers_that_cannot_be_passed_on_say_why() {
         let message = failed(&api.read(METRIC).await);
         assert!(message.contains(words), "{words}: {message}");
         assert!(!message.contains("hush"), "{message}");
+        assert_eq!(resources(&api), [Some(Resource::Delegated)]);
         assert_eq!(setup.results(), [result], "{message}");
     }
 }
@@ -540,6 +552,14 @@ async fn the_program_asks_the_delegate_of_its_flags_and_counts_it() {
     for (series, value) in [
         (r#"taffrail_delegate_requests_total{result="ok"}"#, 1.0),
         ("taffrail_delegate_request_duration_seconds_count", 1.0),
+        (
+            r#"apiserver_request_total{group="external.metrics.k8s.io",version="v1beta1",resource="delegated",verb="LIST",code="200"}"#,
+            1.0,
+        ),
+        (
+            r#"apiserver_request_duration_seconds_count{resource="delegated",verb="LIST"}"#,
+            1.0,
+        ),
     ] {
         assert_eq!(adapter.own(series).await, Some(value), "{series}");
     }

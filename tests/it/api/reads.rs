@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use taffrail::api::server::ConnectionLimits;
-use taffrail::api::{GROUP_VERSION_PATH, Limits};
+use taffrail::api::{GROUP_VERSION_PATH, Limits, Resource};
 use taffrail::clock;
 use taffrail::engine::snapshot::{Metric, ServiceView, Snapshot, State};
 
@@ -426,7 +426,7 @@ async fn every_request_is_reported_with_its_metric_and_age() {
     api.read("request_rate?labelSelector=%2C").await;
     api.get(GROUP_VERSION_PATH).await;
     let events = api.events();
-    let rate = Some(Metric::RequestRate);
+    let rate = Some(Resource::Own(Metric::RequestRate));
     let seen: Vec<_> = events
         .iter()
         .map(|e| (e.resource, e.verb, e.code))

@@ -22,10 +22,19 @@ pub(super) struct Board {
     pub(super) editable: bool,
     pub(super) timezone: String,
     pub(super) schema_version: u32,
+    pub(super) time: Range,
+    pub(super) refresh: String,
     pub(super) links: Vec<Link>,
     pub(super) annotations: List<Annotation>,
     pub(super) templating: List<Variable>,
     pub(super) panels: Vec<Panel>,
+}
+
+/// The time range that a board opens with.
+#[derive(Deserialize)]
+pub(super) struct Range {
+    pub(super) from: String,
+    pub(super) to: String,
 }
 
 #[derive(Deserialize)]

@@ -2,18 +2,19 @@
 
 use super::findings::Phase::{self, AdapterLost, TargetsLost, Well};
 use super::{names, promql};
+use crate::rules::runbooks;
 
 /// A query that gives nothing in these phases, and why that is right.
 pub(super) struct Empty {
     pub(super) place: &'static str,
     phases: &'static [Phase],
-    why: &'static str,
+    pub(super) why: &'static str,
 }
 
 /// What goes missing with the pods, and stays so.
 const LOST: &[Phase] = &[TargetsLost, AdapterLost];
 
-const NO_FAILURE: &str = "nothing has failed, and what never failed is not counted";
+pub(super) const NO_FAILURE: &str = "nothing has failed, and what never failed is not counted";
 const NO_VALUE: &str = "nothing is known of the requests, and what is not known is absent";
 const NO_APP: &str = "the app itself is not there to be scraped";
 const NOT_READ: &str = "the HPA could not read the metric, and its status then has no value for it";
@@ -167,8 +168,11 @@ pub(super) const EMPTY: &[Empty] = &[
 const REMEMBERED: [&str; 0] = [];
 
 /// Whether a query should give nothing in a phase. Of rules that is known for those that record, when all is well: whether
-/// an alert holds is for the tests of the rules.
+/// an alert holds is for the tests of the rules. A runbook's is asked when its alert has called.
 pub(super) fn is_expected(phase: Phase, place: &str, expr: &str) -> Option<bool> {
+    if let Some(alert) = runbooks::alert(place) {
+        return (runbooks::phase(alert) == phase).then_some(false);
+    }
     if !place.contains(": ") {
         let is_record = place.contains(':');
         return (phase == Well && is_record).then_some(false);

@@ -1,5 +1,6 @@
-//! What the live set-up showed: the answer to every query of every board, and of every rule, when all is well and in each
-//! fault. It is set up once, whichever test asks first, and gone before any test looks at what was found.
+//! What the live set-up showed: the answer to every query of every board, rule and runbook, when all is well and in each
+//! fault. It is set up once, whichever test asks first, and gone before any test looks at what was found. A phase that does
+//! not come to what is expected is the last one: what is wrong is told at once, and not after the patience for all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -13,14 +14,16 @@ use super::pages::{HPA, NAMESPACE};
 use super::stage::Stage;
 use super::{boards, rules};
 use crate::fixtures::prometheus_server::{PrometheusServer, Series};
+use crate::rules::runbooks;
 
-/// How long a phase may take until all is as expected. It takes some fifteen seconds: the window of the rates.
+/// How long a phase may take until all is as expected. It takes some ten seconds: the window of the rates, and the time in
+/// which targets that are gone become unknown.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What Grafana would put for its own variables. Scrapes are a second apart here, and all has just begun.
-const GRAFANAS: [(&str, &str); 2] = [("__rate_interval", "10s"), ("__range", "60s")];
+const GRAFANAS: [(&str, &str); 2] = [("__rate_interval", "5s"), ("__range", "60s")];
 
 /// The window that stands for days in steps of minutes and hours, which are too long for a test.
 const SHORT_WINDOW: &str = "[2m:1s]";
@@ -38,7 +41,7 @@ pub(crate) enum Phase {
 
 /// Everything that was found.
 pub(crate) struct Findings {
-    /// Answers by phase and place.
+    /// Answers by phase and place, of the phases that were come to.
     answers: BTreeMap<Phase, BTreeMap<String, Vec<Series>>>,
     /// The options of each variable, by board and name.
     pub(super) options: BTreeMap<String, Vec<String>>,
@@ -65,6 +68,7 @@ async fn find() -> Findings {
     let begun = clock::instant();
     let mut options = BTreeMap::new();
     let mut questions = questions_of_rules();
+    questions.extend(questions_of_runbooks());
     for board in boards() {
         let chosen = choose(&stage.prometheus, &board, &mut options, begun).await;
         for (place, expr) in board.expressions() {
@@ -72,18 +76,22 @@ async fn find() -> Findings {
         }
     }
     let mut answers = BTreeMap::new();
-    answers.insert(
-        Phase::Well,
-        settle(&stage.prometheus, &questions, Phase::Well).await,
-    );
-    let mut own_pages = stage.own_pages().await.to_vec();
-    stage.lose_targets().await;
-    let lost = settle(&stage.prometheus, &questions, Phase::TargetsLost).await;
-    answers.insert(Phase::TargetsLost, lost);
-    own_pages.extend(stage.own_pages().await);
-    stage.lose_adapter().await;
-    let lost = settle(&stage.prometheus, &questions, Phase::AdapterLost).await;
-    answers.insert(Phase::AdapterLost, lost);
+    let mut own_pages = Vec::new();
+    for phase in Phase::ALL {
+        match phase {
+            Phase::Well => {}
+            Phase::TargetsLost => stage.lose_targets().await,
+            Phase::AdapterLost => stage.lose_adapter().await,
+        }
+        let (found, is_settled) = settle(&stage.prometheus, &questions, phase).await;
+        answers.insert(phase, found);
+        if phase != Phase::AdapterLost {
+            own_pages.extend(stage.own_pages().await);
+        }
+        if !is_settled {
+            break;
+        }
+    }
     Findings {
         answers,
         options,
@@ -91,19 +99,29 @@ async fn find() -> Findings {
     }
 }
 
+impl Phase {
+    /// In their order.
+    pub(super) const ALL: [Self; 3] = [Self::Well, Self::TargetsLost, Self::AdapterLost];
+}
+
 impl Findings {
     /// The series of an answer that have a value: a query of a board by `BOARD: PANEL REF`, a rule by its name.
     pub(crate) fn answer(&self, phase: Phase, place: &str) -> &[Series] {
-        let of_phase = &self.answers[&phase];
-        of_phase
+        self.of(phase)
             .get(place)
             .unwrap_or_else(|| panic!("nobody asked for {place}"))
     }
 
     /// Every place that was asked for in a phase, with its answer.
     pub(super) fn all(&self, phase: Phase) -> impl Iterator<Item = (&str, &[Series])> {
-        let of_phase = self.answers[&phase].iter();
+        let of_phase = self.of(phase).iter();
         of_phase.map(|(place, answer)| (place.as_str(), answer.as_slice()))
+    }
+
+    fn of(&self, phase: Phase) -> &BTreeMap<String, Vec<Series>> {
+        self.answers.get(&phase).unwrap_or_else(|| {
+            panic!("nobody came to {phase:?}, since the phase before is not what it should be")
+        })
     }
 }
 
@@ -120,6 +138,18 @@ fn questions_of_rules() -> Questions {
         questions.insert(place, shortened(&rule.expr));
     }
     questions
+}
+
+/// The queries of the runbooks as somebody types them who was called for [`HPA`] or the service of that name.
+fn questions_of_runbooks() -> Questions {
+    let typed = |query: &str| {
+        let query = query.replace("$NS", NAMESPACE).replace("$HPA", HPA);
+        query.replace("$SERVICE", HPA)
+    };
+    let queries = runbooks::queries().into_iter();
+    queries
+        .map(|(place, query)| (place, typed(&query)))
+        .collect()
 }
 
 /// A text with shorter windows and looks back, and with alerts that need not have held for as long as they must.
@@ -201,12 +231,12 @@ async fn options_of(
 }
 
 /// All answers, once those are empty that should be, and no others; or as they are when that takes too long, for the tests to
-/// tell.
+/// tell, and whether it did not.
 async fn settle(
     prometheus: &PrometheusServer,
     questions: &Questions,
     phase: Phase,
-) -> BTreeMap<String, Vec<Series>> {
+) -> (BTreeMap<String, Vec<Series>>, bool) {
     let begun = clock::instant();
     loop {
         let mut answers = BTreeMap::new();
@@ -220,8 +250,9 @@ async fn settle(
             empty::is_expected(phase, place, &questions[place])
                 .is_none_or(|wanted| wanted == series.is_empty())
         };
-        if answers.iter().all(is_expected) || PATIENCE < begun.elapsed() {
-            return answers;
+        let is_settled = answers.iter().all(is_expected);
+        if is_settled || PATIENCE < begun.elapsed() {
+            return (answers, is_settled);
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -33,7 +33,7 @@ const DESCRIPTION_MIN: usize = 40;
 const WINDOWED: [&str; 2] = ["changes", "resets"];
 
 /// Calls `check` with every panel that shows something, and where it is.
-fn each_panel(check: impl Fn(&Panel, String)) {
+pub(super) fn each_panel(check: impl Fn(&Panel, String)) {
     for board in boards() {
         for panel in board.shown() {
             check(panel, format!("{}: {}", board.name, panel.title));

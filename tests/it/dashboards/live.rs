@@ -9,8 +9,6 @@ use super::empty::{self, EMPTY};
 use super::findings::{Phase, findings};
 use crate::fixtures::prometheus_server::Series;
 
-const PHASES: [Phase; 3] = [Phase::Well, Phase::TargetsLost, Phase::AdapterLost];
-
 /// The queries of boards that give data where they should not, or none where they should.
 fn surprises(phase: Phase) -> Vec<String> {
     let mut surprises = Vec::new();
@@ -68,7 +66,7 @@ fn every_query_gives_data_at_some_time_and_every_listed_one_exists() {
     }
     for place in places {
         let gives = |phase: &Phase| !findings().answer(*phase, &place).is_empty();
-        assert!(PHASES.iter().any(gives), "{place} never gives anything");
+        assert!(Phase::ALL.iter().any(gives), "{place} never gives anything");
     }
 }
 
@@ -96,7 +94,7 @@ fn each_series(check: impl Fn(&Panel, &str, &str, &Series)) {
         for panel in board.shown() {
             for target in &panel.targets {
                 let place = board.place_of(panel, target);
-                for series in PHASES
+                for series in Phase::ALL
                     .iter()
                     .flat_map(|phase| findings().answer(*phase, &place))
                 {

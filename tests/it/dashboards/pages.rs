@@ -2,7 +2,8 @@
 //! and labels, the control plane's, and what the adapter says only in a cluster, from its own registry.
 //!
 //! The story on them: the HPA `users` swings between 4 and 5 replicas, and `exports` is at its maximum and over its target.
-//! In a fault the values that come from the adapter are lost, as the HPA controller would have it.
+//! In a fault the values that come from the adapter are lost, as the HPA controller would have it; the adapter's second
+//! replica is not ready, its delegate does not answer, and the APIService leads elsewhere.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -243,7 +244,11 @@ pub(super) async fn adapter_in_cluster(fault: Fault) -> Rogue {
     let metrics = Arc::new(Metrics::new(snapshots));
     metrics.guarded();
     metrics.ask_leadership("taffrail".to_owned(), || true);
-    metrics.ask_readiness(|| vec![("snapshot", true), ("windows", true)]);
+    let is_lost = Arc::clone(&fault.values);
+    metrics.ask_readiness(move || {
+        let has_values = !is_lost.load(Ordering::Relaxed);
+        vec![("snapshot", has_values), ("windows", true)]
+    });
     metrics.ask_autoscalers(|| {
         let reads = |name: &str, metrics: &[(&'static str, &str)]| Autoscaler {
             namespace: NAMESPACE.into(),
@@ -265,18 +270,7 @@ pub(super) async fn adapter_in_cluster(fault: Fault) -> Rogue {
     });
     let metrics_of = Arc::clone(&metrics);
     Rogue::answering(move |_, _| {
-        tell(&metrics_of);
-        if fault.values.load(Ordering::Relaxed) {
-            let group = ("external.metrics.k8s.io", "v1beta1");
-            metrics_of.request(
-                group,
-                "request_rate",
-                "LIST",
-                503,
-                Duration::from_millis(3),
-                None,
-            );
-        }
+        tell(&metrics_of, fault.values.load(Ordering::Relaxed));
         let media_type = format!("Content-Type: {CONTENT_TYPE}\r\n");
         answer("200 OK", &media_type, metrics_of.text())
     })
@@ -295,13 +289,30 @@ pub(super) async fn broken_app() -> Rogue {
     .await
 }
 
-fn tell(metrics: &Metrics) {
+fn tell(metrics: &Metrics, is_lost: bool) {
     let took = Duration::from_millis(3);
+    let read = |resource, code, took| {
+        let group = ("external.metrics.k8s.io", "v1beta1");
+        metrics.request(group, resource, "LIST", code, took, None);
+    };
+    if is_lost {
+        let timeout = Duration::from_millis(1500);
+        // So many that after few scrapes they are a tenth of all.
+        for _ in 0..5 {
+            metrics.delegated("timeout", Some(timeout));
+            read("delegated", 503, timeout);
+            metrics.delegated("left_alone", None);
+            read("delegated", 503, took);
+        }
+        read("request_rate", 503, took);
+    } else {
+        metrics.delegated("ok", Some(took));
+        read("delegated", 200, took);
+    }
+    metrics.apiservice_is_ours("v1beta1.external.metrics.k8s.io", !is_lost);
     metrics.access_reviewed("allowed", Some("201"), took);
     metrics.token_reviewed(Some("201"), took);
     metrics.unauthenticated("token_not_reviewed");
-    metrics.delegated("ok", Some(took));
-    metrics.apiservice_is_ours("v1beta1.external.metrics.k8s.io", true);
     metrics.watch_restarted("pods");
     metrics.watch_synced("pods", true);
     metrics.discovered(2, 0, 2);

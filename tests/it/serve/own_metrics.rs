@@ -91,7 +91,7 @@ async fn every_promised_series_is_there_and_promtool_finds_no_fault() {
             r#"apiserver_request_total{{{api},resource="request_rate",verb="LIST",code="200"}}"#
         ),
         &format!(r#"apiserver_request_total{{{api},resource="",verb="LIST",code="404"}}"#),
-        r#"apiserver_request_duration_seconds_bucket{le="0.001",verb="LIST"}"#,
+        r#"apiserver_request_duration_seconds_bucket{le="0.001",resource="request_rate",verb="LIST"}"#,
         r#"apiserver_current_inflight_requests{request_kind="readOnly"} 0"#,
         r#"metrics_apiserver_metric_freshness_seconds_bucket{le="1.0",group="external.metrics.k8s.io"}"#,
         "process_cpu_seconds_total ",
