@@ -61,7 +61,8 @@ pub struct Args {
     #[arg(long)]
     pub context: Option<String>,
 
-    /// Explain the sync at this time: RFC 3339, or how long ago, such as 5m. The adapter keeps an hour
+    /// Explain the sync at this time: RFC 3339, or how long ago, such as 5m. Each replica of the adapter keeps the hour
+    /// that it saw; all are tried
     #[arg(long, value_name = "TIME", value_parser = at)]
     pub at: Option<At>,
 
@@ -157,7 +158,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let report = Report::read(&cluster, &namespace, &args.name, args.at).await?;
+    let report = Report::read(&cluster, &namespace, &args).await?;
     print(&report, args.output)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -169,7 +170,7 @@ async fn watch(cluster: &Cluster, namespace: &str, args: &Args) {
     let mut failed = String::new();
     loop {
         looks.tick().await;
-        match Report::read(cluster, namespace, &args.name, None).await {
+        match Report::read(cluster, namespace, args).await {
             Ok(report) => {
                 failed.clear();
                 let cause = Cause::of(&report.facts);

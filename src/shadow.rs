@@ -27,7 +27,7 @@ mod observe;
 #[cfg(test)]
 mod tests;
 
-pub use book::{AUTOSCALERS_MAX, Book, Counts, Limits};
+pub use book::{Book, Counts, Limits};
 pub use observe::ready_pods;
 pub use ring::{Known, NotKnown};
 pub use seen::{Id, Object, Pods, Read, Served, Status, Wanted};

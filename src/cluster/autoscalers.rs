@@ -27,6 +27,7 @@ use self::targets::Targets;
 use super::discover::watch::{Loss, News as Watched, follow};
 use crate::metrics::Metrics;
 use crate::model::selector::Selector;
+use crate::shadow::book::WANTED_BYTES_MAX;
 use crate::shadow::{Id, Object};
 
 /// Messages of the watch that may wait; it waits when they are too many, and the API server with it.
@@ -175,7 +176,9 @@ impl Autoscalers {
             incoming.insert(id.clone());
         }
         // Of one that there is no room for the book is told all the same: it counts it.
-        self.targets.want(&id, target);
+        if read.wanted.bytes() <= WANTED_BYTES_MAX {
+            self.targets.want(&id, target);
+        }
         self.tell(News::Object(id, Box::new(read))).await
     }
 

@@ -153,6 +153,7 @@ impl Pod {
             readiness,
             // Of its containers only the ports are held.
             requests: BTreeMap::new(),
+            container_requests: BTreeMap::new(),
         }
     }
 

@@ -68,7 +68,12 @@ pub fn from_value(object: &Value) -> Result<Spec, SpecError> {
     let spec = root.get("spec").unwrap_or(root);
     let max_replicas = spec.required("maxReplicas")?.int(1..=i32::MAX)?;
     let min_replicas = match spec.get("minReplicas") {
-        // 0 needs the gate HPAScaleToZero, which is off by default.
+        Some(min) if min.value.as_i64() == Some(0) => {
+            return Err(min.must_be(
+                "1 or more: 0 is for clusters with the feature gate HPAScaleToZero, which is off by default and not \
+                 followed here",
+            ));
+        }
         Some(min) => min.int(1..=max_replicas)?,
         None => 1,
     };
@@ -505,7 +510,8 @@ mod tests {
             ),
             (
                 json!({"maxReplicas": 5, "minReplicas": 0}),
-                "minReplicas: must be a whole number from 1 to 5",
+                "minReplicas: must be 1 or more: 0 is for clusters with the feature gate HPAScaleToZero, which is off by default \
+                 and not followed here",
             ),
             (
                 json!({"maxReplicas": 5, "minReplicas": 6}),

@@ -368,6 +368,7 @@ impl Pod {
             started: Some(self.started),
             readiness: Some(hpa::Readiness { status, since }),
             requests: [("cpu".to_owned(), self.cpu_request_milli)].into(),
+            container_requests: [].into(),
         }
     }
 

@@ -200,6 +200,7 @@ mod tests {
                 since: at(ready_s),
             }),
             requests: [("cpu".to_owned(), 500)].into(),
+            container_requests: [].into(),
         }
     }
 

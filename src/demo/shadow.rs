@@ -54,6 +54,7 @@ impl Shadow {
                 since: long_ago,
             }),
             requests: [("cpu".to_owned(), self.cpu_request_milli)].into(),
+            container_requests: [].into(),
         };
         let observed = Observation {
             spec_replicas: replicas as i32,

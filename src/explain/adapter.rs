@@ -1,11 +1,51 @@
 //! What the adapter knows of an HPA: its sync as the adapter saw it, with all that the HPA remembers.
 
+use std::collections::BTreeSet;
+
+use super::Args;
 use super::ask::{AskError, Right, ask, encoded};
 use crate::cluster::RequestError;
-use crate::cluster::connect::Cluster;
+use crate::cluster::connect::{Cluster, connect_as_user};
 use crate::model::time::Timestamp;
 use crate::story::Document;
 use crate::story::document::{GROUP, RESOURCE, VERSION, path};
+
+/// How often a sync that one replica does not remember is asked for. An API server stays with the replica that it is
+/// connected to, so it is another API server, behind the same address, that may ask another one.
+const ASKS: usize = 4;
+
+/// The latest sync at `at` or before it. Where the replica that answers does not remember it, others are tried, as far as
+/// new connections lead to them.
+pub(super) async fn look_back(
+    cluster: &Cluster,
+    namespace: &str,
+    args: &Args,
+    at: Timestamp,
+) -> Result<Document, AskError> {
+    let mut cluster = cluster.clone();
+    // Each replica says since when it remembers, and says so by its name.
+    let mut said = BTreeSet::new();
+    for _ in 0..ASKS {
+        match read(&cluster, namespace, &args.name, Some(at)).await {
+            Err(AskError::NotFound(message)) if is_of_a_replica(&message) => said.insert(message),
+            known => return known,
+        };
+        let another = connect_as_user(args.kubeconfig.as_deref(), args.context.as_deref()).await;
+        let Ok(another) = another else { break };
+        cluster = another;
+    }
+    let replicas: Vec<String> = said.into_iter().collect();
+    Err(AskError::NotFound(format!(
+        "{}; ask for a later time (the API server chooses which replica of the adapter answers, and {ASKS} connections \
+         led to no other than is named here)",
+        replicas.join("; ")
+    )))
+}
+
+/// Whether a refusal is the adapter's own, which names the HPA, and not that of an API server without it, which cannot.
+fn is_of_a_replica(message: &str) -> bool {
+    message.contains("HorizontalPodAutoscaler")
+}
 
 /// The latest sync, or the latest at `at` or before it.
 pub(super) async fn read(
@@ -20,9 +60,8 @@ pub(super) async fn read(
     }
     let right = Right::new("get", GROUP, RESOURCE, namespace);
     let read = ask(cluster, &path, right).await;
-    // The adapter's own refusals name the HPA; that of an API server without the adapter cannot.
     read.map_err(|error| match error {
-        AskError::NotFound(message) if !message.contains("HorizontalPodAutoscaler") => {
+        AskError::NotFound(message) if !is_of_a_replica(&message) => {
             AskError::NotFound(format!(
                 "the cluster has no {GROUP}: is the adapter installed with its APIService, and run without \
                  --no-explanations?"

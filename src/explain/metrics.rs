@@ -51,7 +51,7 @@ impl Ground<'_> {
             MetricSpec::Pods { .. } | MetricSpec::Resource { .. } if !self.are_pods_seen => {
                 return self.as_in_status(index, pods, "its pods could not be listed");
             }
-            MetricSpec::Pods { metric, .. } => self.pods(metric).await,
+            MetricSpec::Pods { metric, .. } => self.pods(index, metric).await,
             MetricSpec::Resource {
                 resource,
                 container,
@@ -88,7 +88,7 @@ impl Ground<'_> {
     ) -> Result<(Answer, Option<Timestamp>), AskError> {
         // The HPA's client asks in lower case, however the object has it.
         let metric = metric.to_ascii_lowercase();
-        let selector = self.hpa.selectors.get(index).map_or("", String::as_str);
+        let selector = self.selector(index);
         let path = format!(
             "/apis/{EXTERNAL}/v1beta1/namespaces/{}/{}?labelSelector={}",
             encoded(self.namespace),
@@ -96,7 +96,8 @@ impl Ground<'_> {
             encoded(selector)
         );
         let right = Right::new("list", EXTERNAL, &metric, self.namespace);
-        let list: Value = ask(self.cluster, &path, right).await?;
+        let list: Result<Value, AskError> = ask(self.cluster, &path, right).await;
+        let list = list.map_err(|error| plainly(error, EXTERNAL))?;
         Ok((Answer::Values(values(&list)), oldest(&list)))
     }
 
@@ -114,6 +115,13 @@ impl Ground<'_> {
                 .unwrap_or_default()
         };
         let (version, kind) = (field("apiVersion"), field("kind"));
+        let selected = format!("?metricLabelSelector={}", encoded(self.selector(index)));
+        // Of a namespace the HPA asks for its own, whichever the object names.
+        if (version, kind) == ("v1", "Namespace") {
+            let of = format!("metrics/{}{selected}", encoded(metric));
+            let list = self.custom(&of, "metrics").await?;
+            return Ok((Answer::Values(values(&list)), oldest(&list)));
+        }
         let plural = plural(self.cluster, self.namespace, version, kind)
             .await
             .map_err(|error| AskError::NotFound(format!("{error:#}")))?;
@@ -121,22 +129,24 @@ impl Ground<'_> {
             Some((group, _)) => format!("{plural}.{group}"),
             None => plural,
         };
-        let of = format!("{resource}/{}/{}", encoded(field("name")), encoded(metric));
-        self.custom(&of, &resource, metric).await
+        let name = encoded(field("name"));
+        let of = format!("{resource}/{name}/{}{selected}", encoded(metric));
+        let list = self.custom(&of, &format!("{resource}/{metric}")).await?;
+        Ok((Answer::Values(values(&list)), oldest(&list)))
     }
 
-    async fn pods(&self, metric: &str) -> Result<(Answer, Option<Timestamp>), AskError> {
+    async fn pods(
+        &self,
+        index: usize,
+        metric: &str,
+    ) -> Result<(Answer, Option<Timestamp>), AskError> {
         let of = format!(
-            "pods/%2A/{}?labelSelector={}",
+            "pods/%2A/{}?labelSelector={}&metricLabelSelector={}",
             encoded(metric),
-            encoded(&self.scale.selector)
+            encoded(&self.scale.selector),
+            encoded(self.selector(index))
         );
-        let path = format!(
-            "/apis/{CUSTOM}/v1beta2/namespaces/{}/{of}",
-            encoded(self.namespace)
-        );
-        let right = Right::new("get", CUSTOM, &format!("pods/{metric}"), self.namespace);
-        let list: Value = ask(self.cluster, &path, right).await?;
+        let list = self.custom(&of, &format!("pods/{metric}")).await?;
         let usage = items(&list).filter_map(|item| {
             let name = item.pointer("/describedObject/name")?.as_str()?;
             let milli = parse_milli(item.get("value")?.as_str()?).ok()?;
@@ -145,24 +155,24 @@ impl Ground<'_> {
         Ok((Answer::PerPod(usage.collect()), oldest(&list)))
     }
 
-    async fn custom(
-        &self,
-        of: &str,
-        resource: &str,
-        metric: &str,
-    ) -> Result<(Answer, Option<Timestamp>), AskError> {
-        let path = format!(
-            "/apis/{CUSTOM}/v1beta2/namespaces/{}/{of}",
-            encoded(self.namespace)
-        );
-        let right = Right::new(
-            "get",
-            CUSTOM,
-            &format!("{resource}/{metric}"),
-            self.namespace,
-        );
-        let list: Value = ask(self.cluster, &path, right).await?;
-        Ok((Answer::Values(values(&list)), oldest(&list)))
+    /// A list of custom metrics, in the newer version or, of an adapter that has only that, the older one.
+    async fn custom(&self, of: &str, resource: &str) -> Result<Value, AskError> {
+        let namespace = encoded(self.namespace);
+        let path = |version: &str| format!("/apis/{CUSTOM}/{version}/namespaces/{namespace}/{of}");
+        let right = Right::new("get", CUSTOM, resource, self.namespace);
+        let newer = ask(self.cluster, &path("v1beta2"), right.clone()).await;
+        let read = match newer {
+            Err(AskError::NotFound(why)) if is_unserved(&why) => {
+                ask(self.cluster, &path("v1beta1"), right).await
+            }
+            newer => newer,
+        };
+        read.map_err(|error| plainly(error, CUSTOM))
+    }
+
+    /// What the metric of this index is selected by.
+    fn selector(&self, index: usize) -> &str {
+        self.hpa.selectors.get(index).map_or("", String::as_str)
     }
 
     /// What the HPA's status shows of the metric.
@@ -188,7 +198,7 @@ impl Ground<'_> {
             Current::Utilization { percent, .. } => {
                 // A usage of so many of a hundred: the share is what counts.
                 for pod in pods.iter_mut() {
-                    pod.requests.insert(metric.name().to_owned(), 100);
+                    pod.set_request(metric.name(), metric.container(), 100);
                 }
                 Answer::PerPod(each(pods, i64::from(percent), self.now))
             }
@@ -202,12 +212,29 @@ impl Ground<'_> {
 }
 
 impl Read {
-    fn failed(why: String) -> Self {
+    /// A metric without a value.
+    pub(super) fn failed(why: String) -> Self {
         Self {
             answer: Err(why),
             made: None,
             note: None,
         }
+    }
+}
+
+/// Whether this is the API server's word for a group that nobody serves. An adapter's own refusal names the metric.
+fn is_unserved(message: &str) -> bool {
+    message.contains("404 page not found")
+        || message.contains("could not find the requested resource")
+}
+
+/// That nobody serves a group, where that is all there is to an error.
+fn plainly(error: AskError, group: &str) -> AskError {
+    match error {
+        AskError::NotFound(message) if is_unserved(&message) => AskError::NotFound(format!(
+            "nobody serves {group} in this cluster: no adapter has its APIService"
+        )),
+        error => error,
     }
 }
 
@@ -241,7 +268,8 @@ fn running(name: &str) -> Pod {
         deleted: false,
         started: None,
         readiness: None,
-        requests: std::collections::BTreeMap::new(),
+        requests: [].into(),
+        container_requests: [].into(),
     }
 }
 

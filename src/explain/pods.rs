@@ -65,12 +65,35 @@ pub(super) async fn usage(
     );
     let right = Right::new("list", "metrics.k8s.io", "pods", namespace);
     let list: Value = ask(cluster, &path, right).await?;
+    usage_in(&list, resource, container).map_err(AskError::NotFound)
+}
+
+/// What a list of metrics-server says. One pod without the container that is meant is enough for no usage to be known, as
+/// for the HPA.
+//= metrics/client.go getContainerMetrics
+fn usage_in(list: &Value, resource: &str, container: Option<&str>) -> Result<Answer, String> {
     let items = list.get("items").and_then(Value::as_array);
-    let each = items.into_iter().flatten();
-    Ok(Answer::PerPod(
-        each.filter_map(|item| used(item, resource, container))
-            .collect(),
-    ))
+    let mut usage = BTreeMap::new();
+    for item in items.into_iter().flatten() {
+        if let Some(container) = container.filter(|name| containers(item, Some(*name)).is_empty()) {
+            let pod = item.pointer("/metadata/name").and_then(Value::as_str);
+            return Err(format!(
+                "metrics-server knows no container {container} of pod {}, and the HPA takes that for no value at all",
+                pod.unwrap_or_default()
+            ));
+        }
+        usage.extend(used(item, resource, container));
+    }
+    Ok(Answer::PerPod(usage))
+}
+
+/// The containers of a pod's usage that are meant.
+fn containers<'a>(item: &'a Value, container: Option<&str>) -> Vec<&'a Value> {
+    let all = item.get("containers").and_then(Value::as_array);
+    let is_meant = |one: &&Value| {
+        container.is_none_or(|name| one.get("name").and_then(Value::as_str) == Some(name))
+    };
+    all.into_iter().flatten().filter(is_meant).collect()
 }
 
 fn pod(item: &Value, spec: &Spec) -> Option<Pod> {
@@ -90,19 +113,7 @@ fn pod(item: &Value, spec: &Spec) -> Option<Pod> {
             since: text("lastTransitionTime").and_then(Timestamp::from_rfc3339)?,
         })
     });
-    let requests = spec.metrics.iter().filter_map(|metric| {
-        let MetricSpec::Resource {
-            resource,
-            container,
-            ..
-        } = metric
-        else {
-            return None;
-        };
-        let request = request(item, resource, container.as_deref())?;
-        Some((resource.clone(), request))
-    });
-    Some(Pod {
+    let mut pod = Pod {
         name: text("/metadata/name")?.to_owned(),
         phase: match text("/status/phase") {
             None | Some("Pending") => Phase::Pending,
@@ -114,8 +125,27 @@ fn pod(item: &Value, spec: &Spec) -> Option<Pod> {
         deleted: text("/metadata/deletionTimestamp").is_some(),
         started: text("/status/startTime").and_then(Timestamp::from_rfc3339),
         readiness,
-        requests: requests.collect(),
-    })
+        requests: BTreeMap::new(),
+        container_requests: BTreeMap::new(),
+    };
+    for metric in &spec.metrics {
+        let MetricSpec::Resource {
+            resource,
+            container,
+            ..
+        } = metric
+        else {
+            continue;
+        };
+        if let Some(container) = container {
+            // Told apart even where it requests nothing: its share is not that of the pod.
+            pod.container_requests.entry(container.clone()).or_default();
+        }
+        if let Some(milli) = request(item, resource, container.as_deref()) {
+            pod.set_request(resource, container.as_deref(), milli);
+        }
+    }
+    Some(pod)
 }
 
 /// What a pod requests: for itself, else the sum of what its containers and sidecars do. `None` where one does not.
@@ -152,12 +182,8 @@ fn request(pod: &Value, resource: &str, container: Option<&str>) -> Option<i64> 
 /// What one pod uses; `None` where metrics-server does not say it of all that is meant.
 fn used(item: &Value, resource: &str, container: Option<&str>) -> Option<(String, Usage)> {
     let text = |path: &str| item.pointer(path).and_then(Value::as_str);
-    let containers = item.get("containers").and_then(Value::as_array)?;
-    let meant = containers.iter().filter(|one| {
-        container.is_none_or(|name| one.get("name").and_then(Value::as_str) == Some(name))
-    });
     let mut milli = None;
-    for one in meant {
+    for one in containers(item, container) {
         let usage = parse_milli(one.pointer("/usage")?.get(resource)?.as_str()?).ok()?;
         milli = Some(milli.unwrap_or(0_i64).saturating_add(usage));
     }
@@ -213,6 +239,34 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_is_meant_is_told_apart_from_its_pod() {
+        let spec = crate::config::autoscaler::from_value(&json!({"maxReplicas": 9, "metrics": [
+            {"type": "Resource", "resource": {
+                "name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}},
+            {"type": "ContainerResource", "containerResource": {
+                "name": "cpu", "container": "log", "target": {"type": "Utilization", "averageUtilization": 70}}},
+        ]}))
+        .unwrap();
+        let mut item = json!({
+            "metadata": {"name": "users-1"},
+            "spec": {"containers": [
+                {"name": "web", "resources": {"requests": {"cpu": "500m"}}},
+                {"name": "log", "resources": {"requests": {"cpu": "100m"}}},
+            ]},
+        });
+        let of_both = pod(&item, &spec).unwrap();
+        assert_eq!(of_both.request("cpu", None), Some(600));
+        assert_eq!(of_both.request("cpu", Some("log")), Some(100));
+        item["spec"]["containers"][1]["resources"] = json!({});
+        let of_one = pod(&item, &spec).unwrap();
+        assert_eq!(
+            of_one.request("cpu", Some("log")),
+            None,
+            "not its pod's share"
+        );
+    }
+
+    #[test]
     fn what_a_pod_uses_is_what_all_its_containers_use() {
         let item = json!({
             "metadata": {"name": "users-1"}, "timestamp": "2026-11-21T10:00:00Z", "window": "15.043s",
@@ -221,7 +275,12 @@ mod tests {
         let (name, usage) = used(&item, "cpu", None).unwrap();
         assert_eq!((name.as_str(), usage.milli), ("users-1", 125));
         assert_eq!(used(&item, "cpu", Some("log")).unwrap().1.milli, 1);
-        assert!(used(&item, "cpu", Some("other")).is_none());
         assert!(used(&item, "memory", None).is_none());
+        let list = json!({"items": [item]});
+        let error = usage_in(&list, "cpu", Some("other")).unwrap_err();
+        assert!(
+            error.contains("no container other of pod users-1"),
+            "{error}"
+        );
     }
 }

@@ -3,15 +3,16 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::Context;
 use serde::Serialize;
 
+use super::ask::AskError;
 use super::events::{self, Event};
-use super::{At, adapter, object, sight};
+use super::{Args, At, adapter, object, sight};
 use crate::clock;
 use crate::cluster::connect::Cluster;
 use crate::model::time::Timestamp;
 use crate::story::document::Record;
+use crate::story::facts::Way;
 use crate::story::{Document, Explanation, Facts, Text};
 
 /// A sync older than this is not the latest any more: two more should have come since.
@@ -50,21 +51,27 @@ impl Report {
     pub(super) async fn read(
         cluster: &Cluster,
         namespace: &str,
-        name: &str,
-        at: Option<At>,
+        args: &Args,
     ) -> anyhow::Result<Self> {
+        let name = args.name.as_str();
         let hpa = object::read(cluster, namespace, name).await?;
         let now = clock::now();
-        let at = at.map(|at| match at {
+        let at = args.at.map(|at| match at {
             At::Time(time) => time,
             At::Ago(ago) => now - ago,
         });
-        let known = adapter::read(cluster, namespace, name, at).await;
+        let known = match at {
+            Some(at) => match adapter::look_back(cluster, namespace, args, at).await {
+                Err(error) => return Err(not_remembered(cluster, namespace, name, at, error).await),
+                known => known,
+            },
+            None => adapter::read(cluster, namespace, name, None).await,
+        };
         let (source, facts, record, mut notes) = match known {
             Ok(document) => {
                 let mut notes = of_record(&document);
                 let age = now.since(document.facts.at);
-                if at.is_none() && SYNC_AGE_MAX < age {
+                if at.is_none() && SYNC_AGE_MAX < age && reads_metrics(&document.facts) {
                     notes.insert(0, silent(age));
                 }
                 if !hpa.is_watched_since_its_beginning(document.record.watched_since) {
@@ -76,9 +83,6 @@ impl Report {
                     Some(document.record),
                     notes,
                 )
-            }
-            Err(error) if at.is_some() => {
-                return Err(error).context("only the adapter can look back, and it does not");
             }
             Err(error) => {
                 let (facts, mut notes) = sight::look(cluster, namespace, name, &hpa, now).await?;
@@ -155,13 +159,7 @@ fn of_record(document: &Document) -> Vec<String> {
         parted_count,
         ..
     } = document;
-    let change = record.changed_by_others.map(|change| {
-        format!(
-            "somebody else than the HPA changed the replicas from {} to {} before this sync",
-            change.from, change.to
-        )
-    });
-    let presumed = record.presumed.iter().cloned();
+    let presumed = record.presumed.clone();
     let agreed = facts
         .real
         .as_ref()
@@ -173,12 +171,49 @@ fn of_record(document: &Document) -> Vec<String> {
             record.syncs
         )
     });
-    change
+    presumed
         .into_iter()
-        .chain(presumed)
         .chain(agreement)
         .chain(parted)
         .collect()
+}
+
+/// Why the sync at `at` cannot be told, and what is known of that time all the same: the HPA's events.
+async fn not_remembered(
+    cluster: &Cluster,
+    namespace: &str,
+    name: &str,
+    at: Timestamp,
+    error: AskError,
+) -> anyhow::Error {
+    let events = events::read(cluster, namespace, name, at).await;
+    let told = events.unwrap_or_default().into_iter().map(|event| {
+        let Event {
+            at: when,
+            reason,
+            message,
+            ..
+        } = event;
+        format!("{reason}, {} s before: {message}", at.since(when).as_secs())
+    });
+    let told: Vec<String> = told.collect();
+    let events = if told.is_empty() {
+        "the HPA's events do not reach so far back either".to_owned()
+    } else {
+        format!("the HPA's events until then: {}", told.join("; "))
+    };
+    anyhow::anyhow!("only the adapter can look back, and it does not: {error}; {events}")
+}
+
+/// Whether an HPA in this state reads metrics at each sync. One that does not writes nothing new either, so that none of
+/// its later syncs can be seen.
+fn reads_metrics(facts: &Facts) -> bool {
+    let real = facts.real.as_ref();
+    let is_off = facts.outcome.way == Way::Disabled;
+    let is_refused = real.is_some_and(|real| {
+        real.refused_selector().is_some() || real.failure("AbleToScale").is_some()
+    });
+    !is_off && !is_refused
 }
 
 /// That the adapter has not seen the HPA look for so long.

@@ -1,9 +1,9 @@
 //! What an HPA scales, as its scale subresource shows it: of a Deployment, a StatefulSet or anything that has one.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::ask::{Right, ask, encoded};
+use super::ask::{AskError, Right, ask, encoded};
 use super::object::Hpa;
 use crate::cluster::connect::Cluster;
 
@@ -28,9 +28,14 @@ pub(super) async fn read(cluster: &Cluster, namespace: &str, hpa: &Hpa) -> anyho
     );
     let group = version.split_once('/').map_or("", |(group, _)| group);
     let right = Right::new("get", group, &format!("{plural}/scale"), namespace);
-    let scale: Value = ask(cluster, &path, right)
-        .await
-        .with_context(|| format!("the scale of {kind} {}", hpa.target.name))?;
+    let scale: Value = match ask(cluster, &path, right).await {
+        Err(AskError::NotFound(message)) => bail!(
+            "nothing scales {kind} {}: the HPA finds no such target ({message}); make it, or name another in the HPA's \
+             spec.scaleTargetRef",
+            hpa.target.name
+        ),
+        read => read.with_context(|| format!("the scale of {kind} {}", hpa.target.name))?,
+    };
     of(&scale).with_context(|| {
         format!(
             "its scale has no selector: the HPA cannot tell the pods of {kind} {} without status.selector",

@@ -1,6 +1,6 @@
 //! The facts of an HPA without the adapter: what it would see now, and no memory of what it saw.
 
-use super::metrics::Ground;
+use super::metrics::{Ground, Read};
 use super::object::Hpa;
 use super::{pods, scale};
 use crate::cluster::connect::Cluster;
@@ -8,6 +8,7 @@ use crate::hpa::{Autoscaler, Observation};
 use crate::model::time::Timestamp;
 use crate::shadow::ready_pods;
 use crate::story::Facts;
+use crate::story::facts::Real;
 
 /// What is to be seen, and what to know of how it was.
 pub(super) async fn look(
@@ -36,9 +37,15 @@ pub(super) async fn look(
         are_pods_seen,
         now,
     };
+    let real = hpa.real();
+    let refused = real.as_ref().and_then(Real::refused_selector);
     let mut reads = Vec::with_capacity(hpa.spec.metrics.len());
     for index in 0..hpa.spec.metrics.len() {
-        reads.push(ground.read(index, &mut pods).await);
+        reads.push(match refused {
+            // Whatever could be read here: the HPA reads nothing.
+            Some(why) => Read::failed(format!("{}: {}", why.reason, why.message)),
+            None => ground.read(index, &mut pods).await,
+        });
     }
     let observed = Observation {
         spec_replicas: scale.spec_replicas,
@@ -49,7 +56,7 @@ pub(super) async fn look(
     let decision = Autoscaler::new(hpa.spec.clone()).decide(now, &observed);
     let whose = (namespace, name, hpa.target.clone());
     let mut facts = Facts::new(whose, &hpa.spec, &observed, None, &decision);
-    facts.real = hpa.real();
+    facts.real = real;
     for ((metric, read), selector) in facts.metrics.iter_mut().zip(&mut reads).zip(&hpa.selectors) {
         metric.selector.clone_from(selector);
         metric.age = read.made.map(|made| now.since(made));

@@ -331,7 +331,8 @@ impl Memory {
             .saturating_add(changed(&self.downs, from));
         let share = f64::from(policy.value) / 100.0;
         match (policy.unit, direction) {
-            (PolicyUnit::Pods, Direction::Up) => start.saturating_add(policy.value),
+            // As the controller adds: where somebody writes the largest int32 for "no limit" it wraps, and no pod comes.
+            (PolicyUnit::Pods, Direction::Up) => start.wrapping_add(policy.value),
             (PolicyUnit::Pods, Direction::Down) => start.saturating_sub(policy.value),
             // Rounded up, or a small share of few pods would never add one.
             (PolicyUnit::Percent, Direction::Up) => {

@@ -95,7 +95,7 @@ impl Condition {
 
 impl Reason {
     /// The reason for a metric that gave no replica count.
-    pub(super) fn failed(metric: &MetricSpec) -> Self {
+    pub fn failed(metric: &MetricSpec) -> Self {
         match metric {
             MetricSpec::External { .. } => Self::FailedGetExternalMetric,
             MetricSpec::Object { .. } => Self::FailedGetObjectMetric,

@@ -61,14 +61,21 @@ pub struct Pod {
     /// The `Ready` condition; a pod without it is starting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness: Option<Readiness>,
-    /// What is requested of the resource that is scaled on, in thousandths: the pod's or, for a container's metric, that
-    /// container's. Keyed by the resource's name.
+    /// What the whole pod requests of the resources that are scaled on, in thousandths, by the resource's name.
     #[serde(
         rename = "requestsMilli",
         default,
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub requests: BTreeMap<String, i64>,
+    /// What each of its containers requests, by the container's name: for metrics that mean one of them. Empty where its
+    /// containers are not told apart, as of a pod that has one.
+    #[serde(
+        rename = "containerRequestsMilli",
+        default,
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub container_requests: BTreeMap<String, BTreeMap<String, i64>>,
 }
 
 /// `status.phase` of a pod.
@@ -108,6 +115,29 @@ pub enum ReadyStatus {
 // === impl Pod ===
 
 impl Pod {
+    /// What it requests of a resource, or what its `container` does, in thousandths; `None` where nothing is.
+    pub fn request(&self, resource: &str, container: Option<&str>) -> Option<i64> {
+        let requests = match container {
+            Some(container) if !self.container_requests.is_empty() => {
+                self.container_requests.get(container)?
+            }
+            _ => &self.requests,
+        };
+        requests.get(resource).copied()
+    }
+
+    /// Takes what it, or its `container`, is to request of a resource, in thousandths.
+    pub fn set_request(&mut self, resource: &str, container: Option<&str>, milli: i64) {
+        let requests = match container {
+            Some(container) => self
+                .container_requests
+                .entry(container.to_owned())
+                .or_default(),
+            None => &mut self.requests,
+        };
+        requests.insert(resource.to_owned(), milli);
+    }
+
     /// Whether it counts where only ready pods do; a pod that is being deleted does.
     //= replica_calculator.go getReadyPodsCount
     pub fn is_ready(&self) -> bool {

@@ -100,11 +100,15 @@ pub fn propose<'a>(
         }
         (
             MetricSpec::Resource {
-                resource, target, ..
+                resource,
+                container,
+                target,
             },
             Answer::PerPod(usage),
         ) => match target {
-            ResourceTarget::Utilization(percent) => utilization(context, resource, *percent, usage),
+            ResourceTarget::Utilization(percent) => {
+                utilization(context, (resource, container.as_deref()), *percent, usage)
+            }
             ResourceTarget::AverageValue(milli) => plain(context, resource, *milli, usage),
         },
         (_, Answer::Values(_)) => Err("expected a value for each pod, got items".to_owned()),
@@ -260,17 +264,17 @@ fn plain<'a>(
     Ok(adjusted(context, ratio, cautious, milli.len(), current))
 }
 
-/// Usage as a share of the requests against a share.
+/// Usage as a share of the requests against a share: of a resource of the whole pod, or of one of its containers.
 //= replica_calculator.go GetResourceReplicas
 fn utilization<'a>(
     context: Context<'a>,
-    resource: &str,
+    (resource, container): (&str, Option<&str>),
     target: i32,
     usage: &'a BTreeMap<String, Usage>,
 ) -> Result<Proposal, String> {
     let groups = Groups::of(context, resource, usage)?;
     let mut milli = groups.measured(usage)?;
-    let requests = requests(context, resource)?;
+    let requests = requests(context, resource, container)?;
     let (ratio, percent, average_milli) = utilization_ratio(&milli, &requests, target)?;
     let current = Current::Utilization {
         percent,
@@ -428,17 +432,22 @@ fn is_starting(now: Timestamp, pod: &Pod, usage: &Usage) -> bool {
     }
 }
 
-/// Each pod's request. One pod without is enough for none to be known.
+/// Each pod's request, or that of one of its containers. One pod without is enough for none to be known.
 //= replica_calculator.go calculateRequests
-fn requests<'a>(context: Context<'a>, resource: &str) -> Result<BTreeMap<&'a str, i64>, String> {
+fn requests<'a>(
+    context: Context<'a>,
+    resource: &str,
+    container: Option<&str>,
+) -> Result<BTreeMap<&'a str, i64>, String> {
     let of_pod = |pod: &'a Pod| {
-        let request = pod.requests.get(resource).ok_or_else(|| {
+        let request = pod.request(resource, container).ok_or_else(|| {
+            let part = container.map_or_else(String::new, |name| format!("container {name} of "));
             format!(
-                "pod {} requests no {resource}: utilization is a share of the request",
+                "{part}pod {} requests no {resource}: utilization is a share of the request",
                 pod.name
             )
         })?;
-        Ok((pod.name.as_str(), *request))
+        Ok((pod.name.as_str(), request))
     };
     context.observed.pods.iter().map(of_pod).collect()
 }
@@ -474,7 +483,8 @@ fn utilization_ratio(
             "the usage read belongs to none of the pods, or they request nothing".to_owned(),
         );
     }
-    let percent = (i128::from(used) * 100 / i128::from(requested)) as i32;
+    // In int64 as there: of 92 TB and more, in thousandths of a byte, the product wraps.
+    let percent = used.wrapping_mul(100).wrapping_div(requested) as i32;
     Ok((
         f64::from(percent) / f64::from(target),
         percent,

@@ -228,6 +228,14 @@ impl MetricSpec {
             Self::Resource { resource, .. } => resource,
         }
     }
+
+    /// The one container that a resource's metric means; `None` for a whole pod's, and for what is no resource.
+    pub fn container(&self) -> Option<&str> {
+        match self {
+            Self::Resource { container, .. } => container.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// As in "the replica count comes from ...".

@@ -29,6 +29,7 @@ fn pods(ready: usize, unready: usize) -> Vec<Pod> {
             since: started,
         }),
         requests: BTreeMap::new(),
+        container_requests: BTreeMap::new(),
     };
     (0..ready + unready).map(pod).collect()
 }

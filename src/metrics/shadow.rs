@@ -66,7 +66,7 @@ impl Metrics {
         self.shadow.changes_by_others.inc_by(changes);
     }
 
-    /// Something could not be kept; `what` is `reads`, `syncs` or `autoscalers`.
+    /// Something could not be kept; `what` is of a fixed set: `reads`, `syncs`, and `autoscalers` with what comes after.
     pub fn shadow_dropped(&self, what: &'static str, n: u64) {
         self.shadow.dropped.get_or_create(&What { what }).inc_by(n);
     }

@@ -243,6 +243,7 @@ fn pod_at(life: &PodLife, request: Option<i64>, t: Timestamp) -> Option<Pod> {
             .map(|milli| ("cpu".to_owned(), milli))
             .into_iter()
             .collect(),
+        container_requests: BTreeMap::new(),
     })
 }
 

@@ -18,6 +18,7 @@ use crate::engine::snapshot::Metric;
 use crate::metrics::{Autoscaler, Metrics};
 use crate::model::selector::Selector;
 use crate::model::time::Timestamp;
+use crate::shadow::book::{AUTOSCALERS_MAX, PER_NAMESPACE_MAX, WANTED_BYTES_MAX};
 use crate::shadow::sync::Agreement;
 use crate::shadow::{Book, Id, Known, Limits, NotKnown, Pods, Read, Served, Wanted};
 use crate::story::Explanation;
@@ -110,8 +111,8 @@ impl Shadow {
 
     /// What is known of an HPA, worked out beside the book.
     fn known(&self, id: &Id, at: Option<Timestamp>) -> Result<Known, NotKnown> {
-        let ring = self.book().ring(id).cloned();
-        ring.ok_or(NotKnown::Autoscaler)?.explain(id, at)
+        let ring = self.book().known(id).cloned();
+        ring?.explain(id, at)
     }
 
     /// A sync as it is served. Its facts, which hold every pod, are for who asks for one HPA.
@@ -181,7 +182,7 @@ impl Explains for Shadow {
         let known = self.known(&id, at);
         known
             .map(|known| self.say(known, true))
-            .map_err(|why| refusal(&id, why))
+            .map_err(|why| refusal(&id, &self.replica, why))
     }
 
     fn explain_all(
@@ -272,6 +273,8 @@ impl Keeper {
         metrics.shadow_changed_by_others(counts.changes_by_others);
         metrics.shadow_dropped("syncs", counts.forgotten_syncs);
         metrics.shadow_dropped("autoscalers", counts.refused_autoscalers);
+        metrics.shadow_dropped("autoscalers_of_namespace", counts.refused_of_namespace);
+        metrics.shadow_dropped("autoscalers_too_large", counts.refused_too_large);
         metrics.shadow_dropped("reads", 0);
     }
 }
@@ -291,21 +294,26 @@ fn metrics_read(wanted: &Wanted) -> Vec<(&'static str, String)> {
 }
 
 /// Why nothing is known of an HPA, for whoever asks.
-fn refusal(id: &Id, why: NotKnown) -> String {
+fn refusal(id: &Id, replica: &str, why: NotKnown) -> String {
     let time = |at: Timestamp| at.to_rfc3339().unwrap_or_default();
     match why {
         NotKnown::Autoscaler => {
             format!("no HorizontalPodAutoscaler {id} is known that reads a metric of Taffrail")
         }
+        NotKnown::NoRoom => format!(
+            "HorizontalPodAutoscaler {id} is not watched, for want of room: at most {AUTOSCALERS_MAX} HPAs are, \
+             {PER_NAMESPACE_MAX} of them in one namespace, and none whose metrics take more than {WANTED_BYTES_MAX} bytes"
+        ),
         NotKnown::Yet { since } => format!(
-            "HorizontalPodAutoscaler {id} is watched here since {}, and no sync of it was seen yet: it does one every \
-             15 s",
+            "replica {replica} watches HorizontalPodAutoscaler {id} since {}, and has seen no sync of it yet: it does one \
+             every 15 s",
             time(since)
         ),
-        NotKnown::Before { oldest } => format!(
-            "what is known here of HorizontalPodAutoscaler {id} begins at {}; another replica may know more, and the \
-             HPA's events are kept for an hour",
-            time(oldest)
+        NotKnown::Before { since, oldest } => format!(
+            "what replica {replica} remembers of HorizontalPodAutoscaler {id} begins at {}; it watches it since {}, and \
+             keeps an hour",
+            time(oldest),
+            time(since)
         ),
     }
 }

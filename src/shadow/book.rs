@@ -14,13 +14,24 @@ use crate::model::time::Timestamp;
 /// metric at their period of 15 s; this is three times as many.
 pub const AUTOSCALERS_MAX: usize = 1_000;
 
+/// Most HPAs of one namespace that are watched: whoever may make HPAs in one must not take the room of all others, and a
+/// controller can hardly keep more of them at their period.
+pub const PER_NAMESPACE_MAX: usize = 250;
+
+/// Most that the metrics, selectors and rules of one HPA may take, in bytes, as [`Wanted::bytes`] counts: one with ten
+/// metrics takes two thousand, and an object may have a million.
+pub const WANTED_BYTES_MAX: usize = 8 * 1024;
+
 /// What the book may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// HPAs that are watched.
     pub autoscalers: usize,
-    /// Bytes for the syncs of all of them, as [`Book::bytes`] counts. A third of the least memory that the manifests
-    /// give: 350 HPAs with an hour each. With more of them, or with pods that come and go, it is less than an hour.
+    /// HPAs of one namespace that are watched.
+    pub per_namespace: usize,
+    /// Bytes for all of them, as [`Book::bytes`] counts. A third of the least memory that the manifests give: 330 HPAs
+    /// with an hour each. With more of them, or with pods that come and go, it is less than an hour. At most half is for
+    /// what HPAs take without a sync, so that those that are watched always have some.
     pub bytes: usize,
 }
 
@@ -29,7 +40,7 @@ pub struct Limits {
 pub struct Book {
     limits: Limits,
     watched: BTreeMap<Id, Watched>,
-    /// Those that there was no room for, so that each counts once; as many as may be watched.
+    /// Those that there was no room for, so that each counts once; of all and of each namespace as many as may be watched.
     refused: BTreeSet<Id>,
     bytes: usize,
     counts: Counts,
@@ -46,6 +57,18 @@ pub struct Counts {
     pub forgotten_syncs: u64,
     /// HPAs not watched, for want of room: each once, however often its object changes.
     pub refused_autoscalers: u64,
+    /// HPAs not watched, since their namespace has as many as it may: each once.
+    pub refused_of_namespace: u64,
+    /// HPAs not watched, since what they want is too large: each once.
+    pub refused_too_large: u64,
+}
+
+/// Why an HPA is not watched.
+#[derive(Clone, Copy)]
+enum Refused {
+    Full,
+    Namespace,
+    TooLarge,
 }
 
 // === impl Limits ===
@@ -54,6 +77,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             autoscalers: AUTOSCALERS_MAX,
+            per_namespace: PER_NAMESPACE_MAX,
             bytes: 24 * 1024 * 1024,
         }
     }
@@ -73,7 +97,8 @@ impl Book {
     /// Takes an HPA as its object says it now, with the pods that it counts.
     pub fn apply(&mut self, now: Timestamp, id: &Id, object: Object, pods: Option<Pods>) {
         let is_another = self.watched.get(id).is_some_and(|known| !known.is(&object));
-        if is_another {
+        let is_too_large = WANTED_BYTES_MAX < object.wanted.bytes();
+        if is_another || (is_too_large && self.watched.contains_key(id)) {
             self.remove(id);
         }
         if !self.watched.contains_key(id) {
@@ -84,12 +109,44 @@ impl Book {
     }
 
     fn add(&mut self, now: Timestamp, id: &Id, object: Object) {
-        let most = self.limits.autoscalers;
-        if self.watched.len() < most {
-            self.refused.remove(id);
-            self.watched.insert(id.clone(), Watched::new(now, object));
-        } else if self.refused.len() < most && self.refused.insert(id.clone()) {
-            self.counts.refused_autoscalers += 1;
+        if let Some(why) = self.refusal(id, &object.wanted) {
+            self.refuse(id, why);
+            return;
+        }
+        self.refused.remove(id);
+        let watched = Watched::new(now, object);
+        self.bytes += watched.bytes();
+        self.watched.insert(id.clone(), watched);
+        self.make_room();
+    }
+
+    /// Why there is no room for an HPA, if there is none.
+    fn refusal(&self, id: &Id, wanted: &Wanted) -> Option<Refused> {
+        if WANTED_BYTES_MAX < wanted.bytes() {
+            return Some(Refused::TooLarge);
+        }
+        if self.limits.autoscalers <= self.watched.len() {
+            return Some(Refused::Full);
+        }
+        if self.limits.per_namespace <= self.of_namespace(&id.namespace).count() {
+            return Some(Refused::Namespace);
+        }
+        let own = self.watched.values().map(Watched::own_bytes).sum::<usize>();
+        (self.limits.bytes / 2 < own).then_some(Refused::Full)
+    }
+
+    fn refuse(&mut self, id: &Id, why: Refused) {
+        let from = Id::new(&id.namespace, "");
+        let of_namespace = self.refused.range(from..);
+        let of_namespace = of_namespace.take_while(|other| other.namespace == id.namespace);
+        let has_room = self.refused.len() < self.limits.autoscalers
+            && of_namespace.count() < self.limits.per_namespace;
+        if has_room && self.refused.insert(id.clone()) {
+            *match why {
+                Refused::Full => &mut self.counts.refused_autoscalers,
+                Refused::Namespace => &mut self.counts.refused_of_namespace,
+                Refused::TooLarge => &mut self.counts.refused_too_large,
+            } += 1;
         }
     }
 
@@ -108,7 +165,7 @@ impl Book {
     pub fn remove(&mut self, id: &Id) {
         self.refused.remove(id);
         if let Some(gone) = self.watched.remove(id) {
-            self.bytes -= gone.ring().bytes();
+            self.bytes -= gone.bytes();
         }
     }
 
@@ -157,9 +214,9 @@ impl Book {
     pub fn tick(&mut self, now: Timestamp) {
         let mut outcomes = Vec::new();
         for watched in self.watched.values_mut() {
-            let before = watched.ring().bytes();
+            let before = watched.bytes();
             outcomes.extend(watched.tick(now));
-            self.bytes = self.bytes + watched.ring().bytes() - before;
+            self.bytes = self.bytes + watched.bytes() - before;
         }
         for outcome in outcomes {
             self.count(outcome);
@@ -172,13 +229,19 @@ impl Book {
     /// # Errors
     /// Why nothing is.
     pub fn explain(&self, id: &Id, at: Option<Timestamp>) -> Result<Known, NotKnown> {
-        let ring = self.ring(id).ok_or(NotKnown::Autoscaler)?;
-        ring.explain(id, at)
+        self.known(id)?.explain(id, at)
     }
 
     /// The syncs of an HPA. A copy of them costs little, and lets the book go on while they are looked at.
-    pub fn ring(&self, id: &Id) -> Option<&Ring> {
-        Some(self.watched.get(id)?.ring())
+    ///
+    /// # Errors
+    /// Why it has none: it is not watched.
+    pub fn known(&self, id: &Id) -> Result<&Ring, NotKnown> {
+        match self.watched.get(id) {
+            Some(watched) => Ok(watched.ring()),
+            None if self.refused.contains(id) => Err(NotKnown::NoRoom),
+            None => Err(NotKnown::Autoscaler),
+        }
     }
 
     /// The HPAs of a namespace that are watched, in the order of their names.
@@ -213,7 +276,7 @@ impl Book {
             .sum()
     }
 
-    /// The bytes that the syncs kept take.
+    /// The bytes that all HPAs take, most of them for their syncs: what each holds, by size and length.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -236,9 +299,9 @@ impl Book {
         let Some(watched) = self.watched.get_mut(id) else {
             return;
         };
-        let before = watched.ring().bytes();
+        let before = watched.bytes();
         let outcome = change(watched);
-        self.bytes = self.bytes + watched.ring().bytes() - before;
+        self.bytes = self.bytes + watched.bytes() - before;
         if let Some(outcome) = outcome {
             self.count(outcome);
         }
@@ -258,16 +321,16 @@ impl Book {
     /// Forgets the oldest syncs of whoever has most, so that nobody's history is lost to another's.
     fn make_room(&mut self) {
         while self.limits.bytes < self.bytes {
-            let largest = self
-                .watched
-                .values_mut()
-                .max_by_key(|watched| watched.ring().bytes());
-            let Some(ring) = largest.map(Watched::ring_mut).filter(|ring| 0 < ring.len()) else {
+            let all = self.watched.values_mut();
+            let Some(largest) = all
+                .filter(|watched| 0 < watched.ring().len())
+                .max_by_key(|watched| watched.ring().bytes())
+            else {
                 return;
             };
-            let before = ring.bytes();
-            ring.drop_oldest();
-            self.bytes = (self.bytes + ring.bytes()).saturating_sub(before);
+            let before = largest.bytes();
+            largest.ring_mut().drop_oldest();
+            self.bytes = (self.bytes + largest.bytes()).saturating_sub(before);
             self.counts.forgotten_syncs += 1;
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::seen::Served;
 use super::sync::Sync;
 use crate::hpa::{
-    Answer, Current, MetricSpec, Observation, Phase, Pod, Readiness, ReadyStatus, ResourceTarget,
-    Target, Usage,
+    Answer, Current, MetricSpec, Observation, Phase, Pod, Readiness, ReadyStatus, Reason,
+    ResourceTarget, Target, Usage,
 };
 use crate::model::time::Timestamp;
 
@@ -51,7 +51,7 @@ pub(super) fn observe(sync: &Sync) -> Option<Observed> {
             Some(Err(message)) => Err(message.to_string()),
             None => {
                 let Some(current) = sync.status.metric(index) else {
-                    return Err("the HPA could not read it; its events say why".to_owned());
+                    return Err(unread(sync, index));
                 };
                 Ok(shown(
                     metric,
@@ -77,8 +77,27 @@ pub(super) fn observe(sync: &Sync) -> Option<Observed> {
     })
 }
 
-/// The answer that makes the HPA's status show `current`. A pod has one request of a resource here, so metrics that share
-/// one, such as of two containers, share a request as well: of that they use so many hundredths.
+/// Why the HPA has no value of a metric, as far as its status says: that of the first that failed is in its condition.
+fn unread(sync: &Sync, index: usize) -> String {
+    let metrics = &sync.wanted.spec.metrics;
+    let is_unread = |index: &usize| {
+        let is_read = matches!(sync.reads.get(*index), Some(Some(Ok(_))));
+        !is_read && sync.status.metric(*index).is_none()
+    };
+    let first = (0..metrics.len()).find(is_unread);
+    let told = sync.status.failure("ScalingActive").filter(|condition| {
+        let of_metric = metrics.get(index).map(Reason::failed);
+        first == Some(index)
+            && of_metric.is_some_and(|reason| reason.to_string() == condition.reason)
+    });
+    match told {
+        Some(condition) if !condition.message.is_empty() => condition.message.clone(),
+        _ => "the HPA could not read it; its events say why".to_owned(),
+    }
+}
+
+/// The answer that makes the HPA's status show `current`. Metrics that are shares of one request, since an HPA may have a
+/// resource twice, have to share one here as well: of that they use so many hundredths.
 fn shown(
     metric: &MetricSpec,
     current: Current,
@@ -118,7 +137,7 @@ fn shown(
                 (i64::from(percent), 100)
             };
             for pod in pods.iter_mut() {
-                pod.requests.insert(metric.name().to_owned(), request);
+                pod.set_request(metric.name(), metric.container(), request);
             }
             Answer::PerPod(each(pods, usage, at))
         }
@@ -131,10 +150,12 @@ fn shown(
     }
 }
 
-/// Whether no other metric is of the same resource.
+/// Whether no other metric is a share of the same request: the pods' or that of one container.
 fn is_alone(metric: &MetricSpec, all: &[MetricSpec]) -> bool {
     let is_same = |other: &&MetricSpec| {
-        matches!(other, MetricSpec::Resource { .. }) && other.name() == metric.name()
+        matches!(other, MetricSpec::Resource { .. })
+            && other.name() == metric.name()
+            && other.container() == metric.container()
     };
     all.iter().filter(is_same).count() <= 1
 }
@@ -238,6 +259,7 @@ fn ready_pod(n: i32, at: Timestamp) -> Pod {
             since: at - LONG,
         }),
         requests: BTreeMap::new(),
+        container_requests: BTreeMap::new(),
     }
 }
 

@@ -109,6 +109,27 @@ impl fmt::Display for Id {
 // === impl Wanted ===
 
 impl Wanted {
+    /// The heap and the place that it takes, in bytes, without the allocator's own share.
+    pub fn bytes(&self) -> usize {
+        let Spec {
+            metrics, behavior, ..
+        } = &self.spec;
+        let names = metrics
+            .iter()
+            .map(|metric| metric.name().len() + metric.container().map_or(0, str::len));
+        let selectors = self.selectors.iter();
+        let selectors = selectors.map(|selector| size_of::<String>() + selector.len());
+        let rules = behavior
+            .iter()
+            .flat_map(|behavior| [&behavior.scale_up, &behavior.scale_down]);
+        let policies = rules.map(|rules| size_of_val(&*rules.policies));
+        size_of::<Self>()
+            + self.target.kind.len()
+            + self.target.name.len()
+            + size_of_val(&**metrics)
+            + names.chain(selectors).chain(policies).sum::<usize>()
+    }
+
     /// Which of its metrics a read of `metric` with `selector` is of: the first, should it have it twice.
     pub fn metric(&self, metric: &str, selector: &str) -> Option<usize> {
         self.metrics(metric, selector).next()

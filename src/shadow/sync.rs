@@ -64,9 +64,7 @@ impl Sync {
         let mut bytes = size_of::<Self>() + size_of_val(&*self.reads);
         bytes += self.reads.iter().flatten().map(answer_bytes).sum::<usize>();
         if !shares(&|before| Arc::ptr_eq(&before.wanted, &self.wanted)) {
-            bytes +=
-                size_of::<Wanted>() + self.wanted.selectors.iter().map(String::len).sum::<usize>();
-            bytes += size_of_val(&*self.wanted.spec.metrics);
+            bytes += self.wanted.bytes();
         }
         if !shares(&|before| Arc::ptr_eq(&before.status, &self.status)) {
             bytes += size_of::<Status>() + size_of_val(&*self.status.metrics);

@@ -104,6 +104,7 @@ fn pods(count: usize) -> Option<Pods> {
                 since: at(-3590.0),
             }),
             requests: BTreeMap::new(),
+            container_requests: BTreeMap::new(),
         })
     };
     Some((0..count).map(pod).collect())
@@ -189,7 +190,8 @@ fn a_time_names_the_newest_sync_that_was_not_after_it() {
     assert_eq!(of(45.0).unwrap().outcome.desired_replicas, 8);
     assert_eq!(of(1e6).unwrap().at, at(45.0));
     let before: Result<_, NotKnown> = of(14.9);
-    assert_eq!(before.unwrap_err(), NotKnown::Before { oldest: at(15.0) });
+    let (since, oldest) = (at(0.0), at(15.0));
+    assert_eq!(before.unwrap_err(), NotKnown::Before { since, oldest });
     let unknown = book.explain(&Id::new("shop", "other"), None);
     assert_eq!(unknown.unwrap_err(), NotKnown::Autoscaler);
     let fresh = self::book().explain(&users(), None);
@@ -206,7 +208,7 @@ fn a_decision_that_nobody_can_account_for_is_said_and_counted() {
     assert_eq!((known.agreement, known.parted), (Agreement::Parted, 1));
     let said = known.facts.real.clone().unwrap().parted.unwrap();
     assert!(
-        said.starts_with("the HPA decided 3, and this arithmetic 4: "),
+        said.starts_with("the HPA decided 3, where this arithmetic gives 4: "),
         "{said}"
     );
     // What the HPA left is where the next sync begins.
@@ -228,7 +230,7 @@ fn a_target_that_cannot_be_scaled_is_the_reason_given_in_the_hpas_own_words() {
             2,
             "FailedUpdateScale",
             Agreement::Parted,
-            "the HPA decided 2, and this arithmetic 4: FailedUpdateScale: no",
+            "the HPA decided 2, where this arithmetic gives 4: FailedUpdateScale: no",
         ),
         (
             3,
@@ -483,19 +485,95 @@ fn two_metrics_of_one_resource_do_not_overwrite_each_other() {
         .iter()
         .map(crate::story::facts::MetricFacts::value_milli);
     assert_eq!(values.collect::<Vec<_>>(), [Some(100_000), Some(20_000)]);
+    // Each is a share of its own container's request.
+    let pod = &known.facts.pods[0];
+    let request = |container| pod.request("cpu", Some(container));
+    assert_eq!((request("web"), request("log")), (Some(500), Some(50)));
+}
+
+#[test]
+fn an_hpa_that_cannot_tell_its_pods_is_explained_in_its_own_words() {
+    let mut book = book();
+    sync(&mut book, 15.0, 250, 2, 2);
+    let refused = Status::of(&json!({
+        "currentReplicas": 2, "desiredReplicas": 2, "currentMetrics": null,
+        "conditions": [{"type": "ScalingActive", "status": "False", "reason": "AmbiguousSelector",
+                        "message": "pods by selector app=users are controlled by multiple HPAs: [shop/a shop/users]"}],
+    }));
+    book.apply(at(30.0), &users(), object(&spec(false), refused), pods(2));
+    let known = newest(&book);
+    assert_eq!(known.agreement, Agreement::Agreed);
+    assert_eq!(
+        crate::story::Explanation::new(&known.facts).headline,
+        "users has 2 replicas and keeps them: the HPA reads no metric, for it cannot tell which pods are its own \
+         (AmbiguousSelector: pods by selector app=users are controlled by multiple HPAs: [shop/a shop/users]); give each \
+         workload labels and an HPA of its own"
+    );
+}
+
+#[test]
+fn a_metric_that_is_not_ours_fails_for_the_reason_that_the_status_gives() {
+    let mut book = Book::new(Limits::default());
+    book.apply(
+        at(0.0),
+        &users(),
+        object(&spec(true), Status::default()),
+        None,
+    );
+    book.read(&users(), read(15.0, Ok(100)), pods(2));
+    let failed = Status::of(&json!({
+        "currentReplicas": 2, "desiredReplicas": 2,
+        "currentMetrics": [{"type": ""}, {"type": "External", "external": {"current": {"value": "100"}}}],
+        "conditions": [{"type": "ScalingActive", "status": "False", "reason": "FailedGetResourceMetric",
+                        "message": "unable to fetch metrics from resource metrics API"}],
+    }));
+    book.apply(at(15.1), &users(), object(&spec(true), failed), pods(2));
+    let known = newest(&book);
+    assert_eq!(known.agreement, Agreement::Agreed);
+    let why = known.facts.metrics[0].error.as_deref();
+    assert_eq!(
+        why,
+        Some("unable to fetch metrics from resource metrics API")
+    );
+}
+
+#[test]
+fn what_somebody_else_changed_is_remembered_beside_what_the_hpa_did() {
+    let mut book = book();
+    sync(&mut book, 15.0, 250, 2, 2);
+    let since = |book: &Book| crate::story::Explanation::new(&newest(book).facts).since;
+    sync(&mut book, 30.0, 250, 3, 3);
+    let found = "somebody else than the HPA changed them from 2 to 3, ";
+    assert_eq!(since(&book), Some(format!("{found}since the sync before")));
+    sync(&mut book, 45.0, 250, 3, 3);
+    assert_eq!(
+        since(&book),
+        Some(format!("{found}as the sync 15 s before found"))
+    );
+    // Now by hand to 5, which at 500 is 10 at once.
+    sync(&mut book, 60.0, 500, 5, 10);
+    let after = "after somebody else had changed them from 3 to 5";
+    assert_eq!(
+        since(&book),
+        Some(format!("this sync changed them from 5 to 10, {after}"))
+    );
+    sync(&mut book, 75.0, 250, 10, 10);
+    let last = "the last change was from 5 to 10, 15 s before, when p95 read 500 ms";
+    assert_eq!(since(&book), Some(format!("{last}, {after}")));
 }
 
 #[test]
 fn another_hpa_of_the_same_name_begins_anew_and_one_that_is_gone_is_forgotten() {
     let mut book = book();
     sync(&mut book, 15.0, 250, 2, 2);
-    assert!(0 < book.bytes());
+    let with_a_sync = book.bytes();
     let another = Object {
         uid: "two".into(),
         ..object(&spec(false), Status::default())
     };
     book.apply(at(20.0), &users(), another, None);
-    assert_eq!((book.syncs(), book.bytes(), book.len()), (0, 0, 1));
+    assert_eq!((book.syncs(), book.len()), (0, 1));
+    assert!(0 < book.bytes() && book.bytes() < with_a_sync);
     sync(&mut book, 35.0, 250, 2, 2);
     book.retain(&[Id::new("shop", "other")].into());
     assert_eq!((book.syncs(), book.bytes(), book.len()), (0, 0, 0));

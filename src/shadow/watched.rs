@@ -66,6 +66,16 @@ impl Watched {
         &self.ring
     }
 
+    /// What it takes beside its syncs, in bytes.
+    pub(super) fn own_bytes(&self) -> usize {
+        size_of::<Self>() + self.wanted.bytes() + self.ring.state_bytes()
+    }
+
+    /// All that it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.own_bytes() + self.ring.bytes()
+    }
+
     /// Its syncs, to forget some.
     pub(super) fn ring_mut(&mut self) -> &mut Ring {
         &mut self.ring

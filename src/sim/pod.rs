@@ -230,6 +230,7 @@ impl Pod {
                 since: timestamp(since),
             }),
             requests: [("cpu".to_owned(), self.cpu_request_milli)].into(),
+            container_requests: [].into(),
         }
     }
 }

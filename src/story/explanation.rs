@@ -64,6 +64,8 @@ pub struct Cause {
     winner: Option<usize>,
     holds: Vec<Hold>,
     unread: Vec<bool>,
+    /// What keeps the HPA from its target or its pods, in Kubernetes' word.
+    refused: Option<String>,
     parted: bool,
     warnings: Vec<WarningId>,
 }
@@ -97,7 +99,10 @@ impl Cause {
             labels: &labels,
         };
         let warnings = told.warnings();
+        let real = facts.real.as_ref();
+        let refused = real.and_then(|real| real.failure("AbleToScale").or(real.refused_selector()));
         Self {
+            refused: refused.map(|condition| condition.reason.clone()),
             replicas: facts.replicas(),
             way: facts.outcome.way,
             winner: facts.outcome.winner,
@@ -107,10 +112,7 @@ impl Cause {
                 .iter()
                 .map(|metric| metric.error.is_some())
                 .collect(),
-            parted: facts
-                .real
-                .as_ref()
-                .is_some_and(|real| real.parted.is_some()),
+            parted: real.is_some_and(|real| real.parted.is_some()),
             warnings: warnings.into_iter().map(|warning| warning.id).collect(),
         }
     }

@@ -54,6 +54,9 @@ pub struct Facts {
     /// The latest sync that changed the replicas, however long ago, where one was seen. Not this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_change: Option<Past>,
+    /// The latest change of the replicas that was not the HPA's, however long ago, where one was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_by_others: Option<ChangeByOthers>,
     /// Earlier syncs, oldest first, at most [`HISTORY_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Past>,
@@ -237,6 +240,17 @@ pub struct Past {
     pub winner: Option<usize>,
 }
 
+/// A change of the replicas by somebody else than the HPA, such as `kubectl scale`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeByOthers {
+    /// The sync that found it: it was made since the one before.
+    pub at: Timestamp,
+    /// What the HPA had left.
+    pub from: i32,
+    /// What the sync found.
+    pub to: i32,
+}
+
 // === impl Facts ===
 
 impl Facts {
@@ -267,6 +281,7 @@ impl Facts {
             memory,
             real: None,
             last_change: None,
+            changed_by_others: None,
             history: Vec::new(),
         }
     }
@@ -387,6 +402,26 @@ impl MetricFacts {
             }
             Answer::PerPod(_) => self.value_milli(),
         }
+    }
+}
+
+// === impl Real ===
+
+impl Real {
+    /// The condition of this type, where it does not hold.
+    pub fn failure(&self, kind: &str) -> Option<&ConditionFacts> {
+        let mut conditions = self.conditions.iter();
+        conditions.find(|condition| condition.kind == kind && condition.status == "False")
+    }
+
+    /// Why the HPA reads no metric at all, where that is so: which pods are its own is not clear to it.
+    pub fn refused_selector(&self) -> Option<&ConditionFacts> {
+        let refused = self.failure("ScalingActive")?;
+        matches!(
+            refused.reason.as_str(),
+            "AmbiguousSelector" | "InvalidSelector"
+        )
+        .then_some(refused)
     }
 }
 

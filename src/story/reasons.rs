@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::hpa::spec::DOWNSCALE_STABILIZATION;
 use crate::hpa::{MetricSpec, Reason, Target};
+use crate::model::time::Timestamp;
 
-use super::facts::{Facts, Held, MetricFacts, Past, Stabilization, Way};
+use super::facts::{ChangeByOthers, Facts, Held, MetricFacts, Past, Real, Stabilization, Way};
 use super::words::{self, Unit, count};
 
 /// A step from proposals to replicas.
@@ -114,9 +115,11 @@ impl<'a> Told<'a> {
         let facts = self.facts;
         let name = &facts.target.name;
         let has = format!("{name} has {}", count(facts.replicas(), "replica"));
+        if let Some(refused) = self.scale_refused(&has) {
+            return refused;
+        }
         if let Some(parted) = facts.real.as_ref().and_then(|real| real.parted.as_deref()) {
-            let ours = facts.outcome.desired_replicas;
-            return format!("{has}, where the arithmetic gives {ours}: {parted}");
+            return format!("{has}: {parted}");
         }
         match (facts.outcome.way, facts.outcome.winner) {
             (Way::Disabled, _) => format!(
@@ -139,8 +142,36 @@ impl<'a> Told<'a> {
         }
     }
 
+    /// Where the HPA could not read the scale of its target, or not write it: then nothing else matters.
+    fn scale_refused(self, has: &str) -> Option<String> {
+        let facts = self.facts;
+        let refused = facts.real.as_ref()?.failure("AbleToScale")?;
+        let (kind, name) = (&facts.target.kind, &facts.target.name);
+        Some(match refused.reason.as_str() {
+            "FailedGetScale" => format!(
+                "nothing scales {kind} {name}: the HPA cannot read its scale ({}); it had {} when the HPA last could",
+                refused.message,
+                count(facts.spec_replicas, "replica")
+            ),
+            "FailedUpdateScale" => format!(
+                "{has} and keeps them, where this arithmetic gives {}: the HPA could not write the scale of {kind} {name} \
+                 ({})",
+                facts.outcome.desired_replicas, refused.message
+            ),
+            _ => return None,
+        })
+    }
+
     /// What nobody can tell without the metrics that failed.
     fn failed(self) -> String {
+        let real = self.facts.real.as_ref();
+        if let Some(refused) = real.and_then(Real::refused_selector) {
+            return format!(
+                "the HPA reads no metric, for it cannot tell which pods are its own ({}: {}); give each workload labels and \
+                 an HPA of its own",
+                refused.reason, refused.message
+            );
+        }
         let unread: Vec<(&str, &str)> = self.unread().collect();
         let each: Vec<String> = unread
             .iter()
@@ -360,8 +391,21 @@ impl<'a> Told<'a> {
     pub(super) fn since(self) -> Option<String> {
         let facts = self.facts;
         let (before, now) = (facts.spec_replicas, facts.replicas());
+        let by_others = facts.changed_by_others;
+        let others = |at: Timestamp| match by_others.filter(|others| others.at == at) {
+            Some(ChangeByOthers { from, to, .. }) => {
+                format!(", after somebody else had changed them from {from} to {to}")
+            }
+            None => String::new(),
+        };
         if before != now {
-            return Some(format!("this sync changed them from {before} to {now}"));
+            return Some(format!(
+                "this sync changed them from {before} to {now}{}",
+                others(facts.at)
+            ));
+        }
+        if let Some(others) = self.changed_by_others() {
+            return Some(others);
         }
         let Past {
             at,
@@ -382,8 +426,26 @@ impl<'a> Told<'a> {
             ))
         });
         Some(format!(
-            "the last change was from {spec_replicas} to {desired_replicas}, {ago} before{}",
-            read.unwrap_or_default()
+            "the last change was from {spec_replicas} to {desired_replicas}, {ago} before{}{}",
+            read.unwrap_or_default(),
+            others(*at)
+        ))
+    }
+
+    /// That the last change was not the HPA's, where that is so.
+    fn changed_by_others(self) -> Option<String> {
+        let facts = self.facts;
+        let ChangeByOthers { at, from, to } = facts.changed_by_others?;
+        let last = facts.last_change.as_ref();
+        let found = if last.is_some_and(|change| at <= change.at) {
+            return None;
+        } else if at == facts.at {
+            "since the sync before".to_owned()
+        } else {
+            format!("as the sync {} before found", span(facts.at.since(at)))
+        };
+        Some(format!(
+            "somebody else than the HPA changed them from {from} to {to}, {found}"
         ))
     }
 }

@@ -130,6 +130,7 @@ fn pod(index: usize, ready: bool) -> Pod {
             since: if ready { since } else { START },
         }),
         requests: BTreeMap::from([("cpu".to_owned(), REQUEST)]),
+        container_requests: BTreeMap::new(),
     }
 }
 

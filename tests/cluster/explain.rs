@@ -1,5 +1,6 @@
 //! `taffrail explain` beside a real HPA that the adapter watches, at moments when the reason is known: at rest, scaled by
-//! latency, at its maximum, held by stabilization, and without its metric.
+//! latency, at its maximum, held by stabilization, without its metric, switched off, scaled by hand, beside another HPA of
+//! the same pods, and without its target.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ const SOON: Duration = Duration::from_secs(120);
 pub(crate) fn tests() -> Table {
     table!("explain";
         each_moment_is_explained_by_its_reason,
-        an_absent_metric_is_explained_by_what_the_adapter_said_of_it,
+        an_hpa_that_can_do_nothing_is_explained_by_what_keeps_it,
     )
 }
 
@@ -169,14 +170,14 @@ async fn each_moment_is_explained_by_its_reason(cluster: &Cluster) -> anyhow::Re
     .await
 }
 
-async fn an_absent_metric_is_explained_by_what_the_adapter_said_of_it(
+async fn an_hpa_that_can_do_nothing_is_explained_by_what_keeps_it(
     cluster: &Cluster,
 ) -> anyhow::Result<()> {
     adapter::installed(cluster).await?;
     let namespace = cluster.namespace("explain-absent").await?;
     let app = sample::deployment("users", 2, &[]).to_string();
     cluster.kubectl().apply(&namespace, &app).await?;
-    let hpa = json!({
+    let mut hpa = json!({
         "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "users"},
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "users"},
@@ -197,5 +198,39 @@ async fn an_absent_metric_is_explained_by_what_the_adapter_said_of_it(
     ];
     let told = until_told(cluster, &namespace, &words).await?;
     assert_eq!(told["facts"]["outcome"]["way"], "failed");
+
+    let in_namespace = format!("--namespace={namespace}");
+    let scale = async |replicas: &str| {
+        let to = format!("--replicas={replicas}");
+        let args = ["scale", "deployment/users", &to, &in_namespace];
+        cluster.kubectl().run(args).await
+    };
+    scale("0").await?;
+    let words = ["users has 0 replicas, which switches autoscaling off"];
+    let told = until_told(cluster, &namespace, &words).await?;
+    assert_eq!(told["facts"]["outcome"]["way"], "disabled");
+    scale("3").await?;
+    let words = ["users has 3 replicas and keeps them"];
+    let told = until_told(cluster, &namespace, &words).await?;
+    let since = told["explanation"]["since"]
+        .as_str()
+        .context("since when")?;
+    assert!(
+        since.starts_with("somebody else than the HPA changed them from 0 to 3"),
+        "{since}"
+    );
+
+    hpa["metadata"]["name"] = "second".into();
+    cluster
+        .kubectl()
+        .apply(&namespace, &hpa.to_string())
+        .await?;
+    let words = ["the HPA reads no metric", "AmbiguousSelector"];
+    until_told(cluster, &namespace, &words).await?;
+
+    let delete = ["delete", "deployment/users", &in_namespace];
+    cluster.kubectl().run(delete).await?;
+    let words = ["nothing scales Deployment users", "not found"];
+    until_told(cluster, &namespace, &words).await?;
     Ok(())
 }

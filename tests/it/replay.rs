@@ -274,7 +274,8 @@ fn an_error_in_a_patch_names_the_patch() {
         ),
         (
             json!({"spec": {"minReplicas": 0}}),
-            "in acted[1].hpa.spec: minReplicas: must be a whole number from 1 to 20",
+            "in acted[1].hpa.spec: minReplicas: must be 1 or more: 0 is for clusters with the feature gate HPAScaleToZero, \
+             which is off by default and not followed here",
         ),
         (
             json!("maxReplicas"),

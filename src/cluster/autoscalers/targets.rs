@@ -1,18 +1,19 @@
 //! The scales of what HPAs scale: read for their selector alone, a few at a time, and again now and then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client, discovery};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tracing::{info, warn};
 
 use super::super::request::{RequestError, within_deadline};
 use crate::clock;
 use crate::model::selector::Selector;
-use crate::shadow::{AUTOSCALERS_MAX, Id};
+use crate::shadow::Id;
+use crate::shadow::book::{AUTOSCALERS_MAX, PER_NAMESPACE_MAX};
 
 /// How often a selector that is known is read again: a target may be replaced by one of its name.
 const AGAIN: Duration = Duration::from_secs(600);
@@ -35,7 +36,9 @@ pub(super) struct Target {
 pub(super) struct Targets {
     client: Client,
     known: BTreeMap<Id, Known>,
-    reading: JoinSet<(Id, Target, Result<Selector, ScaleError>)>,
+    reading: JoinSet<Result<Selector, ScaleError>>,
+    /// What each task reads: [`AT_ONCE`] at most.
+    asked: HashMap<task::Id, (Id, Target)>,
 }
 
 struct Known {
@@ -52,6 +55,8 @@ enum ScaleError {
     Request(#[from] RequestError),
     #[error("its scale has no selector that can be read")]
     NoSelector,
+    #[error("reading it failed within the adapter: {0}")]
+    Task(#[from] task::JoinError),
 }
 
 impl Targets {
@@ -60,12 +65,13 @@ impl Targets {
             client,
             known: BTreeMap::new(),
             reading: JoinSet::new(),
+            asked: HashMap::new(),
         }
     }
 
     /// Takes what an HPA scales: of as many as the book holds, which is told of the same HPAs in the same order.
     pub(super) fn want(&mut self, id: &Id, target: Target) {
-        if AUTOSCALERS_MAX <= self.known.len() && !self.known.contains_key(id) {
+        if !self.known.contains_key(id) && !self.has_room(id) {
             return;
         }
         if self
@@ -82,6 +88,12 @@ impl Targets {
         };
         self.known.insert(id.clone(), known);
         self.look();
+    }
+
+    fn has_room(&self, id: &Id) -> bool {
+        let of_namespace = self.known.range(Id::new(&id.namespace, "")..);
+        let of_namespace = of_namespace.take_while(|(other, _)| other.namespace == id.namespace);
+        self.known.len() < AUTOSCALERS_MAX && of_namespace.count() < PER_NAMESPACE_MAX
     }
 
     /// Drops an HPA; whether it was known.
@@ -103,22 +115,28 @@ impl Targets {
             .filter(|(_, known)| known.due.is_some_and(|due| due <= now));
         for (id, known) in due.take(AT_ONCE.saturating_sub(self.reading.len())) {
             known.due = None;
-            let (id, target, client) = (id.clone(), known.target.clone(), self.client.clone());
-            self.reading.spawn(async move {
-                let selector = selector(client, &id, &target).await;
-                (id, target, selector)
-            });
+            let (of, target, client) = (id.clone(), known.target.clone(), self.client.clone());
+            let asked = (of.clone(), target.clone());
+            let task = self
+                .reading
+                .spawn(async move { selector(client, &of, &target).await });
+            self.asked.insert(task.id(), asked);
         }
     }
 
     /// The next selector that was read.
     pub(super) async fn next(&mut self) -> (Id, Arc<Selector>) {
         loop {
-            let Some(read) = self.reading.join_next().await else {
+            let Some(read) = self.reading.join_next_with_id().await else {
                 std::future::pending::<()>().await;
                 continue;
             };
-            let Ok((id, target, selector)) = read else {
+            // One that panics is a failure of its own target, which is tried again, and of no other.
+            let (task, selector) = match read {
+                Ok(read) => read,
+                Err(error) => (error.id(), Err(error.into())),
+            };
+            let Some((id, target)) = self.asked.remove(&task) else {
                 continue;
             };
             let is_known = self.take(&id, &target, selector.as_ref().err());
@@ -181,4 +199,43 @@ async fn selector(client: Client, id: &Id, target: &Target) -> Result<Selector, 
         .filter(|text| !text.is_empty())
         .ok_or(ScaleError::NoSelector)?;
     Selector::parse(&text).map_err(|_| ScaleError::NoSelector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_costs_its_own_target_a_try_and_no_other_anything() {
+        let config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut targets = Targets::new(Client::try_from(config).unwrap());
+        let (first, second) = (Id::new("shop", "a"), Id::new("shop", "b"));
+        let target = Target {
+            api_version: "apps/v1".to_owned(),
+            kind: "Deployment".to_owned(),
+            name: "users".to_owned(),
+        };
+        for id in [&first, &second] {
+            let known = Known {
+                target: target.clone(),
+                due: None,
+                is_failing: false,
+            };
+            targets.known.insert(id.clone(), known);
+        }
+        let fails = targets.reading.spawn(async { panic!("this is the test") });
+        targets
+            .asked
+            .insert(fails.id(), (first.clone(), target.clone()));
+        while !fails.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let reads = targets.reading.spawn(async { Ok(Selector::default()) });
+        targets.asked.insert(reads.id(), (second.clone(), target));
+        assert_eq!(targets.next().await.0, second);
+        let first = &targets.known[&first];
+        assert!(first.due.is_some() && first.is_failing, "it is tried again");
+        assert!(targets.asked.is_empty());
+    }
 }

@@ -5,9 +5,8 @@ use serde_json::Value;
 use super::{Field, SpecError};
 use crate::model::selector::{Operator, Requirement, Selector};
 
-/// The selectors of the external metrics of `object`, in the order of its metrics: an empty one, which selects
-/// everything, for a metric of another kind and where none is written. Fewer than the spec has metrics when the object
-/// names none.
+/// The selectors of the metrics of `object`, in their order: an empty one, which selects everything, for a resource and
+/// where none is written. Fewer than the spec has metrics when the object names none.
 ///
 /// # Errors
 /// The first field that the API server would not accept.
@@ -21,10 +20,9 @@ pub fn selectors(object: &Value) -> Result<Vec<Selector>, SpecError> {
         return Ok(Vec::new());
     };
     let of_metric = |metric: Field<'_>| {
-        let external = metric
-            .get("external")
-            .and_then(|external| external.get("metric"));
-        let selector = external.and_then(|metric| metric.get("selector"));
+        let mut kinds = ["external", "object", "pods"].into_iter();
+        let source = kinds.find_map(|kind| metric.get(kind)?.get("metric"));
+        let selector = source.and_then(|metric| metric.get("selector"));
         selector.map_or_else(|| Ok(Selector::default()), |selector| read(&selector))
     };
     metrics.items()?.map(of_metric).collect()

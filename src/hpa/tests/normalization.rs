@@ -116,6 +116,58 @@ fn policies_cut_what_is_added() {
 }
 
 #[test]
+fn a_change_counts_until_its_period_is_over_and_not_in_the_millisecond_that_ends_it() {
+    let behavior = up(
+        Select::Min,
+        &[(PolicyUnit::Pods, 2, 60), (PolicyUnit::Percent, 50, 60)],
+    );
+    // Of 8 the policies allow 2 more or 4, of the 6 that there were before the change 2 or 3.
+    for (ago_ms, desired) in [(59_999, 8), (60_000, 10), (60_001, 10)] {
+        let mut autoscaler = Autoscaler::new(spec(1, 100, behavior.clone()));
+        autoscaler.decide(NOW - Duration::from_secs(3601), &wanting(6, 6));
+        autoscaler.scaled(NOW - Duration::from_millis(ago_ms), 6, 8);
+        let decision = autoscaler.decide(NOW, &wanting(8, 50));
+        assert_eq!(decision.desired, desired, "{ago_ms} ms ago");
+    }
+}
+
+#[test]
+fn changes_of_both_directions_make_the_start_of_a_period() {
+    let behavior = Behavior {
+        scale_up: rules(Select::Max, &[(PolicyUnit::Pods, 4, 60)]),
+        scale_down: rules(Select::Max, &[(PolicyUnit::Percent, 10, 60)]),
+    };
+    let mut autoscaler = Autoscaler::new(spec(1, 100, Some(behavior)));
+    autoscaler.decide(NOW - Duration::from_secs(3601), &wanting(10, 10));
+    autoscaler.scaled(NOW - Duration::from_secs(40), 10, 14);
+    autoscaler.scaled(NOW - Duration::from_secs(20), 14, 12);
+    // The period began with 10: 12, less 4 added, and 2 that were removed.
+    assert_eq!(autoscaler.clone().decide(NOW, &wanting(12, 50)).desired, 14);
+    assert_eq!(autoscaler.decide(NOW, &wanting(12, 1)).desired, 9);
+}
+
+#[test]
+fn a_policy_of_the_largest_number_overflows_and_lets_no_pod_come() {
+    let behavior = up(Select::Max, &[(PolicyUnit::Pods, i32::MAX, 15)]);
+    assert_cut(
+        0,
+        spec(1, 100, behavior),
+        (3, 0, 50),
+        3,
+        Reason::ScaleUpLimit,
+    );
+}
+
+#[test]
+fn a_window_of_none_holds_nothing_and_the_longest_holds_an_hour() {
+    for (seconds, aim) in [(0, 3), (3600, 8)] {
+        let behavior = stabilizing(0, seconds);
+        let decision = after(spec(1, 20, behavior), &[(3599, 8, 8), (15, 8, 3)], 8, 3);
+        assert_eq!(decision.desired, aim, "{seconds} s");
+    }
+}
+
+#[test]
 fn policies_cut_what_is_removed() {
     use PolicyUnit::{Percent, Pods};
     use Select::{Disabled, Max, Min};

@@ -262,6 +262,78 @@ fn cpu_is_a_share_of_the_requests() {
 }
 
 #[test]
+fn a_container_is_a_share_of_its_own_request_and_the_pod_of_all() {
+    let container = |name: &str, percent| MetricSpec::Resource {
+        resource: "cpu".to_owned(),
+        container: Some(name.to_owned()),
+        target: ResourceTarget::Utilization(percent),
+    };
+    let mut pods = pods_requesting(1100, 4, 0);
+    for pod in &mut pods {
+        pod.set_request("cpu", Some("web"), 1000);
+        pod.set_request("cpu", Some("log"), 100);
+    }
+    // metric, what each pod uses of it, proposal, utilization
+    for (metric, milli, expected, percent) in [
+        (cpu(50), 550, 4, 50),
+        (container("web", 50), 450, 4, 45),
+        (container("log", 50), 100, 8, 100),
+    ] {
+        let (cluster, usage) = (Tolerances::default(), usage(&[milli; 4]));
+        let got = proposal(&metric, cluster, (4, 4), pods.clone(), &usage).unwrap();
+        assert_eq!(got.replicas, expected, "{metric}");
+        let average_milli = milli;
+        assert_eq!(
+            got.current,
+            Current::Utilization {
+                percent,
+                average_milli
+            },
+            "{metric}"
+        );
+    }
+    pods[3].container_requests.remove("log");
+    let (cluster, usage) = (Tolerances::default(), usage(&[100; 4]));
+    let error = proposal(&container("log", 50), cluster, (4, 4), pods, &usage).unwrap_err();
+    assert!(
+        error.starts_with("container log of pod pod-3 requests no cpu"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_share_is_reckoned_in_int64_as_the_controller_does() {
+    // 60 TiB of memory in thousandths of a byte, times 100, are more than int64 holds.
+    let milli = 60 * (1_i64 << 40) * 1000;
+    let mut pods = pods(2, 0);
+    for pod in &mut pods {
+        pod.set_request("memory", None, milli);
+    }
+    let memory = MetricSpec::Resource {
+        resource: "memory".to_owned(),
+        container: None,
+        target: ResourceTarget::Utilization(80),
+    };
+    let got = proposal(
+        &memory,
+        Tolerances::default(),
+        (2, 2),
+        pods,
+        &usage(&[milli; 2]),
+    )
+    .unwrap();
+    let used = (2 * milli).wrapping_mul(100);
+    assert!(used < 0, "it wraps");
+    assert_eq!(
+        got.current,
+        Current::Utilization {
+            percent: (used / (2 * milli)) as i32,
+            average_milli: milli
+        }
+    );
+}
+
+#[test]
 fn the_cpu_of_a_pod_that_was_never_ready_does_not_count() {
     let mut pods = pods_requesting(2000, 2, 1);
     // The pods are ready in order, so the first of the example is the last here.

@@ -42,16 +42,35 @@ fn the_oldest_syncs_go_first_and_what_follows_from_them_stays() {
 
 #[test]
 fn the_limits_hold_and_the_largest_history_pays() {
+    // The HPAs themselves take some 5,000.
+    const BYTES_MAX: usize = 12_000;
     let mut book = Book::new(Limits {
-        autoscalers: 2,
-        bytes: 5_000,
+        autoscalers: 3,
+        per_namespace: 2,
+        bytes: BYTES_MAX,
     });
-    // The last one is told of twice, and counts once.
-    for name in ["a", "b", "c", "c"] {
-        let object = object(&spec(false), status(2, 2, Some("250")));
-        book.apply(at(0.0), &Id::new("shop", name), object, None);
+    let mut apply = |namespace: &str, name: &str, spec: &Value| {
+        let object = object(spec, status(2, 2, Some("250")));
+        book.apply(at(0.0), &Id::new(namespace, name), object, None);
+    };
+    let mut large = spec(false);
+    let selector = large.pointer_mut("/metrics/0/external/metric/selector");
+    *selector.unwrap() = json!({"matchLabels": {"service": "x".repeat(book::WANTED_BYTES_MAX)}});
+    // One of a namespace's own too many leaves room for another namespace; each counts once, however often it is told.
+    for (namespace, name, spec) in [
+        ("shop", "a", &spec(false)),
+        ("shop", "b", &spec(false)),
+        ("shop", "c", &spec(false)),
+        ("shop", "c", &spec(false)),
+        ("till", "large", &large),
+        ("till", "a", &spec(false)),
+        ("till", "b", &spec(false)),
+    ] {
+        apply(namespace, name, spec);
     }
-    assert_eq!(book.len(), 2);
+    assert_eq!(book.len(), 3);
+    let refused = book.explain(&Id::new("shop", "c"), None);
+    assert_eq!(refused.unwrap_err(), NotKnown::NoRoom);
     let small = Id::new("shop", "a");
     book.read(&small, read(1.0, Ok(250)), pods(2));
     book.tick(at(10.0));
@@ -59,13 +78,25 @@ fn the_limits_hold_and_the_largest_history_pays() {
         let seconds = 15.0 * f64::from(n);
         book.read(&Id::new("shop", "b"), read(seconds, Ok(250)), pods(2));
         book.tick(at(seconds + 6.0));
-        assert!(book.bytes() <= 5_000);
+        assert!(book.bytes() <= BYTES_MAX);
     }
     assert!(book.explain(&small, None).is_ok());
     let counts = book.take_counts();
-    assert_eq!(counts.refused_autoscalers, 1);
+    let refused = [
+        counts.refused_autoscalers,
+        counts.refused_of_namespace,
+        counts.refused_too_large,
+    ];
+    assert_eq!(refused, [1, 1, 1]);
     assert!(0 < counts.forgotten_syncs);
     assert_eq!(book.syncs() as u64 + counts.forgotten_syncs, 101);
+    // One that grows too large is watched no longer, and takes nothing any more.
+    let all = ["a", "b"].map(|name| Id::new("shop", name));
+    for id in all.iter().chain([&Id::new("till", "a")]) {
+        let object = object(&large, status(2, 2, Some("250")));
+        book.apply(at(2_000.0), id, object, None);
+    }
+    assert_eq!((book.len(), book.bytes()), (0, 0));
 }
 
 /// An hour of an HPA with a latency that changes each sync and CPU, of `replicas` pods that stay.

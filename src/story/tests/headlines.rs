@@ -135,12 +135,54 @@ fn where_the_hpa_decided_otherwise_both_numbers_are_said() {
     facts.real = Some(super::super::facts::Real {
         current_replicas: 4,
         desired_replicas: 5,
-        parted: Some("it read p95 before it rose".to_owned()),
+        parted: Some(
+            "the HPA decided 5, where this arithmetic gives 6: it read p95 before it rose"
+                .to_owned(),
+        ),
         ..Default::default()
     });
     assert_eq!(
         headline(&facts),
-        "users has 5 replicas, where the arithmetic gives 6: it read p95 before it rose"
+        "users has 5 replicas: the HPA decided 5, where this arithmetic gives 6: it read p95 before it rose"
+    );
+}
+
+#[test]
+fn a_scale_that_cannot_be_read_or_written_goes_before_everything_else() {
+    let failing = |reason: &str| {
+        let mut facts = Watched::new(spec(&[latency()]), 4).sync(&[ms(347)]);
+        facts.real = Some(super::super::facts::Real {
+            current_replicas: 4,
+            desired_replicas: 4,
+            conditions: vec![super::super::facts::ConditionFacts {
+                kind: "AbleToScale".to_owned(),
+                status: "False".to_owned(),
+                reason: reason.to_owned(),
+                message: "no".to_owned(),
+            }],
+            parted: Some("the HPA decided nothing".to_owned()),
+            ..Default::default()
+        });
+        headline(&facts)
+    };
+    assert_eq!(
+        failing("FailedGetScale"),
+        "nothing scales Deployment users: the HPA cannot read its scale (no); it had 4 replicas when the HPA last could"
+    );
+    assert_eq!(
+        failing("FailedUpdateScale"),
+        "users has 4 replicas and keeps them, where this arithmetic gives 6: the HPA could not write the scale of \
+         Deployment users (no)"
+    );
+}
+
+#[test]
+fn cpu_over_its_target_is_why_there_are_more() {
+    let mut users = Watched::new(spec(&[latency(), cpu()]), 4);
+    let facts = users.sync(&[ms(200), Read::Percent(140)]);
+    assert_eq!(
+        headline(&facts),
+        "users has 8 replicas because CPU 140 % over target 70 % asked for 8 (ratio 2.00); p95 asked for 4"
     );
 }
 

@@ -295,6 +295,9 @@ fn check(watched: &Watched, facts: &Facts) {
 }
 
 proptest! {
+    // A case decides some hundred times, and most of its cost is there.
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     #[test]
     fn every_threshold_and_every_time_is_where_the_replicas_change((watched, facts) in watched()) {
         check(&watched, &facts);

@@ -57,12 +57,11 @@ impl Next<'_> {
             (_, Answer::Values(_)) => Answer::Values(vec![value]),
             (
                 MetricSpec::Resource {
-                    resource,
                     target: ResourceTarget::Utilization(_),
                     ..
                 },
                 Answer::PerPod(_),
-            ) => self.utilization(metric, resource, value)?,
+            ) => self.utilization(metric, value)?,
             (_, Answer::PerPod(usage)) => {
                 let mut usage = usage.clone();
                 usage.values_mut().for_each(|usage| usage.milli = value);
@@ -75,7 +74,8 @@ impl Next<'_> {
     }
 
     /// Usages of the pods that count which together are `percent` of their requests.
-    fn utilization(&self, metric: usize, resource: &str, percent: i64) -> Option<Answer> {
+    fn utilization(&self, metric: usize, percent: i64) -> Option<Answer> {
+        let spec = self.facts.spec.metrics.get(metric)?;
         let answer = self.observed.answers.get(metric)?;
         let Ok(Answer::PerPod(usage)) = answer else {
             return None;
@@ -85,7 +85,7 @@ impl Next<'_> {
             observed: &self.observed,
             tolerances: self.facts.spec.tolerances(),
         };
-        let excluded = excluded(context, self.facts.spec.metrics.get(metric)?, answer);
+        let excluded = excluded(context, spec, answer);
         let counts = |name: &str| {
             let mut others = excluded.iter();
             !others.any(|(pod, why)| *pod == name && *why != Exclusion::Missing)
@@ -98,11 +98,10 @@ impl Next<'_> {
             i64::try_from((hundredths + 99).div_euclid(100)).unwrap_or(i64::MAX)
         };
         for pod in self.observed.pods.iter().filter(|pod| counts(&pod.name)) {
-            if let (Some(usage), Some(request)) =
-                (usage.get_mut(&pod.name), pod.requests.get(resource))
-            {
+            let request = pod.request(spec.name(), spec.container());
+            if let (Some(usage), Some(request)) = (usage.get_mut(&pod.name), request) {
                 let before = share(requested);
-                requested = requested.saturating_add(*request);
+                requested = requested.saturating_add(request);
                 usage.milli = share(requested).saturating_sub(before);
             }
         }
@@ -138,5 +137,6 @@ pub(super) fn ready_pod(index: usize, now: Timestamp) -> Pod {
             since,
         }),
         requests: BTreeMap::new(),
+        container_requests: BTreeMap::new(),
     }
 }

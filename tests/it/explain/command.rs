@@ -117,6 +117,7 @@ fn explained(latencies: &[i64]) -> Value {
                 since: start - Duration::from_secs(600),
             }),
             requests: std::collections::BTreeMap::new(),
+            container_requests: std::collections::BTreeMap::new(),
         };
         let observed = Observation {
             spec_replicas: replicas,
@@ -292,14 +293,14 @@ async fn looking_back_asks_the_adapter_for_that_time_and_fails_without_it() {
     let at = ["users", "--at", "2026-11-21T10:00:00Z"];
     let error = refused(&kubeconfig, &at).await;
     has(&error, "only the adapter can look back");
-    api.refuse(
-        EXPLANATION,
-        404,
-        "what is kept of HorizontalPodAutoscaler shop/users begins at 2026-11-21T10:30:00Z",
-    );
+    let begins = "what replica taffrail-1 remembers of HorizontalPodAutoscaler shop/users begins at 2026-11-21T10:30:00Z";
+    api.refuse(EXPLANATION, 404, begins);
+    let error = refused(&kubeconfig, &at).await;
+    has(&error, "begins at 2026-11-21T10:30:00Z");
+    has(&error, "ask for a later time");
     has(
-        &refused(&kubeconfig, &at).await,
-        "begins at 2026-11-21T10:30:00Z",
+        &error,
+        "the HPA's events until then: SuccessfulRescale, 120 s before: New size: 4",
     );
     api.set(EXPLANATION, explained(&[347]));
     has(
@@ -312,6 +313,14 @@ async fn looking_back_asks_the_adapter_for_that_time_and_fails_without_it() {
         .rfind(|path| path.starts_with(EXPLANATION))
         .unwrap();
     assert!(asked.ends_with("?at=2026-11-21T10%3A00%3A00Z"), "{asked}");
+    // Another replica, which a new connection leads to, remembers what the first does not.
+    let api = cluster();
+    api.set(EXPLANATION, explained(&[347]));
+    api.refuse_at_first(EXPLANATION, 404, begins);
+    has(
+        &told(&api.serve().await, &at).await,
+        "its sync at 2026-11-21T10:00:00Z",
+    );
 }
 
 #[tokio::test]
@@ -339,7 +348,8 @@ async fn a_missing_hpa_a_missing_right_and_a_missing_target_say_what_to_do() {
     api.refuse(SCALE, 404, "deployments.apps \"users\" not found");
     has(
         &refused(&api.serve().await, &["users"]).await,
-        "the scale of Deployment users: deployments.apps \"users\" not found",
+        "nothing scales Deployment users: the HPA finds no such target (deployments.apps \"users\" not found); make it, or \
+         name another in the HPA's spec.scaleTargetRef",
     );
 }
 
@@ -376,6 +386,135 @@ async fn an_absent_metric_is_why_nothing_is_removed() {
         "users has 4 replicas and keeps them: what can be read asks for 3, but nothing is removed while p95 has no value \
                 (p95: no samples of users in the last 60 s)",
     );
+}
+
+/// The HPA of [`cluster`] with other metrics, and no status of them.
+fn with_metrics(api: &Prepared, metrics: &Value) {
+    let hpa = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "users", "namespace": "shop"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "users"},
+            "minReplicas": 2, "maxReplicas": 12, "metrics": metrics,
+        },
+        "status": {"currentReplicas": 4, "desiredReplicas": 4},
+    });
+    api.set(HPA, hpa);
+}
+
+#[tokio::test]
+async fn a_container_is_held_against_its_own_request_beside_its_pod() {
+    let api = cluster();
+    let target = json!({"type": "Utilization", "averageUtilization": 50});
+    with_metrics(
+        &api,
+        &json!([
+            {"type": "Resource", "resource": {"name": "cpu", "target": target}},
+            {"type": "ContainerResource", "containerResource": {"name": "cpu", "container": "log", "target": target}},
+        ]),
+    );
+    let pod = |index: usize| {
+        let container =
+            |name: &str, cpu: &str| json!({"name": name, "resources": {"requests": {"cpu": cpu}}});
+        json!({
+            "metadata": {"name": format!("users-{index}")},
+            "spec": {"containers": [container("web", "900m"), container("log", "100m")]},
+            "status": {"phase": "Running", "startTime": "2026-11-21T09:00:00Z", "conditions": [
+                {"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-21T09:00:05Z"}]},
+        })
+    };
+    let used = |index: usize| {
+        let container = |name: &str, cpu: &str| json!({"name": name, "usage": {"cpu": cpu}});
+        json!({"metadata": {"name": format!("users-{index}")}, "timestamp": "2026-11-21T09:59:50Z", "window": "15s",
+               "containers": [container("web", "410m"), container("log", "90m")]})
+    };
+    api.set(
+        PODS,
+        json!({"metadata": {}, "items": (0..4).map(pod).collect::<Vec<_>>()}),
+    );
+    api.set(CPU, json!({"items": (0..4).map(used).collect::<Vec<_>>()}));
+    let kubeconfig = api.serve().await;
+    let text = told(&kubeconfig, &["users"]).await;
+    has(
+        &text,
+        "CPU of container log 90 % over target 50 % asked for 8 (ratio 1.80); CPU asked for no change",
+    );
+    let json = told(&kubeconfig, &["users", "-o", "json"]).await;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let pod = &json["facts"]["pods"][0];
+    assert_eq!(pod["requestsMilli"]["cpu"], 1000);
+    assert_eq!(pod["containerRequestsMilli"]["log"]["cpu"], 100);
+}
+
+#[tokio::test]
+async fn a_metric_of_an_object_is_read_as_the_caller_and_where_nobody_serves_it_that_is_said() {
+    let api = cluster();
+    let metric = json!([{"type": "Object", "object": {
+        "describedObject": {"apiVersion": "v1", "kind": "Namespace", "name": "shop"},
+        "metric": {"name": "orders", "selector": {"matchLabels": {"kind": "paid"}}},
+        "target": {"type": "Value", "value": "10"},
+    }}]);
+    with_metrics(&api, &metric);
+    let kubeconfig = api.serve().await;
+    has(
+        &told(&kubeconfig, &["users"]).await,
+        "its only metric has no value (orders: nobody serves custom.metrics.k8s.io in this cluster",
+    );
+    // An adapter that has the older version alone.
+    const ORDERS: &str = "/apis/custom.metrics.k8s.io/v1beta1/namespaces/shop/metrics/orders";
+    api.set(
+        ORDERS,
+        json!({"items": [{"metricName": "orders", "value": "20"}]}),
+    );
+    has(
+        &told(&kubeconfig, &["users"]).await,
+        "orders 20 over target 10 asked for 6 (ratio 2.00, 3 ready pods)",
+    );
+    let asked = api
+        .asked()
+        .into_iter()
+        .rfind(|path| path.starts_with(ORDERS));
+    assert_eq!(
+        asked,
+        Some(format!("{ORDERS}?metricLabelSelector=kind%3Dpaid"))
+    );
+    api.refuse(ORDERS, 403, "forbidden");
+    has(
+        &told(&kubeconfig, &["users"]).await,
+        "{apiGroups: [\"custom.metrics.k8s.io\"], resources: [\"metrics\"], verbs: [\"get\"]}",
+    );
+}
+
+#[tokio::test]
+async fn an_hpa_that_shares_its_pods_with_another_reads_nothing() {
+    let api = cluster();
+    with_metrics(&api, &json!([]));
+    let mut hpa = api.answer_at(HPA);
+    hpa["status"]["conditions"] = json!([{"type": "ScalingActive", "status": "False", "reason": "AmbiguousSelector",
+        "message": "pods by selector app=users are controlled by multiple HPAs: [shop/other shop/users]"}]);
+    api.set(HPA, hpa);
+    let text = told(&api.serve().await, &["users"]).await;
+    has(
+        &text,
+        "users has 4 replicas and keeps them: the HPA reads no metric, for it cannot tell which pods are its own \
+         (AmbiguousSelector: pods by selector app=users are controlled by multiple HPAs: [shop/other shop/users])",
+    );
+    assert!(api.asked().iter().all(|path| !path.starts_with(CPU)));
+}
+
+#[tokio::test]
+async fn a_target_switched_off_is_told_so_and_nobody_wonders_why_it_is_silent() {
+    let api = cluster();
+    let mut off = explained(&[347]);
+    off["facts"]["specReplicas"] = 0.into();
+    off["facts"]["outcome"] = json!({"desiredReplicas": 0, "way": "disabled", "conditions": []});
+    api.set(EXPLANATION, off);
+    let text = told(&api.serve().await, &["users"]).await;
+    has(
+        &text,
+        "users has 0 replicas, which switches autoscaling off until somebody scales it to 1 or more",
+    );
+    assert!(!text.contains("has seen no sync"), "{text}");
 }
 
 #[tokio::test]
