@@ -43,7 +43,9 @@ fn the_package_holds_boards_rules_and_definition_and_nothing_of_the_workshop() {
     let directory = tempfile::tempdir().unwrap();
     let destination = directory.path().to_str().unwrap();
     tools::stdout("helm", &["package", CHART, "--destination", destination]);
-    let package = directory.path().join("taffrail-0.1.0.tgz");
+    let package = directory
+        .path()
+        .join(concat!("taffrail-", env!("CARGO_PKG_VERSION"), ".tgz"));
     let mut tar = Command::new("tar");
     let listed = tar.arg("-tzf").arg(&package).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
