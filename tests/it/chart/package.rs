@@ -248,6 +248,17 @@ fn chart_and_program_are_of_one_version_and_one_changelog() {
     assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
     let changelog = std::fs::read_to_string(Path::new(tools::ROOT).join("CHANGELOG.md")).unwrap();
+    let annotation = |name: &str| {
+        let text = chart["annotations"][format!("artifacthub.io/{name}")].as_str();
+        objects::read(text.unwrap()).remove(0)
+    };
+    let image = &case("default").pod()["containers"][0]["image"];
+    assert_eq!(annotation("images")[0]["image"], *image);
+    let definition = &case("default").all("CustomResourceDefinition")[0];
+    let listed = &annotation("crds")[0];
+    assert_eq!(listed["name"], definition["metadata"]["name"]);
+    assert_eq!(listed["kind"], definition["spec"]["names"]["kind"]);
+    assert_eq!(listed["version"], definition["spec"]["versions"][0]["name"]);
     let changes = chart["annotations"]["artifacthub.io/changes"]
         .as_str()
         .unwrap();
