@@ -120,7 +120,10 @@ async fn t_02_a_token_with_every_awkward_character_arrives_as_it_was_written() {
 
 #[test]
 fn t_05_the_ingress_has_the_host_the_path_the_class_and_a_certificate() {
-    for (environment, host) in [("hello/dev", "dev.example.com"), ("hello/prod", "example.com")] {
+    for (environment, host) in [
+        ("hello/dev", "dev.example.com"),
+        ("hello/prod", "example.com"),
+    ] {
         let render = render(environment);
         let ingress = render.one("Ingress", "hello");
         assert_eq!(text(ingress, "/spec/ingressClassName"), "nginx");
