@@ -265,8 +265,8 @@ const OF_TEMPLATES: [(&str, &str); 21] = [
         "metrics.podMonitor scrapes metrics.plainPort, which is not enabled",
     ),
     (
-        "metrics: {prometheusRule: {enabled: true, disabled: [TaffrailDwn]}}",
-        "metrics.prometheusRule.disabled names no alert: TaffrailDwn",
+        "metrics: {prometheusRule: {enabled: true, disabled: [TaffrailGone]}}",
+        "metrics.prometheusRule.disabled names no alert: TaffrailGone",
     ),
     ("delegate: {tokenAudience: keda}", "delegate needs its url"),
     (
