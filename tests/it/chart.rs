@@ -4,6 +4,7 @@
 
 mod certificates;
 mod matrix;
+mod mistakes;
 mod package;
 mod rights;
 mod traps;

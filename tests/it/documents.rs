@@ -22,8 +22,14 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
     ("tests/run", "it runs this test"),
     (
-        "kubectl apply --server-side -f deploy/manifests/install.yaml",
+        "sed 's|image: taffrail:|image: REGISTRY/taffrail:|' deploy/manifests/install.yaml | \
+         kubectl apply --server-side -f -",
         "tests/cluster/adapter.rs installs that file; one cluster has one installation",
+    ),
+    (
+        "helm upgrade taffrail deploy/chart --namespace taffrail --values own.values.yaml --force-conflicts \
+         --wait --timeout 3m",
+        "tests/cluster/install.rs goes over to a certificate from elsewhere so",
     ),
     (
         "kubectl delete apiservice --selector app.kubernetes.io/name=taffrail",

@@ -93,7 +93,11 @@ fn every_object_says_what_it_belongs_to() {
                 "{what:?}"
             );
             assert_eq!(labels["app.kubernetes.io/instance"], "taffrail", "{what:?}");
-            assert_eq!(labels["app.kubernetes.io/version"], "0.1.0", "{what:?}");
+            assert_eq!(
+                labels["app.kubernetes.io/version"],
+                env!("CARGO_PKG_VERSION"),
+                "{what:?}"
+            );
             if case.name == "everything" {
                 assert_eq!(labels["team"], "platform", "{what:?}");
             }
@@ -255,4 +259,54 @@ fn a_release_of_another_name_has_names_of_its_own() {
     assert!(texts(&objects::one(&objects, "Deployment", "blue-taffrail")["spec"]["template"]["spec"]
         ["containers"][0]["args"])
     .contains(&"--service-name=blue-taffrail"));
+}
+
+/// What a YAML parser takes for a number or a truth, what a Service may not be called, and as long as Helm allows.
+#[test]
+fn a_release_of_any_name_that_helm_takes_gives_names_that_kubernetes_takes() {
+    let long = "r".repeat(53);
+    for (release, service) in [
+        ("123", "taffrail"),
+        ("1e5", "taffrail"),
+        ("true", "true-taffrail"),
+        ("blue.green", "blue-green-taffrail"),
+        (&long, &long),
+    ] {
+        let everything = format!("{CHART}/ci/everything-values.yaml");
+        let mut args = vec!["template", release, CHART, "--namespace=123", "--values"];
+        args.push(&everything);
+        if service == "taffrail" {
+            args.push("--set=fullnameOverride=taffrail");
+        }
+        let objects = objects::read(&tools::stdout("helm", &args));
+        for object in &objects {
+            let kind = object["kind"].as_str().unwrap();
+            if !["CustomResourceDefinition", "ConfigMap"].contains(&kind) {
+                assert_names_are_texts(object, &format!("{release}: {kind}"));
+                let instance = &object["metadata"]["labels"]["app.kubernetes.io/instance"];
+                assert_eq!(instance, release, "{kind}");
+            }
+        }
+        for kind in ["Service", "Deployment"] {
+            let found = objects::one(&objects, kind, service);
+            assert_eq!(found["metadata"]["namespace"], "123");
+        }
+    }
+}
+
+fn assert_names_are_texts(value: &Value, at: &str) {
+    const NAMES: [&str; 4] = ["name", "namespace", "serviceName", "secretName"];
+    for (field, value) in value.as_object().into_iter().flatten() {
+        let at = format!("{at}.{field}");
+        let is_scalar = !value.is_object() && !value.is_array();
+        let is_name = NAMES.contains(&field.as_str()) || field.starts_with("app.kubernetes.io/");
+        assert!(
+            !(is_name && is_scalar) || value.is_string(),
+            "{at} is {value}"
+        );
+        assert_names_are_texts(value, &at);
+    }
+    for (item, value) in value.as_array().into_iter().flatten().enumerate() {
+        assert_names_are_texts(value, &format!("{at}[{item}]"));
+    }
 }

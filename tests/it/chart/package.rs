@@ -43,7 +43,9 @@ fn the_package_holds_boards_rules_and_definition_and_nothing_of_the_workshop() {
     let directory = tempfile::tempdir().unwrap();
     let destination = directory.path().to_str().unwrap();
     tools::stdout("helm", &["package", CHART, "--destination", destination]);
-    let package = directory.path().join("taffrail-0.1.0.tgz");
+    let package = directory
+        .path()
+        .join(concat!("taffrail-", env!("CARGO_PKG_VERSION"), ".tgz"));
     let mut tar = Command::new("tar");
     let listed = tar.arg("-tzf").arg(&package).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
@@ -246,6 +248,17 @@ fn chart_and_program_are_of_one_version_and_one_changelog() {
     assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
     let changelog = std::fs::read_to_string(Path::new(tools::ROOT).join("CHANGELOG.md")).unwrap();
+    let annotation = |name: &str| {
+        let text = chart["annotations"][format!("artifacthub.io/{name}")].as_str();
+        objects::read(text.unwrap()).remove(0)
+    };
+    let image = &case("default").pod()["containers"][0]["image"];
+    assert_eq!(annotation("images")[0]["image"], *image);
+    let definition = &case("default").all("CustomResourceDefinition")[0];
+    let listed = &annotation("crds")[0];
+    assert_eq!(listed["name"], definition["metadata"]["name"]);
+    assert_eq!(listed["kind"], definition["spec"]["names"]["kind"]);
+    assert_eq!(listed["version"], definition["spec"]["versions"][0]["name"]);
     let changes = chart["annotations"]["artifacthub.io/changes"]
         .as_str()
         .unwrap();

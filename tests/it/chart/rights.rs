@@ -179,6 +179,14 @@ fn scales_of_other_kinds_are_read_where_they_are_named() {
         all.contains(&"get argoproj.io/rollouts/scale".to_owned()),
         "{all:?}"
     );
+    // Of the core group, whose name is empty.
+    let set = "explanations.scaleTargets[0].apiGroup=,explanations.scaleTargets[0].resource=replicationcontrollers";
+    let objects = rendered(&["--set", set]);
+    let all = rights(objects::one(&objects, "ClusterRole", "taffrail"));
+    assert!(
+        all.contains(&"get /replicationcontrollers/scale".to_owned()),
+        "{all:?}"
+    );
 }
 
 #[test]

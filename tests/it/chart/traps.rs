@@ -234,4 +234,8 @@ fn v_09_and_v_11_pods_prefer_other_nodes_and_zones_and_in_the_case_ha_must_have_
         spread("ha"),
         [pair("kubernetes.io/hostname", "DoNotSchedule"), zone]
     );
+    // Two nodes alone would else take the three: the skew is counted over the nodes that there are.
+    let hosts = &case("ha").pod()["topologySpreadConstraints"][0];
+    assert_eq!(hosts["minDomains"], 3);
+    assert_eq!(case("ha").all("Deployment")[0]["spec"]["replicas"], 3);
 }

@@ -13,6 +13,8 @@ use crate::fixtures::tools::{self, ROOT};
 const FOREIGN_FLAGS: &[&str] = &[
     // KEDA's operator.
     "--enable-cert-rotation",
+    // kube-metrics-adapter.
+    "--metrics-ttl",
 ];
 
 /// What looks like a value of the chart and is none.

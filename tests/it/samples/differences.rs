@@ -127,6 +127,8 @@ fn v_06_visits_keeps_its_count_in_production_and_its_secret_is_made_there() {
 fn v_06_hello_goes_to_spot_nodes_in_production_and_its_secret_is_made_there() {
     let more = [
         "Secret hello/hello-token: ",
+        "Ingress hello/hello: spec.rules.0.host",
+        "Ingress hello/hello: spec.tls.0.hosts",
         "Deployment hello/hello: spec.template.spec.tolerations",
         "Deployment hello/hello: spec.template.spec.affinity.nodeAffinity",
         "Deployment hello/hello: spec.template.spec.terminationGracePeriodSeconds",

@@ -267,6 +267,32 @@ fn p_03_whatever_runs_is_closed_but_for_those_whom_it_names() {
     }
 }
 
+/// ingress-nginx refuses the second Ingress of a host and path, and a certificate is for the hosts that it is asked for.
+#[test]
+fn f_06_all_systems_and_environments_fit_into_one_cluster() {
+    let mut taken = BTreeSet::new();
+    for render in all() {
+        for ingress in objects::of_kind(&render.objects, "Ingress") {
+            let certified: Vec<&Value> = list(ingress, "/spec/tls")
+                .flat_map(|tls| list(tls, "/hosts"))
+                .collect();
+            for rule in list(ingress, "/spec/rules") {
+                assert!(certified.contains(&&rule["host"]), "{}", render.name);
+                for path in list(rule, "/http/paths") {
+                    let place = (text(rule, "/host"), text(path, "/path"));
+                    assert!(taken.insert(place), "{}: {place:?} is taken", render.name);
+                }
+            }
+        }
+        for namespace in objects::of_kind(&render.objects, "Namespace") {
+            let place = (name(namespace), "namespace");
+            assert!(taken.insert(place), "{}: {place:?} is taken", render.name);
+        }
+    }
+    // Four Ingresses and five namespaces, for dev and for production.
+    assert_eq!(taken.len(), 18, "{taken:?}");
+}
+
 #[test]
 fn f_05_developers_deploy_and_roll_back_and_nothing_else() {
     for render in all() {

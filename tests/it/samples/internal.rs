@@ -101,8 +101,15 @@ fn e_04_hub_image_tag_env_and_resources_arrive_in_the_pod() {
     assert_eq!(variable(app, "VERBOSE")["value"], "true");
     assert_eq!(at(app, "/resources/requests/cpu"), "250m");
     assert_eq!(at(app, "/resources/requests/memory"), "32Mi");
+    // As a file of values has them: numbers that are floats, and a text that looks like one.
+    let render = with(&[r#"--set-json=env={"LIMIT": 1000000, "SHARE": 0.5, "AGENT": "007"}"#]);
+    let app_of_file = container(render.one("Deployment", "internal"));
+    for (name, value) in [("LIMIT", "1000000"), ("SHARE", "0.5"), ("AGENT", "007")] {
+        assert_eq!(variable(app_of_file, name)["value"], value);
+    }
     let defaults = container(super::render("internal/dev").one("Deployment", "internal"));
-    assert_eq!(defaults["image"], "taffrail-sample-app:0.1.0");
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(defaults["image"], format!("taffrail-sample-app:{version}"));
 }
 
 #[test]
@@ -116,6 +123,7 @@ fn e_04_values_that_are_none_are_refused_and_named() {
         ("env.PROD=true", "PROD"),
         ("resources.request.cpu=1", "request"),
         ("resources.requests=null", "requests"),
+        ("resources.limits.memory=64Mb", "/resources/limits/memory"),
     ] {
         let said = refused(&["--set", value]);
         assert!(said.contains(named), "{value}: {said}");

@@ -113,3 +113,18 @@ fn a_load_is_for_the_overlay_of_dev_and_is_taken_where_that_is() {
         Scenario::load(Path::new(&file)).unwrap();
     }
 }
+
+#[test]
+fn v_08_the_smallest_sample_and_the_load_are_as_closed_as_the_systems() {
+    for directory in ["deploy/samples/users", "deploy/loadtest"] {
+        let objects = objects::read(&tools::kustomize(directory));
+        assert_eq!(restricted::faults(&objects), [""; 0], "{directory}");
+        let pods = restricted::pods(&objects);
+        assert_eq!(pods.len(), 1, "{directory}");
+        for (_, spec) in pods {
+            assert_eq!(spec["enableServiceLinks"], false, "{directory}");
+            assert_eq!(spec["securityContext"]["runAsGroup"], 65532, "{directory}");
+            assert!(!text(&spec["containers"][0], "/image").ends_with(":latest"));
+        }
+    }
+}

@@ -66,9 +66,10 @@ fn f_08_the_namespace_begins_with_a_digit_and_no_service_does() {
 
 #[test]
 fn f_11_each_service_has_its_host_and_a_certificate() {
-    for environment in ["dev", "prod"] {
+    for (environment, suffix) in [("dev", "-dev"), ("prod", "")] {
         let render = render(&format!("users-and-shifts/{environment}"));
         for (service, host) in SERVICES {
+            let host = format!("{host}{suffix}");
             let ingress = render.one("Ingress", service);
             assert_eq!(text(ingress, "/spec/rules/0/host"), host);
             assert_eq!(text(ingress, "/spec/tls/0/hosts/0"), host);
