@@ -4,8 +4,12 @@
 mod files;
 mod learned;
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
+use taffrail_loadtest::arrivals::trace::Trace;
+use taffrail_loadtest::report::text;
 
 use self::files::{Files, files, hpa};
 use self::learned::{Learned, learn, spec_of_pods};
@@ -134,10 +138,16 @@ fn known(
     } = learned;
     let traffic = match &files.trace {
         Some((path, text)) => {
-            Traffic::of_trace(text, args.scale).with_context(|| path.display().to_string())?
+            let of_file = || path.display().to_string();
+            let trace = Trace::read(text).with_context(of_file)?;
+            notes.extend(trace.gap().map(gap_told));
+            Traffic::of_trace(&trace, args.scale).with_context(of_file)?
         }
         None => traffic?,
     };
+    if traffic.requests() <= 0.0 {
+        bail!("the traffic has no request in it, so every HPA is as good as any other");
+    }
     let held = scenario
         .services
         .get_mut(&name)
@@ -213,6 +223,14 @@ fn known(
         notes,
         max_before,
     })
+}
+
+/// What is to be known of a trace in which lines are missing.
+fn gap_told(gap: Duration) -> String {
+    format!(
+        "For {} the trace has no line: the rate before is taken to hold until the next one.",
+        text::span(gap.as_secs_f64())
+    )
 }
 
 /// The usual number of pods, and what each of them can take: each follows from the other where pods are asked in turn.

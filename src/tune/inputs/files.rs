@@ -35,7 +35,12 @@ pub(super) fn files(paths: &[PathBuf]) -> anyhow::Result<Files> {
 /// Takes in one file, as what it is.
 fn add(files: &mut Files, path: &Path) -> anyhow::Result<()> {
     let text = text(path)?;
-    let taken = match kind(path, &text) {
+    let kind = kind(path, &text);
+    let text = match kind {
+        Kind::Trace if is_json(&text) => samples::rates(&text)?,
+        _ => text,
+    };
+    let taken = match kind {
         Kind::Scenario => files
             .scenario
             .replace((path.to_owned(), Scenario::load(path)?))
@@ -52,6 +57,11 @@ fn add(files: &mut Files, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with('{')
+}
+
+#[derive(Clone, Copy)]
 enum Kind {
     Scenario,
     Run,
@@ -63,9 +73,14 @@ fn kind(path: &Path, text: &str) -> Kind {
     let is_yaml = path
         .extension()
         .is_some_and(|extension| extension == "yaml" || extension == "yml");
-    let is_json = text.trim_start().starts_with('{');
+    let is_json = is_json(text);
+    // Prometheus', or what it says where it has none.
+    let is_answer = ["\"resultType\"", "\"errorType\""]
+        .iter()
+        .any(|key| text.contains(key));
     match () {
-        () if is_json && text.contains("\"resultType\"") => Kind::Samples,
+        () if is_json && is_answer && text.contains("\"taffrail_") => Kind::Samples,
+        () if is_json && is_answer => Kind::Trace,
         () if is_json && !is_yaml => Kind::Run,
         () if is_yaml => Kind::Scenario,
         () if samples::is_table(text) => Kind::Samples,
