@@ -459,6 +459,11 @@ fn sure(known: &Known, found: &Found) -> Vec<String> {
             (found.slower.pod_hours / tuned.pod_hours - 1.0).max(0.0) * PERCENT,
         ));
     }
+    let finalists = found.tried.iter().filter(|tried| 1 < tried.figures.plays);
+    if finalists.count() <= 1 {
+        let text = "Only one candidate was played on more than one seed: with a higher --budget it is chosen among several.";
+        sure.push(text.to_owned());
+    }
     sure.extend(little(known));
     if let Some(fit) = known.fit() {
         let Estimate { low, high, .. } = fit.limit;

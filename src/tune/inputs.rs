@@ -298,11 +298,18 @@ fn is_playable(metric: &MetricSpec, is_cpu_known: bool) -> bool {
 /// The metrics of an HPA that cannot be played, as they are written.
 fn kept(hpa: &Value, is_cpu_known: bool) -> Vec<Value> {
     let written = hpa.get("spec").unwrap_or(hpa).get("metrics");
-    let (Some(written), Ok(spec)) = (
-        written.and_then(Value::as_array),
-        autoscaler::from_value(hpa),
-    ) else {
+    let written = written.and_then(Value::as_array);
+    let Ok(spec) = autoscaler::from_value(hpa) else {
         return Vec::new();
+    };
+    // Who names none has what the API server fills in.
+    let default = [
+        json!({"type": "Resource", "resource": {"name": "cpu", "target":
+        {"type": "Utilization", "averageUtilization": autoscaler::DEFAULT_CPU_PERCENT}}}),
+    ];
+    let written = match written.map_or(&[][..], Vec::as_slice) {
+        [] => &default[..],
+        written => written,
     };
     let both = written.iter().zip(&spec.metrics);
     let kept = both.filter(|(_, metric)| !is_playable(metric, is_cpu_known));
@@ -358,6 +365,9 @@ mod tests {
         assert_eq!(kept(&of_cpu, true), Vec::<Value>::new());
         assert!(unplayable(&of_cpu, false).unwrap().contains("on CPU"));
         assert_eq!(kept(&of_cpu, false), [cpu]);
+        let of_nothing = kept(&hpa(&json!([])), false);
+        let percent = of_nothing[0].pointer("/resource/target/averageUtilization");
+        assert_eq!((of_nothing.len(), percent), (1, Some(&json!(80))));
         let of_queue = hpa(&json!([rate, queue]));
         assert!(
             unplayable(&of_queue, true)

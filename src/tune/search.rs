@@ -15,7 +15,7 @@ const SHARES: [f64; 4] = [0.5, 0.7, 0.3, 0.9];
 const BUDGET_COARSE: usize = 48;
 
 /// Plays of a search for each candidate that becomes a finalist.
-const BUDGET_FINALIST: usize = 16;
+const BUDGET_FINALIST: usize = 12;
 
 /// Candidates whose neighbours are looked at in one round.
 const LEADERS: usize = 5;

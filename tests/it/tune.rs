@@ -322,7 +322,16 @@ fn what_makes_no_sense_is_refused_and_says_what_to_do() {
             "{expected} is not in\n{text}"
         );
     }
-    let cases: [(&[&str], &str); 6] = [
+    let service = written(
+        folder.path(),
+        "service.yaml",
+        "apiVersion: v1\nkind: Service\n",
+    );
+    let cases: [(&[&str], &str); 7] = [
+        (
+            &[trace, "--hpa", service.to_str().unwrap()],
+            "service.yaml: is a Service, and a HorizontalPodAutoscaler is wanted",
+        ),
         (
             &[trace],
             "a trace says what is asked, and nothing of what a pod takes",

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::target::each_metric;
+use crate::config::autoscaler::DEFAULT_CPU_PERCENT;
 use crate::config::tree::{Content, Node};
 use crate::engine::snapshot::Metric as Served;
 use crate::lint::rule::{Out, Rule, Severity};
 use crate::lint::view::{Metric, Signal};
 use crate::lint::world::{HPA, World};
-
-/// The share of a request that the API server fills in where an HPA names no metric.
-const DEFAULT_CPU: &str = "80 %";
 
 /// How many letters a name may be off one of ours to be taken for it.
 const SLIP_MAX: usize = 4;
@@ -289,7 +287,7 @@ fn metrics_default(world: &World<'_>, out: &mut Out<'_>) {
             written.unwrap_or(hpa.spec),
             "names no metric",
             format!(
-                "the API server fills in CPU at {DEFAULT_CPU}: what users wait for moves no pod"
+                "the API server fills in CPU at {DEFAULT_CPU_PERCENT} %: what users wait for moves no pod"
             ),
             "metrics: ...",
         );

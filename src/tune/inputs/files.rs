@@ -14,6 +14,9 @@ use crate::config::autoscaler;
 /// Bytes of a file: a long load run.
 const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
+/// The kind of what is to be better.
+const HPA: &str = "HorizontalPodAutoscaler";
+
 /// The files, by what is in them.
 #[derive(Default)]
 pub(super) struct Files {
@@ -105,6 +108,10 @@ fn text(path: &Path) -> anyhow::Result<String> {
 pub(super) fn hpa(path: &Path) -> anyhow::Result<Value> {
     let read = || -> anyhow::Result<Value> {
         let object = autoscaler::object_from_yaml(&text(path)?)?;
+        let kind = object.get("kind").and_then(Value::as_str).unwrap_or(HPA);
+        if kind != HPA {
+            bail!("is a {kind}, and a {HPA} is wanted");
+        }
         autoscaler::from_value(&object)?;
         Ok(object)
     };
