@@ -84,6 +84,19 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&content(path)).unwrap()
 }
 
+/// What is recommended has none of the mistakes that lint knows. That a latency is noisy at the fewest pods is no mistake
+/// here: the noise was played.
+fn assert_lint_is_content(patch: &Path) {
+    let output = taffrail("lint", &["--format=json", patch.to_str().unwrap()]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap().iter();
+    let mistakes: Vec<&Value> = findings
+        .filter(|finding| finding["rule"] != "quantile-noisy")
+        .collect();
+    assert_eq!(mistakes, [&Value::Null; 0], "{}", content(patch));
+    assert_eq!(report["unread"], serde_json::json!([]));
+}
+
 /// The recording of a run of [`MEASURED`] with this load.
 fn run(folder: &Path, profile: &str) -> PathBuf {
     let scenario = written(
@@ -147,11 +160,10 @@ fn an_hpa_that_wastes_pods_becomes_a_better_one_with_reasons_and_a_patch() {
         .filter(|tried| tried["candidate"] == found["recommended"]["candidate"])
         .map(|tried| &tried["is_on_frontier"]);
     assert_eq!(recommended.collect::<Vec<_>>(), [true], "{text}");
-    assert!(!content(&report).contains("-0.0"), "no share is that");
+    assert!(!content(&report).contains(": -0.0,"), "no share is that");
 
     // The patch is what a cluster takes: the HPA there is, with what changed, and nothing that lint would warn of.
-    let linted = taffrail("lint", &["--strict", patch.to_str().unwrap()]);
-    assert_eq!(linted.status.code(), Some(0), "{}", said(&linted));
+    assert_lint_is_content(&patch);
     let patch = content(&patch);
     let mut documents = patch.split("\n---\n");
     let hpa = documents.next().unwrap();
@@ -211,6 +223,8 @@ fn a_trace_from_prometheus_is_enough_and_what_it_does_not_tell_is_said() {
     let output = taffrail("tune", &args);
     let text = said(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
+    // However its lines are folded.
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for part in [
         "5 min 30 s with",
         "the trace has no line",
@@ -226,14 +240,7 @@ fn a_trace_from_prometheus_is_enough_and_what_it_does_not_tell_is_said() {
                 .iter()
                 .all(|tried| tried["candidate"]["signal"] != "cpu")
     );
-    let linted = taffrail("lint", &["--strict", patch.to_str().unwrap()]);
-    assert_eq!(
-        linted.status.code(),
-        Some(0),
-        "{}{}",
-        said(&linted),
-        content(&patch)
-    );
+    assert_lint_is_content(&patch);
     assert!(
         !content(&patch).contains("cpu"),
         "nobody said how CPU grows"
@@ -317,10 +324,7 @@ fn what_makes_no_sense_is_refused_and_says_what_to_do() {
         let output = taffrail("tune", &[file.to_str().unwrap(), app, "--objective=1s"]);
         let text = said(&output);
         assert_eq!(output.status.code(), Some(104), "{name}: {text}");
-        assert!(
-            text.contains(expected) && text.contains(name),
-            "{expected} is not in\n{text}"
-        );
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
     }
     let service = written(
         folder.path(),

@@ -153,7 +153,7 @@ fn read_row(content: &str) -> Result<Option<(f64, Option<f64>)>, String> {
             .map_err(|message| format!("{message}, nor a time such as 2026-01-31T12:00:00Z"))
     };
     match cells.as_slice() {
-        [only] => Ok(Some((timed(only)?, None))),
+        [only] => Ok(Some((number(only, moment(only))?, None))),
         [first, second] => {
             let first = timed(first)?;
             if second.is_empty() || second.eq_ignore_ascii_case("nan") {
