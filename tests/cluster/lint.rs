@@ -24,14 +24,9 @@ const REFUSED: &str = include_str!("../data/lint/refused.yaml");
 
 async fn what_lint_says_of_the_api_server_it_says_itself(cluster: &Cluster) -> anyhow::Result<()> {
     let namespace = cluster.namespace("lint-refused").await?;
-    let create = [
-        "create",
-        "--dry-run=server",
-        "--output=name",
-        "--filename=-",
-        "--namespace",
-    ];
-    let args = create.iter().chain(&[namespace.as_str()]);
+    let create = ["create", "--dry-run=server", "--output=name"];
+    let from = ["--filename=-", "--namespace", &namespace];
+    let args = create.iter().chain(&from);
     let output = cluster.kubectl().try_run_with(args, REFUSED).await?;
     let taken: Vec<&str> = output
         .stdout

@@ -87,7 +87,7 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// The fields of an object, each with those of what it holds, or of the items of its list; none where anything may stand.
-struct Fields(&'static [(&'static str, Option<&'static Fields>)]);
+struct Fields(&'static [(&'static str, Option<&'static Self>)]);
 
 /// A `MetricTarget`, with what else an HPA of autoscaling/v2 (Kubernetes 1.36) has.
 static TARGET: Fields = Fields(&[
