@@ -57,7 +57,8 @@ Files, told apart by what is in them:
   a scenario (YAML)       of taffrail-loadtest: `app` is how pods behave, its loads are the traffic
   a load run (JSON)       as `taffrail-loadtest run --json` writes it; what a pod takes is fitted
   samples (CSV or JSON)   what a running adapter recorded; fitted as well
-  a trace (CSV)           t_seconds,rps: the traffic to tune for, in the place of the others'
+  a trace (CSV or JSON)   t_seconds,rps: the traffic to tune for, in the place of the others'; as
+                          Grafana exports one rate, or as Prometheus answers query_range for it
 
 Samples come from the Prometheus that scrapes the adapter, as it answers; the second part of the
 query tells how long pods take to start (write exported_service where service is Prometheus' own):

@@ -243,6 +243,10 @@ async fn get(client: &Client, path: &str) -> Result<Value, RequestError> {
 /// Asks the adapter as the HPA does, one question after another. What is beyond the bounds of number and time is not
 /// asked, and is counted.
 pub async fn ask(client: &Client, questions: Vec<Question>) -> Asked {
+    ask_within(client, questions, ALL_READS_MAX).await
+}
+
+async fn ask_within(client: &Client, questions: Vec<Question>, time: Duration) -> Asked {
     let all = questions.len();
     let mut answers = Vec::new();
     let reads = async {
@@ -252,7 +256,7 @@ pub async fn ask(client: &Client, questions: Vec<Question>) -> Asked {
         }
     };
     // What was answered until then counts, so it is of no matter whether time ran out.
-    let _ = tokio::time::timeout(ALL_READS_MAX, reads).await;
+    let _ = tokio::time::timeout(time, reads).await;
     let unasked = all - answers.len();
     Asked { answers, unasked }
 }
@@ -356,7 +360,98 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::future::pending;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::Response;
+    use serde_json::json;
+
     use super::*;
+
+    /// An API server that answers paths so; where there is no answer it hangs.
+    fn client(answer: impl Fn(&str) -> Option<Value> + Send + 'static) -> Client {
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let answer = answer(&request.uri().to_string());
+            async move {
+                let Some(answer) = answer else {
+                    return pending().await;
+                };
+                let body = Body::from(answer.to_string().into_bytes());
+                Ok::<_, Infallible>(Response::new(body))
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    fn questions(count: usize) -> Vec<Question> {
+        let question = |n: usize| Question {
+            namespace: "shop".to_owned(),
+            metric: format!("metric_{n}"),
+            selector: String::new(),
+        };
+        (0..count).map(question).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_more_than_a_list_holds_is_cut_and_said() {
+        let pages = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&pages);
+        let endless = client(move |path| {
+            let is_endless = path.contains("/deployments?");
+            counted.fetch_add(usize::from(is_endless), Ordering::Relaxed);
+            let next = if is_endless { "on and on" } else { "" };
+            Some(json!({"metadata": {"continue": next}, "items": [{"metadata": {"name": "web"}}]}))
+        });
+        let found = survey(&endless, Some("shop")).await;
+        assert_eq!(pages.load(Ordering::Relaxed), PAGES_MAX);
+        let said: Vec<&str> = found.refused.iter().map(|r| r.message.as_str()).collect();
+        assert_eq!(
+            said,
+            ["more than 50000 deployments; the others are not checked"]
+        );
+        assert!(!found.complete.contains(&"deployments") && found.complete.contains(&"services"));
+        assert_eq!(
+            found.objects.len(),
+            PAGES_MAX + KINDS.len() - 1 + APISERVICES.len()
+        );
+    }
+
+    #[tokio::test]
+    async fn metrics_beyond_the_number_that_is_read_are_counted() {
+        let answers = client(|_| Some(json!({"items": [{"value": "3"}]})));
+        let asked = ask(&answers, questions(READS_MAX + 2)).await;
+        assert_eq!((asked.answers.len(), asked.unasked), (READS_MAX, 2));
+        let last = &asked.answers[READS_MAX - 1];
+        assert_eq!(
+            (last.0.metric.as_str(), &last.1.outcome),
+            ("metric_499", &Ok(vec![3.0]))
+        );
+    }
+
+    #[tokio::test]
+    async fn an_adapter_that_hangs_costs_what_comes_after_it_and_not_what_was_answered() {
+        // A machine that stands still answers nothing in a short time.
+        for time in [50, 500, 3_000].map(Duration::from_millis) {
+            assert!(
+                time < super::super::request::DEADLINE,
+                "a request that hangs would end first"
+            );
+            let hangs = client(|path| {
+                let is_first = path.ends_with("/metric_0");
+                is_first.then(|| json!({"items": [{"value": "3"}]}))
+            });
+            let asked = ask_within(&hangs, questions(3), time).await;
+            assert_eq!(asked.answers.len() + asked.unasked, 3);
+            assert!(2 <= asked.unasked, "{asked:?}");
+            if asked.unasked == 2 {
+                assert_eq!(asked.answers[0].1.outcome, Ok(vec![3.0]));
+                return;
+            }
+        }
+        panic!("not even the first was answered");
+    }
 
     #[test]
     fn a_selector_goes_into_a_url_whole() {

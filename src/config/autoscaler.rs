@@ -26,7 +26,7 @@ const WINDOW_SECONDS: RangeInclusive<i32> = 0..=3600;
 const PERIOD_SECONDS: RangeInclusive<i32> = 1..=1800;
 
 /// What the API server fills in where an HPA names no metrics: CPU at this share of the request, in per cent.
-const DEFAULT_CPU_PERCENT: i32 = 80;
+pub const DEFAULT_CPU_PERCENT: i32 = 80;
 
 /// Why an object is no HPA that could exist.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

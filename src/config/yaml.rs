@@ -139,7 +139,13 @@ fn explain(error: &Error, document: &str) -> Wrong {
         | Error::AliasReplayStackDepthExceeded { .. } => format!(
             "the document has more than {NODES_MAX} values, or {DEPTH_MAX} levels, or {REPLAYED_MAX} values by alias"
         ),
-        other => UserMessageFormatter.format_message(other).into_owned(),
+        other => {
+            let message = UserMessageFormatter.format_message(other);
+            match message.contains("tabs disallowed") {
+                true => "indented with a tab; YAML takes spaces only".to_owned(),
+                false => message.into_owned(),
+            }
+        }
     };
     wrong(location.map(|location| location.line()), message)
 }

@@ -98,7 +98,7 @@ impl Read {
         self.folder = Path::new(name).parent().unwrap_or(Path::new("")).into();
         for document in tree::documents(&text) {
             match document {
-                Ok(root) => self.add(index, root, 0),
+                Ok(root) => self.add(index, root, ("", ""), 0),
                 // What templates make of it can be read, and they cannot.
                 Err(broken) if text.contains("{{") => self.unread.push(Unread {
                     source: name.to_owned(),
@@ -133,7 +133,7 @@ impl Read {
             text: String::new(),
         });
         for object in objects {
-            self.add(index, Node::from_json(object), 0);
+            self.add(index, Node::from_json(object), ("", ""), 0);
         }
         self.say_once_full(was_full, "cluster");
     }
@@ -150,16 +150,24 @@ impl Read {
         }
     }
 
-    fn add(&mut self, source: usize, root: Node, nested: usize) {
-        let text = |name| root.get(name).and_then(Node::text).unwrap_or_default();
-        let (api_version, kind) = (text("apiVersion").to_owned(), text("kind").to_owned());
+    /// Takes in an object, or a list of them. A list of one kind says once for all its items what they are, which is then
+    /// `said`: version and kind.
+    fn add(&mut self, source: usize, root: Node, said: (&str, &str), nested: usize) {
+        let text = |name, said: &str| {
+            let own = root.get(name).and_then(Node::text);
+            own.unwrap_or(said).to_owned()
+        };
+        let (api_version, kind) = (text("apiVersion", said.0), text("kind", said.1));
         if api_version == "loadtest/v1" {
             self.add_scenario(source, &root);
             return;
         }
-        if kind.ends_with("List") && nested < NESTED_MAX && root.get("items").is_some() {
-            for item in root.get("items").map_or(&[][..], Node::items) {
-                self.add(source, item.clone(), nested + 1);
+        if let Some(of) = kind.strip_suffix("List")
+            && nested < NESTED_MAX
+            && let Some(items) = root.get("items")
+        {
+            for item in items.items() {
+                self.add(source, item.clone(), (&api_version, of), nested + 1);
             }
             return;
         }
@@ -180,7 +188,7 @@ impl Read {
                     continue;
                 };
                 if object.get("items").is_some() {
-                    self.add(source, object.clone(), 0);
+                    self.add(source, object.clone(), ("", ""), 0);
                 } else {
                     self.push(source, api_version.into(), kind.into(), object.clone());
                 }

@@ -7,6 +7,7 @@ mod example;
 
 mod adapter;
 mod behavior;
+mod beside;
 mod bounds;
 mod chain;
 mod form;
@@ -14,6 +15,7 @@ mod ignore;
 mod live;
 mod page;
 mod probe;
+mod schema;
 mod selector;
 mod source;
 mod target;
@@ -30,11 +32,13 @@ use super::rule::Rule;
 
 /// Every subject's rules.
 pub(crate) static ALL: &[&[Rule]] = &[
+    schema::RULES,
     form::RULES,
     target::RULES,
     tuning::RULES,
     selector::RULES,
     bounds::RULES,
+    beside::RULES,
     behavior::RULES,
     timing::RULES,
     source::RULES,

@@ -9,6 +9,9 @@ use super::objects::{Object, Read};
 use super::page::Page;
 use super::view::{Hpa, Service, Workload};
 
+/// The kind of an HPA.
+pub(crate) const HPA: &str = "HorizontalPodAutoscaler";
+
 /// An object and its place among all.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known<'w> {
@@ -53,6 +56,10 @@ pub(crate) struct World<'w> {
     pub(crate) apiservices: Vec<Known<'w>>,
     /// Istio's VirtualServices, of which retries are known.
     pub(crate) routes: Vec<Known<'w>>,
+    /// KEDA's ScaledObjects, each of which becomes an HPA.
+    pub(crate) scaled: Vec<Known<'w>>,
+    /// VerticalPodAutoscalers.
+    pub(crate) verticals: Vec<Known<'w>>,
     /// Services of Kubernetes.
     pub(crate) addresses: Vec<Known<'w>>,
     /// The names of all Services and workloads.
@@ -69,6 +76,8 @@ impl<'w> World<'w> {
             budgets: Vec::new(),
             apiservices: Vec::new(),
             routes: Vec::new(),
+            scaled: Vec::new(),
+            verticals: Vec::new(),
             addresses: Vec::new(),
             names: BTreeSet::new(),
             beside,
@@ -88,13 +97,18 @@ impl<'w> World<'w> {
         } = known.object;
         let group = api_version.split('/').next().unwrap_or_default();
         match (group, kind.as_str()) {
-            ("autoscaling", "HorizontalPodAutoscaler") => self.hpas.push(Hpa::new(known)),
+            // One whose version or kind is misspelt is one all the same, and has a rule that says so.
+            ("autoscaling" | "" | "v1" | "v2", kind) if kind.eq_ignore_ascii_case(HPA) => {
+                self.hpas.push(Hpa::new(known));
+            }
             ("taffrail.dev", "RequestMetrics") => self.services.push(Service::new(known)),
             ("apps" | "extensions", "Deployment" | "StatefulSet" | "ReplicaSet" | "DaemonSet")
             | ("argoproj.io", "Rollout") => self.workloads.push(Workload::new(known)),
             ("policy", "PodDisruptionBudget") => self.budgets.push(known),
             ("apiregistration.k8s.io", "APIService") => self.apiservices.push(known),
             ("networking.istio.io", "VirtualService") => self.routes.push(known),
+            ("keda.sh", "ScaledObject") => self.scaled.push(known),
+            ("autoscaling.k8s.io", "VerticalPodAutoscaler") => self.verticals.push(known),
             ("v1", "Service") => self.addresses.push(known),
             _ => {}
         }
@@ -108,6 +122,8 @@ impl<'w> World<'w> {
             + self.budgets.len()
             + self.apiservices.len()
             + self.routes.len()
+            + self.scaled.len()
+            + self.verticals.len()
             + self.addresses.len()
     }
 

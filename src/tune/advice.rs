@@ -23,6 +23,12 @@ const LOW_LOAD: f64 = 0.5;
 /// How much further than it was a load is to be measured, at most.
 const FURTHER_MAX: f64 = 4.0;
 
+/// Traffic shorter than this, in seconds, is no day, and hardly the time in which an HPA shrinks.
+const TRAFFIC_SHORT_S: usize = 3600;
+
+/// Requests that may be slow, of all that there are, below which their share is chance.
+const SLOW_FEW: f64 = 20.0;
+
 /// Pods that a measurement is done with: few, so that little load is enough, and not one, so that they share it.
 const MEASURED_PODS: f64 = 2.0;
 
@@ -66,10 +72,7 @@ impl Advice {
                 None => reasons(known, found),
             },
             sure: sure(known, found),
-            measure: known
-                .fit()
-                .map(|fit| measure(known, fit))
-                .unwrap_or_default(),
+            measure: measure(known),
         }
     }
 }
@@ -456,6 +459,12 @@ fn sure(known: &Known, found: &Found) -> Vec<String> {
             (found.slower.pod_hours / tuned.pod_hours - 1.0).max(0.0) * PERCENT,
         ));
     }
+    let finalists = found.tried.iter().filter(|tried| 1 < tried.figures.plays);
+    if finalists.count() <= 1 {
+        let text = "Only one candidate was played on more than one seed: with a higher --budget it is chosen among several.";
+        sure.push(text.to_owned());
+    }
+    sure.extend(little(known));
     if let Some(fit) = known.fit() {
         let Estimate { low, high, .. } = fit.limit;
         sure.push(match fit.is_sure() {
@@ -479,8 +488,36 @@ fn sure(known: &Known, found: &Found) -> Vec<String> {
     sure
 }
 
-fn measure(known: &Known, fit: &Fit) -> Vec<String> {
+/// What there is too little of in the traffic.
+fn little(known: &Known) -> Vec<String> {
+    let traffic = &known.workload.traffic;
+    let mut little = Vec::new();
+    if traffic.seconds() < TRAFFIC_SHORT_S {
+        little.push(format!(
+            "The traffic is {} of one day: of other hours nothing is known. A day of the busiest week tells more.",
+            text::span(traffic.seconds() as f64)
+        ));
+    }
+    let may_be_slow = traffic.requests() * known.aims.objective.budget();
+    if may_be_slow < SLOW_FEW {
+        little.push(format!(
+            "It has {:.0} requests, of which {may_be_slow:.1} may be slow: so few that chance decides.",
+            traffic.requests()
+        ));
+    }
+    little
+}
+
+fn measure(known: &Known) -> Vec<String> {
     let mut measure = Vec::new();
+    let Some(fit) = known.fit() else {
+        if known.aims.cpu_percent.is_none() {
+            let text = "How CPU grows with load: say cpuShare, the share of the service time that is CPU, and cpuRequest, in \
+                        thousandths of a core; until then candidates are played without CPU.";
+            measure.push(text.to_owned());
+        }
+        return measure;
+    };
     if !fit.is_sure() {
         let further = fit
             .limit

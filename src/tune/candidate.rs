@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::curve::{Curve, Objective};
+use crate::hpa;
 use crate::model::quantity;
 
 /// Kubernetes' tolerance, in thousandths.
@@ -118,6 +119,16 @@ impl Signal {
         Self::Cpu,
     ];
 
+    /// Whether it explodes near the objective rather than growing with the load.
+    pub(super) fn is_steep(self) -> bool {
+        matches!(self, Self::RateAndLatency | Self::Latency | Self::SlowShare)
+    }
+
+    /// Whether it tells of load when nobody waits; what does not is deaf without CPU beside it.
+    pub(super) fn hears_load(self) -> bool {
+        !matches!(self, Self::Latency | Self::SlowShare)
+    }
+
     pub(super) fn told(self) -> &'static str {
         match self {
             Self::RateAndLatency => "rate + latency",
@@ -153,14 +164,15 @@ impl Aims {
             Signal::Cpu => target.max(1.0) as i64 * 1000,
             _ => neat((target * 1000.0).round() as i64),
         };
-        (0 < target_milli).then_some(Candidate {
+        let candidate = Candidate {
             signal,
             target_milli,
             window_s: self.window_s,
             down_s: DOWN_DEFAULT_S,
             tolerance_milli: TOLERANCE_DEFAULT,
             growth: Growth::Free,
-        })
+        };
+        (0 < target_milli).then_some(candidate.braked())
     }
 
     /// The load on a pod that a candidate's target stands for, where it stands for one.
@@ -219,7 +231,19 @@ impl Candidate {
             Signal::RateAndLatency => Signal::Rate,
             _ => return None,
         };
-        Some(Self { signal, ..*self })
+        Some(Self { signal, ..*self }.braked())
+    }
+
+    /// The same with the brake that its signal needs: one that an HPA looks at twice within its window is answered twice
+    /// before the first answer shows, and `taffrail lint` says so. What is proportional to load needs none.
+    pub(super) fn braked(self) -> Self {
+        let looks_twice = 2 * hpa::SYNC_PERIOD.as_secs() <= u64::from(self.window_s);
+        let growth = match (self.signal.is_steep(), looks_twice) {
+            (true, true) => Growth::DoubleInAMinute,
+            (true, false) => self.growth,
+            (false, _) => Growth::Free,
+        };
+        Self { growth, ..self }
     }
 
     /// The target for people.

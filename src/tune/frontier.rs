@@ -1,6 +1,8 @@
 //! What came of each candidate, which of them nothing else beats, and which one to take. Violations stand against
 //! pod-hours; whoever weighs them otherwise finds the others beside it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::curve::Objective;
@@ -118,7 +120,8 @@ impl Came {
             scale_events: self.events / plays,
             flaps: self.flaps / plays,
             max_replicas: self.most,
-            at_max_share: self.at_most_s / self.played_s.max(1.0),
+            // A sum of nothing is -0.0, which is no share.
+            at_max_share: self.at_most_s / self.played_s.max(1.0) + 0.0,
             played_s: self.played_s / plays,
             plays: self.plays as u32,
         }
@@ -148,7 +151,8 @@ impl Figures {
     }
 }
 
-/// Which of these nothing beats in both: fewer bad requests and fewer pod-hours. By pod-hours, ascending.
+/// Which of these nothing beats in both: fewer bad requests and fewer pod-hours. By pod-hours, ascending. What was played
+/// more often is beaten by its like alone: figures of one seed may be ahead by chance.
 pub(super) fn frontier(all: &[Figures]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..all.len()).collect();
     order.sort_by(|a, b| {
@@ -157,11 +161,16 @@ pub(super) fn frontier(all: &[Figures]) -> Vec<usize> {
             .total_cmp(&b.pod_hours)
             .then(a.bad_share.total_cmp(&b.bad_share))
     });
-    let mut least = f64::INFINITY;
+    // The least so far of those that were played so often.
+    let mut least: BTreeMap<u32, f64> = BTreeMap::new();
     order.retain(|place| {
-        let better = all[*place].bad_share < least;
-        least = least.min(all[*place].bad_share);
-        better
+        let Figures {
+            bad_share, plays, ..
+        } = all[*place];
+        let is_better = least.range(plays..).all(|(_, least)| bad_share < *least);
+        let own = least.entry(plays).or_insert(f64::INFINITY);
+        *own = own.min(bad_share);
+        is_better
     });
     order
 }
@@ -250,6 +259,16 @@ mod tests {
         let all = all.map(|(hours, bad)| figures(hours, bad));
         assert_eq!(frontier(&all), [0, 1, 3]);
         assert!(frontier(&[]).is_empty());
+        let thrice = Figures {
+            plays: 3,
+            ..figures(4.0, 0.03)
+        };
+        let dearer = Figures {
+            plays: 3,
+            ..figures(4.5, 0.035)
+        };
+        let all = [figures(4.0, 0.02), thrice, dearer, figures(4.1, 0.025)];
+        assert_eq!(frontier(&all), [0, 1], "one seed beats one seed alone");
     }
 
     #[test]

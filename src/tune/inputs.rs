@@ -4,8 +4,12 @@
 mod files;
 mod learned;
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
+use taffrail_loadtest::arrivals::trace::Trace;
+use taffrail_loadtest::report::text;
 
 use self::files::{Files, files, hpa};
 use self::learned::{Learned, learn, spec_of_pods};
@@ -134,10 +138,16 @@ fn known(
     } = learned;
     let traffic = match &files.trace {
         Some((path, text)) => {
-            Traffic::of_trace(text, args.scale).with_context(|| path.display().to_string())?
+            let of_file = || path.display().to_string();
+            let trace = Trace::read(text).with_context(of_file)?;
+            notes.extend(trace.gap().map(gap_told));
+            Traffic::of_trace(&trace, args.scale).with_context(of_file)?
         }
         None => traffic?,
     };
+    if traffic.requests() <= 0.0 {
+        bail!("the traffic has no request in it, so every HPA is as good as any other");
+    }
     let held = scenario
         .services
         .get_mut(&name)
@@ -215,6 +225,14 @@ fn known(
     })
 }
 
+/// What is to be known of a trace in which lines are missing.
+fn gap_told(gap: Duration) -> String {
+    format!(
+        "For {} the trace has no line: the rate before is taken to hold until the next one.",
+        text::span(gap.as_secs_f64())
+    )
+}
+
 /// The usual number of pods, and what each of them can take: each follows from the other where pods are asked in turn.
 fn settle(curve: &Curve, objective: &Objective, rate: f64) -> (f64, f64) {
     let mut pods = 1.0;
@@ -280,11 +298,18 @@ fn is_playable(metric: &MetricSpec, is_cpu_known: bool) -> bool {
 /// The metrics of an HPA that cannot be played, as they are written.
 fn kept(hpa: &Value, is_cpu_known: bool) -> Vec<Value> {
     let written = hpa.get("spec").unwrap_or(hpa).get("metrics");
-    let (Some(written), Ok(spec)) = (
-        written.and_then(Value::as_array),
-        autoscaler::from_value(hpa),
-    ) else {
+    let written = written.and_then(Value::as_array);
+    let Ok(spec) = autoscaler::from_value(hpa) else {
         return Vec::new();
+    };
+    // Who names none has what the API server fills in.
+    let default = [
+        json!({"type": "Resource", "resource": {"name": "cpu", "target":
+        {"type": "Utilization", "averageUtilization": autoscaler::DEFAULT_CPU_PERCENT}}}),
+    ];
+    let written = match written.map_or(&[][..], Vec::as_slice) {
+        [] => &default[..],
+        written => written,
     };
     let both = written.iter().zip(&spec.metrics);
     let kept = both.filter(|(_, metric)| !is_playable(metric, is_cpu_known));
@@ -340,6 +365,9 @@ mod tests {
         assert_eq!(kept(&of_cpu, true), Vec::<Value>::new());
         assert!(unplayable(&of_cpu, false).unwrap().contains("on CPU"));
         assert_eq!(kept(&of_cpu, false), [cpu]);
+        let of_nothing = kept(&hpa(&json!([])), false);
+        let percent = of_nothing[0].pointer("/resource/target/averageUtilization");
+        assert_eq!((of_nothing.len(), percent), (1, Some(&json!(80))));
         let of_queue = hpa(&json!([rate, queue]));
         assert!(
             unplayable(&of_queue, true)

@@ -213,8 +213,8 @@ fn frontier(out: &mut String, told: &Told) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "</div>\n<p class=\"note\">What is left and below is better. What costs far more than the best that was found is left out \
-         here. The {}.</p>",
+        "</div>\n<p class=\"note\">What is left and below is better; nothing that was tried is both cheaper and better than the \
+         dashed line. What costs far more than the best that was found is left out here. The {}.</p>",
         summary::SEEDS_TOLD
     )?;
     table(out, &summary::frontier_rows(told))?;

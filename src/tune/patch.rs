@@ -42,7 +42,11 @@ pub(super) fn yaml(told: &Told) -> anyhow::Result<String> {
         .unwrap_or_default();
     comment(
         &mut text,
-        &format!("Apply it with `kubectl apply{namespace} -f THIS_FILE`."),
+        &format!(
+            "Apply it with `kubectl apply{namespace} -f THIS_FILE`, or change the HPA and nothing else with `kubectl patch hpa \
+             {}{namespace} --patch-file THIS_FILE`.",
+            subject.name
+        ),
     );
     let object = hpa(told);
     let written = autoscaler::to_yaml(&object)?;

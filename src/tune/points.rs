@@ -204,6 +204,38 @@ mod tests {
     }
 
     #[test]
+    fn lines_grow_from_four_times_the_typical_latency_on_and_have_ended_at_twice_that() {
+        let after = |ms: f64, then: f64| {
+            let run = [
+                (10.0, 40.0),
+                (20.0, 41.0),
+                (60.0, ms),
+                (10.0, then),
+                (10.0, 40.0),
+            ];
+            let settled = settled(&run.map(|(load, ms)| (load, Some(ms))));
+            (settled[2], settled[3])
+        };
+        assert_eq!(
+            after(159.0, 159.0),
+            (Some(false), Some(false)),
+            "slow, and no more"
+        );
+        assert_eq!(
+            after(161.0, 81.0),
+            (Some(true), None),
+            "the line is still there"
+        );
+        assert_eq!(after(161.0, 79.0), (Some(true), Some(false)), "it is gone");
+        // As slow at a load that is clearly lower than the one before: that one's line, and not a limit of its own.
+        let at = |load: f64| {
+            let run = [(10.0, 40.0), (10.0, 40.0), (60.0, 400.0), (load, 400.0)];
+            settled(&run.map(|(load, ms)| (load, Some(ms))))[3]
+        };
+        assert_eq!((at(55.0), at(54.0)), (Some(true), None));
+    }
+
+    #[test]
     fn points_of_one_load_are_one_and_those_of_few_requests_none() {
         let point = |load: f64, requests: f64, quantile_s: f64| Point {
             load,

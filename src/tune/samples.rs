@@ -3,7 +3,7 @@
 
 mod prometheus;
 
-pub(super) use self::prometheus::read as prometheus;
+pub(super) use self::prometheus::{rates, read as prometheus};
 use super::points::{self, Observed, Point, settled, startups};
 
 /// Samples at most: a month at a step of 15 s.
@@ -71,6 +71,15 @@ pub(super) enum SamplesError {
     /// It lacks a series.
     #[error("has no series {0}; ask for {{__name__=~\"taffrail_.*\", service=\"NAME\"}}")]
     Series(&'static str),
+    /// Prometheus could not answer.
+    #[error("Prometheus refused the query: {0}")]
+    Refused(String),
+    /// It is of no one rate.
+    #[error(
+        "has {0} series, and traffic is one: ask for it as sum(rate(http_requests_total{{app=\"NAME\"}}[1m])), or for \
+         the adapter's, {{__name__=~\"taffrail_.*\", service=\"NAME\"}}"
+    )]
+    Rates(usize),
     /// There are several services.
     #[error(
         "has samples of several services: {0}; choose one with --service, or ask for one namespace"

@@ -15,7 +15,7 @@ const SHARES: [f64; 4] = [0.5, 0.7, 0.3, 0.9];
 const BUDGET_COARSE: usize = 48;
 
 /// Plays of a search for each candidate that becomes a finalist.
-const BUDGET_FINALIST: usize = 16;
+const BUDGET_FINALIST: usize = 12;
 
 /// Candidates whose neighbours are looked at in one round.
 const LEADERS: usize = 5;
@@ -142,7 +142,11 @@ where
                 plays += self.round(&format!("refinement {generation}"), &next, &mut played)?;
             }
         }
-        let finalists = self.leaders(&played, ranked, finalists, FINALISTS_OF_SIGNAL);
+        let mut advisable = played.clone();
+        // A signal that is deaf at low load needs CPU beside it, whatever it came to on this traffic.
+        let has_cpu = self.aims.cpu_percent.is_some();
+        advisable.retain(|candidate, _| has_cpu || candidate.signal.hears_load());
+        let finalists = self.leaders(&advisable, ranked, finalists, FINALISTS_OF_SIGNAL);
         let slower = self.finals(&finalists, &mut played)?;
         plays += finalists.len() * SEEDS as usize;
         let figures: Vec<Figures> = finalists.iter().map(|c| played[c].figures()).collect();
@@ -261,9 +265,12 @@ where
     fn targets_around(&self, leader: &Candidate, step: f64) -> Vec<Candidate> {
         let is_read = |window_s: &u32| READS_MIN * self.interval_s <= *window_s;
         let windows = WINDOWS_S.into_iter().filter(is_read);
-        let windows = windows.map(|window_s| Candidate {
-            window_s,
-            ..*leader
+        let windows = windows.map(|window_s| {
+            let other = Candidate {
+                window_s,
+                ..*leader
+            };
+            other.braked()
         });
         let mut around = vec![leader.scaled(step), leader.scaled(1.0 / step)];
         around.extend(leader.twin());
@@ -332,15 +339,9 @@ fn rules_around(leader: &Candidate) -> Vec<Candidate> {
         tolerance_milli,
         ..*leader
     }));
-    // What is proportional to load needs no brake.
-    if matches!(
-        leader.signal,
-        Signal::Latency | Signal::SlowShare | Signal::RateAndLatency
-    ) {
-        around.extend(
-            [Growth::Free, Growth::DoubleInAMinute].map(|growth| Candidate { growth, ..*leader }),
-        );
-    }
+    let growths =
+        [Growth::Free, Growth::DoubleInAMinute].map(|growth| Candidate { growth, ..*leader });
+    around.extend(growths.map(Candidate::braked));
     around
 }
 

@@ -42,8 +42,8 @@ pub(super) struct Part {
 
 impl Traffic {
     /// A trace's, with every rate times `scale`.
-    pub(super) fn of_trace(text: &str, scale: f64) -> Result<Self, TraceError> {
-        let profile = Trace::read(text)?.profile(1.0, scale)?;
+    pub(super) fn of_trace(trace: &Trace, scale: f64) -> Result<Self, TraceError> {
+        let profile = trace.profile(1.0, scale)?;
         Ok(Self::of(&[|at| profile.rate_at(at)], profile.duration()))
     }
 
@@ -256,10 +256,11 @@ mod tests {
     #[test]
     fn a_trace_is_written_as_it_was_read() {
         let text = "t_seconds,rps\n0,10\n5,20\n7,20\n8,1\n";
-        let traffic = Traffic::of_trace(text, 2.0).unwrap();
+        let of = |text: &str, scale| Traffic::of_trace(&Trace::read(text).unwrap(), scale).unwrap();
+        let traffic = of(text, 2.0);
         assert_eq!(traffic.seconds(), 9);
         assert_eq!((traffic.first(), traffic.rates[8]), (traffic.mean(), 2.0));
-        let again = Traffic::of_trace(&traffic.text(), 1.0).unwrap();
+        let again = of(&traffic.text(), 1.0);
         assert_eq!(again, traffic);
         let steps = Traffic::of_steps(&[(0.0, 10.0), (5.0, 20.0), (8.0, 1.0)], 9.0, 2.0);
         assert_eq!(steps, Ok(traffic));

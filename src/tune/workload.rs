@@ -46,6 +46,9 @@ const SLO_WINDOW_MAX: Span = Span::from_secs(60);
 /// How long a pod has to end.
 const DRAIN: Span = Span::from_secs(5);
 
+/// What of an app says how much of its time is CPU.
+const CPU_SHARE: &str = "cpuShare";
+
 /// Requests that may wait in a pod whose own bound is not known.
 const QUEUE: usize = 512;
 
@@ -306,12 +309,20 @@ pub(super) fn fitted(name: &str, fit: &Fit, service_time: Duration, startup: Dur
     }
 }
 
-/// A scenario of which only the app is said, in the words of a scenario: `workers: 2, serviceTime: 40ms`.
+/// A scenario of which only the app is said, in the words of a scenario: `workers: 2, serviceTime: 40ms`. CPU of which
+/// nothing is said there is not known, and not what a scenario takes for usual: a target is to be made of it.
 pub(super) fn of_app(name: &str, app: &str) -> anyhow::Result<Scenario> {
     let text = format!("{{name: {name}, app: {{{app}}}, scenarios: {{main: {{profile: 1@1s}}}}}}");
     let none = |_: &str| Err(std::io::ErrorKind::NotFound.into());
-    Scenario::read("--app", &text, none)
-        .context("what --app says is as in a scenario: `workers: 2, serviceTime: 40ms`")
+    let mut scenario = Scenario::read("--app", &text, none)
+        .context("what --app says is as in a scenario: `workers: 2, serviceTime: 40ms`")?;
+    let held = scenario.services.get_mut(name);
+    if let Some(said) = held.and_then(|service| service.app.as_mut())
+        && !app.contains(CPU_SHARE)
+    {
+        said.cpu_share = 0.0;
+    }
+    Ok(scenario)
 }
 
 /// The curve of an app, without what it calls but with the time that this takes.

@@ -13,9 +13,39 @@ use crate::service::{self, SOON};
 
 pub(crate) fn tests() -> Table {
     table!("lint";
+        what_lint_says_of_the_api_server_it_says_itself,
         a_cluster_shows_what_files_cannot,
         a_missing_right_is_named_and_the_rest_is_checked,
     )
+}
+
+/// HPAs whose names say whether an API server takes them; tests/it/lint.rs holds lint to them.
+const REFUSED: &str = include_str!("../data/lint/refused.yaml");
+
+async fn what_lint_says_of_the_api_server_it_says_itself(cluster: &Cluster) -> anyhow::Result<()> {
+    let namespace = cluster.namespace("lint-refused").await?;
+    let create = ["create", "--dry-run=server", "--output=name"];
+    let from = ["--filename=-", "--namespace", &namespace];
+    let args = create.iter().chain(&from);
+    let output = cluster.kubectl().try_run_with(args, REFUSED).await?;
+    let taken: Vec<&str> = output
+        .stdout
+        .lines()
+        .filter_map(|line| line.split_once('/'))
+        .map(|(_, name)| name)
+        .collect();
+    let expected: Vec<&str> = REFUSED
+        .lines()
+        .filter_map(|line| line.strip_prefix("metadata: {name: "))
+        .filter(|rest| rest.starts_with("taken"))
+        .filter_map(|rest| rest.split(['}', ',']).next())
+        .collect();
+    ensure!(
+        taken == expected,
+        "{taken:#?} and not {expected:#?}: {}",
+        output.stderr
+    );
+    Ok(())
 }
 
 /// Lints a namespace with the kubeconfig of `kubectl`.

@@ -27,6 +27,7 @@ mod service;
 mod shadow;
 mod status;
 mod tenancy;
+mod tune;
 mod uninstall;
 
 use std::process::ExitCode;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         shadow::tests(),
         status::tests(),
         tenancy::tests(),
+        tune::tests(),
         // They take away what the others share.
         uninstall::tests(),
         // And it puts another in its place.

@@ -51,6 +51,12 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("kubectl delete scaledobject users -n shop", "it needs KEDA"),
     ("kubectl apply -n shop -f hpa.yaml", "it needs KEDA"),
     (
+        "curl -G http://PROMETHEUS:9090/api/v1/query_range -o day.json --data-urlencode \
+         'query=sum(rate(http_request_duration_seconds_count{namespace=\"shop\", app=\"users\"}[1m]))' \
+         --data-urlencode start=$(date -d '-1 day' +%s) --data-urlencode end=$(date +%s) --data-urlencode step=15",
+        "it needs a day of samples; tests/it/tune.rs has such an answer",
+    ),
+    (
         "curl -G http://PROMETHEUS:9090/api/v1/query_range -o users.json --data-urlencode \
          'query={__name__=~\"taffrail_(request_.*|targets|objective_.*)\", service=\"users\"} or \
          kube_deployment_spec_replicas{namespace=\"shop\", deployment=\"users\"}' \

@@ -104,6 +104,58 @@ fn a_broken_hpa_is_found_line_by_line_and_nothing_else() {
     assert_eq!(code, 1);
 }
 
+/// What a real API server takes and what it refuses, by the names of the HPAs; tests/cluster/lint.rs asks one.
+const REFUSED: &str = include_str!("../data/lint/refused.yaml");
+
+/// The rules that say so.
+const OF_THE_SERVER: [&str; 6] = [
+    "hpa-invalid",
+    "hpa-old-version",
+    "hpa-unknown-field",
+    "min-zero",
+    "name-invalid",
+    "selector-impossible",
+];
+
+#[test]
+fn what_an_api_server_refuses_is_an_error_and_what_it_takes_is_not() {
+    let (report, _) = json(&["-"], REFUSED);
+    let findings = report["findings"].as_array().unwrap();
+    let mut objects = 0;
+    for line in REFUSED
+        .lines()
+        .filter(|line| line.starts_with("metadata: "))
+    {
+        let name = line.trim_start_matches("metadata: {name: ");
+        let name = name.split(',').next().unwrap();
+        let name = name.trim_end_matches('}').trim_matches('"');
+        let said: Vec<&Value> = findings
+            .iter()
+            .filter(|finding| {
+                let of_it = finding["object"]
+                    .as_str()
+                    .unwrap()
+                    .split_once(' ')
+                    .unwrap()
+                    .1
+                    == name;
+                of_it && OF_THE_SERVER.contains(&finding["rule"].as_str().unwrap())
+            })
+            .collect();
+        // What the controller cannot ask for is a mistake that the server takes.
+        let is_refused = said
+            .iter()
+            .any(|finding| !name.starts_with("taken") || finding["rule"] != "selector-impossible");
+        assert_eq!(is_refused, !name.starts_with("taken"), "{name}: {said:#?}");
+        objects += 1;
+    }
+    assert_eq!(report["checked"], objects, "one of them is not looked at");
+    let misspelt = findings
+        .iter()
+        .find(|finding| finding["field"] == "metadata.label");
+    assert_eq!(misspelt.unwrap()["fix"], "labels: ...");
+}
+
 #[test]
 fn what_this_project_ships_is_clean() {
     for folder in ["deploy", "loadtest/scenarios"] {

@@ -1,7 +1,7 @@
 //! The report, looked at with a real browser: it loads, nothing leaves the page, and no labels collide at any width.
 
 #[path = "../../loadtest/src/report/html/browser.rs"]
-mod browser;
+pub(crate) mod browser;
 
 use taffrail::demo::report::html;
 use taffrail::demo::timeline::{Decision, Run, Summary, Verdict};
@@ -10,10 +10,10 @@ use self::browser::{Colours, browse, problems, screenshot};
 use crate::recording::recording;
 
 /// A desktop, a small window, a phone.
-const WIDTHS_PX: [u32; 3] = [1280, 600, 340];
+pub(crate) const WIDTHS_PX: [u32; 3] = [1280, 600, 340];
 
 /// Every report has more labels than this, even one of nothing.
-const LABELS: u32 = 10;
+pub(crate) const LABELS: u32 = 10;
 
 #[test]
 fn the_recording_recovers_as_its_report_says() {

@@ -7,6 +7,9 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use taffrail::config::{self, autoscaler};
 
+use crate::report::browser::{Colours, problems};
+use crate::report::{LABELS, WIDTHS_PX};
+
 /// A service whose pods take about 16 requests a second within half a second, and an HPA that keeps far too many.
 const WASTEFUL: &str = r"
 name: users
@@ -72,8 +75,26 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
+/// What a file holds.
+fn content(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap()
+}
+
 fn json(path: &Path) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    serde_json::from_str(&content(path)).unwrap()
+}
+
+/// What is recommended has none of the mistakes that lint knows. That a latency is noisy at the fewest pods is no mistake
+/// here: the noise was played.
+fn assert_lint_is_content(patch: &Path) {
+    let output = taffrail("lint", &["--format=json", patch.to_str().unwrap()]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap().iter();
+    let mistakes: Vec<&Value> = findings
+        .filter(|finding| finding["rule"] != "quantile-noisy")
+        .collect();
+    assert_eq!(mistakes, [&Value::Null; 0], "{}", content(patch));
+    assert_eq!(report["unread"], serde_json::json!([]));
 }
 
 /// The recording of a run of [`MEASURED`] with this load.
@@ -134,16 +155,16 @@ fn an_hpa_that_wastes_pods_becomes_a_better_one_with_reasons_and_a_patch() {
         "{after} pod-hours instead of {before}\n{text}"
     );
     assert!(number("/recommended/confirmed/bad_share") <= 0.05, "{text}");
-    assert!(
-        found["tried"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|tried| tried["is_on_frontier"] == true)
-    );
+    let tried = found["tried"].as_array().unwrap().iter();
+    let recommended = tried
+        .filter(|tried| tried["candidate"] == found["recommended"]["candidate"])
+        .map(|tried| &tried["is_on_frontier"]);
+    assert_eq!(recommended.collect::<Vec<_>>(), [true], "{text}");
+    assert!(!content(&report).contains(": -0.0,"), "no share is that");
 
-    // The patch is what a cluster takes: the HPA there is, with what changed.
-    let patch = std::fs::read_to_string(&patch).unwrap();
+    // The patch is what a cluster takes: the HPA there is, with what changed, and nothing that lint would warn of.
+    assert_lint_is_content(&patch);
+    let patch = content(&patch);
     let mut documents = patch.split("\n---\n");
     let hpa = documents.next().unwrap();
     let spec = autoscaler::from_yaml(hpa).unwrap();
@@ -155,7 +176,7 @@ fn an_hpa_that_wastes_pods_becomes_a_better_one_with_reasons_and_a_patch() {
         let object = autoscaler::object_from_yaml(document).unwrap();
         config::object(&object.to_string()).unwrap();
     }
-    let page = std::fs::read_to_string(&page).unwrap();
+    let page = content(&page);
     for part in [
         "<circle class=\"chosen\"",
         "<circle class=\"present\"",
@@ -165,12 +186,64 @@ fn an_hpa_that_wastes_pods_becomes_a_better_one_with_reasons_and_a_patch() {
         assert!(page.contains(part), "{part} is not in the report");
     }
     assert!(!page.contains("<script"));
+    for colours in [Colours::Light, Colours::Dark] {
+        assert_eq!(
+            problems(&page, &WIDTHS_PX, colours, LABELS),
+            [""; 0],
+            "{colours:?}"
+        );
+    }
 
-    let first = std::fs::read_to_string(&report).unwrap();
+    let first = content(&report);
     taffrail("tune", &args);
+    assert!(first == content(&report), "other bytes the second time");
+}
+
+#[test]
+fn a_trace_from_prometheus_is_enough_and_what_it_does_not_tell_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = written(
+        folder.path(),
+        "day.json",
+        r#"{"status": "success", "data": {"resultType": "matrix", "result": [{"metric": {}, "values":
+            [[1763719200, "20"], [1763719215, "45"], [1763719230, "NaN"], [1763719245, "30"], [1763719500, "20"], [1763719515, "20"]]}]}}"#,
+    );
+    let [patch, report] = ["better.yaml", "tune.json"].map(|name| folder.path().join(name));
+    let args = [
+        trace.to_str().unwrap(),
+        "--app=workers: 2, serviceTime: 60ms, startup: 10s",
+        "--objective=250ms",
+        "--budget=16",
+        "--plain",
+        "-o",
+        patch.to_str().unwrap(),
+        "--json",
+        report.to_str().unwrap(),
+    ];
+    let output = taffrail("tune", &args);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    // However its lines are folded.
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "5 min 30 s with",
+        "the trace has no line",
+        "of other hours nothing is known",
+        "cpuShare",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    let tried = json(&report)["tried"].as_array().unwrap().clone();
     assert!(
-        first == std::fs::read_to_string(&report).unwrap(),
-        "other bytes the second time"
+        !tried.is_empty()
+            && tried
+                .iter()
+                .all(|tried| tried["candidate"]["signal"] != "cpu")
+    );
+    assert_lint_is_content(&patch);
+    assert!(
+        !content(&patch).contains("cpu"),
+        "nobody said how CPU grows"
     );
 }
 
@@ -211,7 +284,58 @@ fn what_makes_no_sense_is_refused_and_says_what_to_do() {
         &WASTEFUL.replace("PROFILE", "5@10s"),
     );
     let scenario = scenario.to_str().unwrap();
-    let cases: [(&[&str], &str); 6] = [
+    let files = [
+        ("empty.csv", "", "a trace needs two lines at least"),
+        (
+            "header.csv",
+            "t_seconds,rps\n",
+            "a trace needs two lines at least",
+        ),
+        (
+            "one.csv",
+            "t_seconds,rps\n0,10\n",
+            "a trace needs two lines at least",
+        ),
+        (
+            "unknown.csv",
+            "0,NaN\n15,\n",
+            "a trace needs two lines at least",
+        ),
+        ("idle.csv", "0,0\n60,0\n", "has no request in it"),
+        (
+            "back.csv",
+            "60,5\n0,5\n",
+            "line 2: 0 s is not after the 60 s",
+        ),
+        (
+            "refused.json",
+            r#"{"status": "error", "errorType": "bad_data", "error": "parse error"}"#,
+            "Prometheus refused the query: parse error",
+        ),
+        (
+            "nothing.json",
+            r#"{"status": "success", "data": {"resultType": "matrix", "result": []}}"#,
+            "has 0 series, and traffic is one",
+        ),
+    ];
+    for (name, text, expected) in files {
+        let file = written(folder.path(), name, text);
+        let app = "--app=workers: 2, serviceTime: 40ms";
+        let output = taffrail("tune", &[file.to_str().unwrap(), app, "--objective=1s"]);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(104), "{name}: {text}");
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
+    }
+    let service = written(
+        folder.path(),
+        "service.yaml",
+        "apiVersion: v1\nkind: Service\n",
+    );
+    let cases: [(&[&str], &str); 7] = [
+        (
+            &[trace, "--hpa", service.to_str().unwrap()],
+            "service.yaml: is a Service, and a HorizontalPodAutoscaler is wanted",
+        ),
         (
             &[trace],
             "a trace says what is asked, and nothing of what a pod takes",

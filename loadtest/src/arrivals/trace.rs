@@ -1,6 +1,6 @@
 //! A recorded load, as a text with a line per interval: when, and how many requests per second from then on. Or one
-//! column: rates of a second each under the header `rps` or `rate`, and the moments of requests otherwise. It knows
-//! nothing of files, and it places no requests.
+//! column: rates of a second each under the header `rps` or `rate`, and the moments of requests otherwise. Tables are
+//! read as Prometheus and Grafana export them. It knows nothing of files, and it places no requests.
 
 use std::time::Duration;
 
@@ -12,6 +12,12 @@ const MOMENTS_PER_SECOND: f64 = 10.0;
 
 /// The most moments: an hour of 2,000 requests per second, in 64 MiB.
 const MOMENTS_MAX: usize = 8_000_000;
+
+/// Times above this are not seconds but milliseconds since 1970.
+const MS_SINCE: f64 = 1e11;
+
+/// How many times as long as usual a rate holds where lines are missing.
+const GAP_TIMES: u32 = 10;
 
 /// The headers of a lone column that holds rates.
 const RATE_HEADERS: [&str; 4] = ["rps", "rate", "rate_rps", "requests_per_second"];
@@ -44,7 +50,8 @@ pub enum TraceError {
 }
 
 impl Trace {
-    /// Reads a trace. Empty lines, comments after `#`, and a header are passed over.
+    /// Reads a trace. Empty lines, comments after `#`, and a header are passed over, and so are lines whose rate is not
+    /// known, which is empty or `NaN`: the rate before holds on.
     pub fn read(text: &str) -> Result<Self, TraceError> {
         let mut header = "";
         let mut rows: Vec<(usize, f64, Option<f64>)> = Vec::new();
@@ -60,7 +67,8 @@ impl Trace {
             if MOMENTS_MAX <= rows.len() {
                 return Err(wrong(index, format!("more than {MOMENTS_MAX} lines")));
             }
-            let (first, second) = read_row(content).map_err(|message| wrong(index, message))?;
+            let row = read_row(content).map_err(|message| wrong(index, message))?;
+            let Some((first, second)) = row else { continue };
             if rows
                 .first()
                 .is_some_and(|row| row.2.is_some() != second.is_some())
@@ -72,7 +80,7 @@ impl Trace {
             }
             rows.push((index, first, second));
         }
-        let lone_rates = RATE_HEADERS.contains(&header.to_lowercase().as_str());
+        let lone_rates = RATE_HEADERS.contains(&bare(header).to_lowercase().as_str());
         let steps = match rows.first() {
             None => return Err(TraceError::Short),
             Some((_, _, Some(_))) => intervals(&rows)?,
@@ -91,14 +99,39 @@ impl Trace {
             .map(|(rate, length)| (rate * scale, *length));
         Ok(Profile::steps(steps)?.faster(speed)?)
     }
+
+    /// The longest time for which one rate holds, where that is so much longer than usual that lines must be missing.
+    pub fn gap(&self) -> Option<Duration> {
+        let mut lengths: Vec<Duration> = self.steps.iter().map(|(_, length)| *length).collect();
+        lengths.sort_unstable();
+        let usual = *lengths.get(lengths.len() / 2)?;
+        let longest = lengths.last().copied();
+        longest.filter(|longest| usual.saturating_mul(GAP_TIMES) < *longest)
+    }
 }
 
 fn starts_with_word(content: &str) -> bool {
-    let first = content.split([',', ';', '\t']).next().unwrap_or_default();
-    first.trim().parse::<f64>().is_err()
-        && first
-            .trim()
-            .starts_with(|c: char| c.is_alphabetic() || c == '"')
+    let first = bare(content.split([',', ';', '\t']).next().unwrap_or_default());
+    first.parse::<f64>().is_err() && first.starts_with(char::is_alphabetic)
+}
+
+/// A cell without what a table puts around it.
+fn bare(cell: &str) -> &str {
+    cell.trim().trim_matches('"')
+}
+
+/// A number, or a moment: seconds, milliseconds since 1970, or a date and a time, of UTC where it names no zone.
+fn moment(cell: &str) -> Option<f64> {
+    if let Ok(number) = cell.parse::<f64>() {
+        let is_ms = MS_SINCE < number;
+        return Some(if is_ms { number / 1000.0 } else { number });
+    }
+    let timestamp = cell.parse::<jiff::Timestamp>().ok().or_else(|| {
+        let date_time: jiff::civil::DateTime = cell.parse().ok()?;
+        let zoned = date_time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+        Some(zoned.timestamp())
+    })?;
+    Some(timestamp.as_millisecond() as f64 / 1000.0)
 }
 
 fn wrong(index: usize, message: String) -> TraceError {
@@ -108,28 +141,27 @@ fn wrong(index: usize, message: String) -> TraceError {
     }
 }
 
-/// One or two numbers at or above zero.
-fn read_row(content: &str) -> Result<(f64, Option<f64>), String> {
-    let mut columns = content.split([',', ';', '\t']).map(|column| {
-        let column = column.trim();
-        let number = column
-            .parse::<f64>()
-            .ok()
-            .filter(|number| 0.0 <= *number && number.is_finite());
-        number.ok_or_else(|| {
-            format!(
-                "`{}` is not a number at or above zero",
-                column.escape_debug()
-            )
-        })
-    });
-    let first = columns.next().transpose()?.unwrap_or_default();
-    let second = columns.next().transpose()?;
-    match columns.next() {
-        None => Ok((first, second)),
-        Some(_) => {
-            Err("has more than two columns; write seconds and requests per second".to_owned())
+/// A moment, or a number, and a rate; `None` where the rate is not known.
+fn read_row(content: &str) -> Result<Option<(f64, Option<f64>)>, String> {
+    let cells: Vec<&str> = content.split([',', ';', '\t']).map(bare).collect();
+    let number = |cell: &str, number: Option<f64>| {
+        let number = number.filter(|number| 0.0 <= *number && number.is_finite());
+        number.ok_or_else(|| format!("`{}` is not a number at or above zero", cell.escape_debug()))
+    };
+    let timed = |cell: &str| {
+        number(cell, moment(cell))
+            .map_err(|message| format!("{message}, nor a time such as 2026-01-31T12:00:00Z"))
+    };
+    match cells.as_slice() {
+        [only] => Ok(Some((number(only, moment(only))?, None))),
+        [first, second] => {
+            let first = timed(first)?;
+            if second.is_empty() || second.eq_ignore_ascii_case("nan") {
+                return Ok(None);
+            }
+            Ok(Some((first, Some(number(second, second.parse().ok())?))))
         }
+        _ => Err("has more than two columns; write seconds and requests per second".to_owned()),
     }
 }
 
@@ -230,6 +262,22 @@ mod tests {
     }
 
     #[test]
+    fn a_table_is_read_as_prometheus_and_grafana_export_it() {
+        let expected = "30@15s 40@30s 110@30s";
+        for text in [
+            "1763719200,30\n1763719215,40\n1763719230,NaN\n1763719245,110\n",
+            "Time,Value\n1763719200000,30\n1763719215000,40\n1763719245000,110\n",
+            "\"Time\",\"Value\"\n\"2026-11-21 10:00:00\",30\n\"2026-11-21 10:00:15\",\"40\"\n\"2026-11-21 10:00:45\",110\n",
+            "timestamp;rate\r\n2026-11-21T10:00:00Z;30\r\n2026-11-21T11:00:15+01:00;40\r\n2026-11-21T10:00:30Z;\r\n2026-11-21T10:00:45Z;110\r\n",
+        ] {
+            assert_eq!(curve(text), expected, "{text}");
+        }
+        assert_eq!(Trace::read("0,1\n15,2\n30,1\n").unwrap().gap(), None);
+        let with_gap = Trace::read("0,1\n15,2\n7230,1\n7245,1\n").unwrap();
+        assert_eq!(with_gap.gap(), Some(Duration::from_secs(7215)));
+    }
+
+    #[test]
     fn a_trace_that_cannot_be_replayed_says_at_which_line() {
         let cases = [
             ("", "needs two lines"),
@@ -239,7 +287,11 @@ mod tests {
                 "0,10\n5,-1\n",
                 "line 2: `-1` is not a number at or above zero",
             ),
-            ("0,10\n5,NaN\n", "line 2: `NaN`"),
+            ("0,10\n5,NaN\n", "needs two lines"),
+            ("0,10\n5,inf\n", "line 2: `inf`"),
+            ("noon,10\n12h,5\n", "line 2: `12h` is not a number"),
+            ("2026-01-31,5\n2026-01-32,5\n", "line 2: `2026-01-32`"),
+            ("0,10 req/s\n", "line 1: `10 req/s` is not a number"),
             ("0,10\n\n0,20\n", "line 3: 0 s is not after"),
             ("5\n4\n", "line 2: 4 s is before"),
             ("0,10\n5\n", "line 2: has another number of columns"),

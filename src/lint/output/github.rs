@@ -7,6 +7,11 @@ use crate::lint::rule::Severity;
 /// A command for each finding and for each file that could not be read.
 pub(crate) fn report(read: &Read, verdict: &Verdict) -> String {
     let mut text = String::new();
+    // Whoever sees nothing believes that all is well.
+    if verdict.checked == 0 {
+        let message = super::text::nothing_to_check(verdict);
+        text += &format!("::error title=nothing to check::{}\n", data(&message));
+    }
     for unread in &read.unread {
         let command = if unread.is_optional {
             "notice"
@@ -18,7 +23,7 @@ pub(crate) fn report(read: &Read, verdict: &Verdict) -> String {
             .map_or(String::new(), |line| format!(",line={line}"));
         text += &format!(
             "::{command} file={}{line},title=unreadable::{}\n",
-            property(&unread.source),
+            file(&unread.source),
             data(&unread.message)
         );
     }
@@ -29,11 +34,13 @@ pub(crate) fn report(read: &Read, verdict: &Verdict) -> String {
             Severity::Note => "notice",
         };
         let place = finding.at.map_or(String::new(), |at| {
-            let file = property(&read.sources[finding.source].name);
+            let file = file(&read.sources[finding.source].name);
             format!("file={file},line={},col={},", at.line, at.column)
         });
+        // What ends with a question needs no stop.
+        let stop = if finding.what.ends_with('?') { "" } else { "." };
         let message = format!(
-            "{}: {}. Why: {}. Fix: {}",
+            "{}: {}{stop} Why: {}. Fix: {}",
             finding.object, finding.what, finding.why, finding.fix
         );
         text += &format!(
@@ -43,6 +50,11 @@ pub(crate) fn report(read: &Read, verdict: &Verdict) -> String {
         );
     }
     text
+}
+
+/// A file as GitHub names those of a pull request: from the root of the repository, in which it is run.
+fn file(name: &str) -> String {
+    property(name.strip_prefix("./").unwrap_or(name))
 }
 
 /// What may stand after `::`.
@@ -65,5 +77,7 @@ mod tests {
     fn what_would_end_a_command_is_escaped() {
         assert_eq!(data("10 %\nnext"), "10 %25%0Anext");
         assert_eq!(property("a:b,c"), "a%3Ab%2Cc");
+        assert_eq!(property("50%\r\n"), "50%25%0D%0A");
+        assert_eq!(file("./deploy/hpa,v2.yaml"), "deploy/hpa%2Cv2.yaml");
     }
 }

@@ -117,6 +117,14 @@ fn excerpt(text: &str, at: Position) -> Option<(String, usize, usize)> {
     ))
 }
 
+/// What is said where no object is of a kind that rules look at.
+pub(super) fn nothing_to_check(verdict: &Verdict) -> String {
+    format!(
+        "nothing to check: no HorizontalPodAutoscaler, RequestMetrics or what belongs to them among {} objects",
+        verdict.passed_over
+    )
+}
+
 /// How much was found, in one line.
 fn summary(verdict: &Verdict) -> String {
     let Verdict {
@@ -126,10 +134,7 @@ fn summary(verdict: &Verdict) -> String {
         silenced,
     } = verdict;
     if *checked == 0 {
-        return format!(
-            "nothing to check: no HorizontalPodAutoscaler, RequestMetrics or what belongs to them among {passed_over} \
-             objects\n"
-        );
+        return nothing_to_check(verdict) + "\n";
     }
     let counted: Vec<String> = counts(findings)
         .into_iter()

@@ -68,6 +68,30 @@ macro_rules! apiservice {
     };
 }
 
+/// KEDA's object for a Deployment of the same name.
+macro_rules! scaled_object {
+    ($name:expr) => {
+        concat!(
+            "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: ",
+            $name,
+            "}\nspec:\n  scaleTargetRef: {name: ",
+            $name,
+            "}\n  triggers: [{type: cpu, metricType: Utilization, metadata: {value: \"60\"}}]\n"
+        )
+    };
+}
+
+/// A VerticalPodAutoscaler of users: further lines of its spec.
+macro_rules! vertical {
+    ($more:expr) => {
+        concat!(
+            "apiVersion: autoscaling.k8s.io/v1\nkind: VerticalPodAutoscaler\nmetadata: {name: users}\nspec:\n",
+            "  targetRef: {apiVersion: apps/v1, kind: Deployment, name: users}\n",
+            $more
+        )
+    };
+}
+
 /// An external metric of an HPA.
 macro_rules! external {
     ($metric:expr, $target:expr) => {

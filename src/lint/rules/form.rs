@@ -1,14 +1,14 @@
-//! What the API server or the controller would not take: versions that are gone, fields that cannot be, names that
-//! cannot be asked for.
+//! Versions that are gone, metrics that are not said, and names of metrics that cannot be asked for.
 
 use std::collections::BTreeMap;
 
 use super::target::each_metric;
-use crate::config::tree::Node;
+use crate::config::autoscaler::DEFAULT_CPU_PERCENT;
+use crate::config::tree::{Content, Node};
 use crate::engine::snapshot::Metric as Served;
 use crate::lint::rule::{Out, Rule, Severity};
 use crate::lint::view::{Metric, Signal};
-use crate::lint::world::World;
+use crate::lint::world::{HPA, World};
 
 /// How many letters a name may be off one of ours to be taken for it.
 const SLIP_MAX: usize = 4;
@@ -17,9 +17,10 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "hpa-old-version",
         severity: Severity::Error,
-        title: "A version of HorizontalPodAutoscaler that Kubernetes no longer serves",
-        why: "autoscaling/v2beta1 is gone since 1.25 and v2beta2 since 1.26; kubectl refuses the file. v2beta1 wrote \
-              metricName, metricSelector and targetValue, which v2 does not read.",
+        title: "A version or a kind that Kubernetes does not serve",
+        why: "A HorizontalPodAutoscaler is of autoscaling/v2. v2beta1 is gone since Kubernetes 1.25 and v2beta2 since \
+              1.26; v2beta1 wrote metricName, metricSelector and targetValue, which v2 does not read. kubectl refuses \
+              what no version serves.",
         fix: "write autoscaling/v2, with metric: {name, selector} and target: {type, value}",
         wrong: hpa_of!(
             "autoscaling/v2beta1",
@@ -54,17 +55,6 @@ pub(super) const RULES: &[Rule] = &[
         check: hpa_v1,
     },
     Rule {
-        id: "hpa-invalid",
-        severity: Severity::Error,
-        title: "An HPA that the API server refuses",
-        why: "The file cannot be applied, so the HPA of before stays in force, or none.",
-        fix: "mend the field",
-        wrong: hpa!("minReplicas: 12", "maxReplicas: 10", "metrics:", cpu!(),),
-        right: right_hpa!(),
-        page: None,
-        check: hpa_invalid,
-    },
-    Rule {
         id: "min-zero",
         severity: Severity::Error,
         title: "minReplicas: 0 without pods to measure",
@@ -80,6 +70,35 @@ pub(super) const RULES: &[Rule] = &[
         right: right_hpa!(),
         page: None,
         check: min_zero,
+    },
+    Rule {
+        id: "metrics-default",
+        severity: Severity::Note,
+        title: "An HPA without metrics scales on CPU",
+        why: "Where no metric is named the API server writes one: CPU at 80 % of the request. A service that waits for \
+              others is slow long before that.",
+        fix: "name what it scales on, such as request_rate beside CPU",
+        wrong: hpa!("minReplicas: 2", "maxReplicas: 10"),
+        right: right_hpa!(),
+        page: None,
+        check: metrics_default,
+    },
+    Rule {
+        id: "resource-unknown",
+        severity: Severity::Error,
+        title: "A resource that nobody measures",
+        why: "The resource metrics API has cpu and memory of pods and nothing else, so any other resource is unknown at \
+              every sync: FailedGetResourceMetric.",
+        fix: "name: cpu, or an External metric of whoever measures it",
+        wrong: hpa!(
+            "minReplicas: 2",
+            "maxReplicas: 10",
+            "metrics:",
+            "- {type: Resource, resource: {name: nvidia.com/gpu, target: {type: AverageValue, averageValue: \"1\"}}}",
+        ),
+        right: right_hpa!(),
+        page: None,
+        check: resource_unknown,
     },
     Rule {
         id: "metric-upper-case",
@@ -182,22 +201,37 @@ pub(super) const RULES: &[Rule] = &[
 fn hpa_old_version(world: &World<'_>, out: &mut Out<'_>) {
     for hpa in &world.hpas {
         let object = hpa.known.object;
-        let gone = match object.api_version.as_str() {
-            "autoscaling/v2beta1" => "1.25",
-            "autoscaling/v2beta2" => "1.26",
-            _ => continue,
+        let is_spelled = object.kind == HPA;
+        let (field, what, fix) = match object.api_version.as_str() {
+            "autoscaling/v1" | "autoscaling/v2" if is_spelled => continue,
+            "autoscaling/v1" | "autoscaling/v2" => (
+                "kind",
+                format!("there is no kind {}", object.kind),
+                format!("kind: {HPA}"),
+            ),
+            version => (
+                "apiVersion",
+                match version {
+                    "" => "the apiVersion is missing".to_owned(),
+                    "autoscaling/v2beta1" => gone(version, "1.25"),
+                    "autoscaling/v2beta2" => gone(version, "1.26"),
+                    _ => format!("there is no {HPA} in {version}"),
+                },
+                "apiVersion: autoscaling/v2".to_owned(),
+            ),
         };
         out.at(
             &hpa.known,
-            object.root.get("apiVersion").unwrap_or(&object.root),
-            format!(
-                "{} is not served since Kubernetes {gone}",
-                object.api_version
-            ),
+            object.root.get(field).unwrap_or(&object.root),
+            what,
             "kubectl finds no such kind and applies nothing",
-            "apiVersion: autoscaling/v2",
+            fix,
         );
     }
+}
+
+fn gone(version: &str, since: &str) -> String {
+    format!("{version} is not served since Kubernetes {since}")
 }
 
 fn hpa_v1(world: &World<'_>, out: &mut Out<'_>) {
@@ -210,35 +244,6 @@ fn hpa_v1(world: &World<'_>, out: &mut Out<'_>) {
                 "autoscaling/v1 can name no metric but CPU",
                 "a latency cannot be scaled on",
                 "apiVersion: autoscaling/v2",
-            );
-        }
-    }
-}
-
-fn hpa_invalid(world: &World<'_>, out: &mut Out<'_>) {
-    for hpa in world.hpas.iter().filter(|hpa| hpa.is_v2()) {
-        let object = hpa.known.object;
-        if let Err(error) = &hpa.resolved
-            && hpa.min() != 0
-        {
-            out.at(
-                &hpa.known,
-                object.root.nearest(&error.path),
-                error.to_string(),
-                "the API server refuses it, and what was in force before stays",
-                format!(
-                    "{}: a value that it may have",
-                    error.path.rsplit('.').next().unwrap_or_default()
-                ),
-            );
-        }
-        if hpa.target().is_none() {
-            out.at(
-                &hpa.known,
-                hpa.spec,
-                "scaleTargetRef needs a kind and a name",
-                "the HPA would not know what to scale",
-                "scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: NAME}",
             );
         }
     }
@@ -268,6 +273,41 @@ fn min_zero(world: &World<'_>, out: &mut Out<'_>) {
         let node = hpa.spec.get("minReplicas").unwrap_or(hpa.spec);
         out.at(&hpa.known, node, "minReplicas is 0", why, "minReplicas: 1");
     }
+}
+
+fn metrics_default(world: &World<'_>, out: &mut Out<'_>) {
+    for hpa in world.hpas.iter().filter(|hpa| hpa.is_v2()) {
+        let written = hpa.spec.get("metrics");
+        // What is no list is refused, which is a finding of its own.
+        if written.is_some_and(|node| node.content != Content::List(Vec::new())) {
+            continue;
+        }
+        out.at(
+            &hpa.known,
+            written.unwrap_or(hpa.spec),
+            "names no metric",
+            format!(
+                "the API server fills in CPU at {DEFAULT_CPU_PERCENT} %: what users wait for moves no pod"
+            ),
+            "metrics: ...",
+        );
+    }
+}
+
+fn resource_unknown(world: &World<'_>, out: &mut Out<'_>) {
+    each_metric!(world, |hpa, metric| {
+        let is_resource = matches!(metric.kind, "Resource" | "ContainerResource");
+        if !is_resource || matches!(metric.name.as_str(), "" | "cpu" | "memory") {
+            continue;
+        }
+        out.at(
+            &hpa.known,
+            metric.name_node.unwrap_or(metric.node),
+            format!("nobody measures {} of pods", metric.name),
+            "it is unknown at every sync, and the HPA holds",
+            "name: cpu",
+        );
+    });
 }
 
 fn metric_upper_case(world: &World<'_>, out: &mut Out<'_>) {

@@ -15,8 +15,9 @@ pub(super) const RULES: &[Rule] = &[
         id: "readiness-missing",
         severity: Severity::Warning,
         title: "Pods are Ready from their first moment",
-        why: "Without a readiness or a startup probe a pod gets requests while it still starts. Its first answers are slow, so a \
-              latency rises with each pod that is added, and the HPA adds more.",
+        why: "Without a readiness or a startup probe a pod gets requests while it still starts. Each scale-out fails some \
+              of them, and those that are answered are slow: a latency rises with each pod that is added, and the HPA \
+              adds more.",
         fix: "a readinessProbe that passes when the pod can answer",
         wrong: documents!(
             right_hpa!(),
@@ -61,25 +62,37 @@ fn on_latency<'x, 'w>(
 }
 
 fn readiness_missing(world: &World<'_>, out: &mut Out<'_>) {
-    for (hpa, workload) in on_latency(world) {
+    for hpa in &world.hpas {
+        let Some(workload) = world.target(hpa) else {
+            continue;
+        };
         let has_probe = |container: &Node| {
             let mut probes = ["readinessProbe", "startupProbe"].into_iter();
             probes.any(|field| container.get(field).is_some())
         };
         let object = workload.known.object;
-        if workload.containers.is_empty() || workload.containers.iter().any(has_probe) {
+        let is_on_latency = hpa.steep().next().is_some();
+        // Who has no port works off a backlog, and gets nothing before it asks.
+        let has_port = |container: &Node| container.get("ports").is_some();
+        let is_asked = is_on_latency || workload.containers.iter().any(has_port);
+        if workload.containers.is_empty() || workload.containers.iter().any(has_probe) || !is_asked
+        {
             continue;
         }
+        let (pods, name) = (hpa.typical(), &hpa.known.object.name);
         out.at(
             &workload.known,
             &workload.containers[0],
             format!("no container of {} {} has a readinessProbe or a startupProbe", object.kind, object.name),
-            format!(
-                "of {} pods that HPA {} adds at once, each answers its first requests while it starts, and raises the \
-                 latency it is added for",
-                hpa.typical(),
-                hpa.known.object.name
-            ),
+            match is_on_latency {
+                true => format!(
+                    "of {pods} pods that HPA {name} adds at once, each answers its first requests while it starts, and \
+                     raises the latency it is added for"
+                ),
+                false => format!(
+                    "{pods} pods that HPA {name} adds get requests from their first moment, when they cannot answer yet"
+                ),
+            },
             "readinessProbe: {httpGet: {path: /readyz, port: http}}",
         );
     }

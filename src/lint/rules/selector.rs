@@ -416,16 +416,19 @@ fn series_summed(world: &World<'_>, out: &mut Out<'_>) {
         };
         let is_named = metric.selected("service").is_some();
         if let Some(sent) = metric.sent.as_ref().filter(|_| !is_named) {
-            let (how, each) = match served {
-                Served::RequestLatencyMs => ("a latency of the requests of all of them", "merges"),
-                _ => ("the sum over all of them", "adds up"),
+            let (each, how) = match served {
+                Served::RequestLatencyMs => (
+                    "Taffrail merges them",
+                    "a latency of the requests of all of them",
+                ),
+                _ => ("the HPA adds them up", "the sum over all of them"),
             };
             let whose = taken_in(world, hpa.known.object, sent);
             out.at(
                 &hpa.known,
                 node,
                 format!("{} is read of {whose}", metric.name),
-                format!("the HPA {each} them, so it scales on {how}"),
+                format!("{each}, so the HPA scales on {how}"),
                 format!(
                     "selector: {{matchLabels: {{service: {}}}}}",
                     hpa.target().map_or("NAME", |(_, name)| name)

@@ -8,6 +8,9 @@ use crate::lint::rule::{Out, Rule, Severity};
 use crate::lint::view::{Metric, Service};
 use crate::lint::world::World;
 
+/// What a target's type may be.
+pub(super) const TARGET_TYPES: [&str; 3] = ["Utilization", "Value", "AverageValue"];
+
 /// A target in milliseconds below this is one in seconds: no service promises a tenth of a millisecond over HTTP.
 const LATENCY_MS_MIN: f64 = 1.0;
 
@@ -112,9 +115,11 @@ pub(super) const RULES: &[Rule] = &[
         id: "target-type-ignored",
         severity: Severity::Error,
         title: "target.type says another thing than the target's field",
-        why: "For an external metric the HPA never looks at target.type: averageValue divides by the pods and value \
-              does not, whatever the type says. Whoever reads the type is misled.",
-        fix: "let the type say what the field is: Value with value, AverageValue with averageValue",
+        why: "For an external metric and for CPU the HPA never looks at target.type: averageValue is an amount for each \
+              pod, value is compared as it is, and averageUtilization is a share of the request, whatever the type says. \
+              Whoever reads the type is misled.",
+        fix: "let the type say what the field is: Value with value, AverageValue with averageValue, Utilization with \
+              averageUtilization",
         wrong: hpa!(
             "minReplicas: 2",
             "maxReplicas: 10",
@@ -324,13 +329,16 @@ fn target_type_ignored(world: &World<'_>, out: &mut Out<'_>) {
         let Some(kind) = metric.target.and_then(|target| target.get("type")) else {
             continue;
         };
-        let (field, meant) = match (&metric.value, &metric.average) {
-            (Some(_), None) => ("value", "Value"),
-            (None, Some(_)) => ("averageValue", "AverageValue"),
+        let (field, meant) = match (&metric.value, &metric.average, &metric.utilization) {
+            (Some(_), None, None) => ("value", "Value"),
+            (None, Some(_), None) => ("averageValue", "AverageValue"),
+            (None, None, Some(_)) => ("averageUtilization", "Utilization"),
             _ => continue,
         };
         let says = kind.text().unwrap_or_default();
-        if metric.kind != "External" || says == meant {
+        let is_ignored = matches!(metric.kind, "External" | "Resource" | "ContainerResource");
+        // What is no type at all is refused, which is a finding of its own.
+        if !is_ignored || says == meant || !TARGET_TYPES.contains(&says) {
             continue;
         }
         // The type may be what was meant, and the field the slip.
@@ -340,17 +348,17 @@ fn target_type_ignored(world: &World<'_>, out: &mut Out<'_>) {
             }
             _ => format!("type: {meant}"),
         };
-        let divides = if meant == "Value" {
-            "does not divide"
-        } else {
-            "divides"
+        let does = match meant {
+            "Value" => "compares it as it is",
+            "AverageValue" => "compares what of it there is for each pod",
+            _ => "compares its share of what pods request",
         };
         out.at(
             &hpa.known,
             kind,
             format!("the type says {says:?}, and the field is {field}"),
             format!(
-                "the HPA goes by the field, so it {divides} {} by the number of pods",
+                "the HPA goes by the field: it reads {} and {does}",
                 metric.name
             ),
             fix,

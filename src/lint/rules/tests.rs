@@ -145,6 +145,176 @@ fn numbers_at_the_ends_of_their_range_are_reckoned_with() {
 }
 
 #[test]
+fn what_cannot_be_scaled_is_told_from_what_nobody_showed() {
+    let of = |target: &str| {
+        right_hpa!().replace("apiVersion: apps/v1, kind: Deployment, name: users", target)
+    };
+    let shown = deployment!("", right_container!());
+    for (target, expected) in [
+        ("apiVersion: apps/v1, kind: Deployment, name: users", None),
+        (
+            "apiVersion: apps/v1, kind: deployment, name: users",
+            Some("target-api-version"),
+        ),
+        (
+            "apiVersion: batch/v1, kind: CronJob, name: nightly",
+            Some("target-api-version"),
+        ),
+        (
+            "apiVersion: apps/v1, kind: DaemonSet, name: agents",
+            Some("target-api-version"),
+        ),
+        (
+            "apiVersion: argoproj.io/v1alpha1, kind: Rollout, name: others",
+            None,
+        ),
+        (
+            "apiVersion: apps/v1, kind: Deployment, name: user",
+            Some("target-missing"),
+        ),
+        (
+            "apiVersion: apps/v1, kind: Deployment, name: accounts",
+            Some("target-unread"),
+        ),
+    ] {
+        let found = ids(&[of(target), shown.to_owned()].join("---\n"), None);
+        let of_target = found.iter().find(|id| id.starts_with("target-"));
+        assert_eq!(of_target.copied(), expected, "{target}");
+    }
+    assert!(
+        ids(
+            &of("apiVersion: apps/v1, kind: Deployment, name: accounts"),
+            None
+        )
+        .is_empty()
+    );
+}
+
+#[test]
+fn pods_that_are_asked_need_a_probe_whatever_they_are_scaled_on() {
+    let of = |container: &str| {
+        let hpa = hpa!("minReplicas: 2", "maxReplicas: 10", "metrics:", cpu!());
+        let text = [
+            hpa,
+            deployment!("", "        resources: {requests: {cpu: 100m}}\n"),
+        ]
+        .join("---\n");
+        text.replace(
+            "        ports: [{name: http, containerPort: 8080}]\n",
+            container,
+        )
+    };
+    let with_port = of("        ports: [{name: http, containerPort: 8080}]\n");
+    assert!(ids(&with_port, None).contains(&"readiness-missing"));
+    let of_a_worker = of("");
+    assert_ne!(
+        with_port, of_a_worker,
+        "the example has its port in other words"
+    );
+    assert!(!ids(&of_a_worker, None).contains(&"readiness-missing"));
+}
+
+#[test]
+fn keda_may_take_over_its_own_hpa_and_a_vertical_one_what_nobody_scales_on() {
+    let keda = |more: &str| [right_hpa!(), scaled_object!("users"), more].join("");
+    let beside = |name: &str| {
+        let advanced = format!("  advanced: {{horizontalPodAutoscalerConfig: {{name: {name}}}}}\n");
+        let text = keda(&advanced).replace("apiVersion: keda.sh", "---\napiVersion: keda.sh");
+        ids(&text, None).contains(&"keda-beside-hpa")
+    };
+    assert!(!beside("users") && beside("other"));
+    for (more, is_found) in [
+        ("", true),
+        ("  updatePolicy: {updateMode: Initial}\n", true),
+        ("  updatePolicy: {updateMode: \"Off\"}\n", false),
+        (
+            "  resourcePolicy: {containerPolicies: [{containerName: users, mode: \"Off\"}]}\n",
+            false,
+        ),
+        (
+            "  resourcePolicy: {containerPolicies: [{containerName: sidecar, mode: \"Off\"}]}\n",
+            true,
+        ),
+        (
+            "  resourcePolicy: {containerPolicies: [{containerName: \"*\", controlledResources: [cpu]}]}\n",
+            true,
+        ),
+    ] {
+        let text = [
+            right_hpa!(),
+            vertical!(""),
+            deployment!("", right_container!()),
+        ];
+        let text = text.join("---\n").replace(
+            "name: users}\n---\napiVersion: apps",
+            &format!("name: users}}\n{more}---\napiVersion: apps"),
+        );
+        assert_eq!(
+            ids(&text, None).contains(&"vpa-same-resource"),
+            is_found,
+            "{more}"
+        );
+    }
+}
+
+#[test]
+fn a_list_of_one_kind_says_once_what_its_items_are() {
+    let items = "apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscalerList
+items:
+- metadata: {name: users}
+  spec:
+    scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: users}
+    minReplicas: 3
+    maxReplicas: 3
+    metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 70}}}]
+";
+    assert_eq!(ids(items, None), ["min-equals-max"]);
+}
+
+#[test]
+fn what_a_cluster_holds_has_only_fields_that_it_knows() {
+    let text = rule::by_id("hpa-unknown-field").unwrap().wrong;
+    assert!(ids(text, None).contains(&"hpa-unknown-field"));
+    let live = text.replace(
+        "metadata: {name: users}",
+        "metadata: {name: users, uid: 1b2c}",
+    );
+    assert!(!ids(&live, None).contains(&"hpa-unknown-field"));
+}
+
+#[test]
+fn a_fix_names_the_field_that_was_meant() {
+    for (written, fix) in [
+        (
+            "stabilisationWindowSeconds",
+            "stabilizationWindowSeconds: ...",
+        ),
+        (
+            "stabilizationwindowseconds",
+            "stabilizationWindowSeconds: ...",
+        ),
+        ("policy", "policies: ..."),
+        (
+            "cooldown",
+            "leave it out; there are stabilizationWindowSeconds, selectPolicy, tolerance, policies",
+        ),
+    ] {
+        let text = rule::by_id("hpa-unknown-field").unwrap().wrong;
+        let text = text.replace("stabilisationWindowSeconds", written);
+        assert_eq!(fix_of("hpa-unknown-field", &text, None), fix, "{written}");
+    }
+    let invalid = rule::by_id("hpa-invalid").unwrap().wrong;
+    let (_, verdict) = lint(&invalid.replace("12", "\"2\""), None);
+    let finding = &verdict.findings[0];
+    assert_eq!(
+        finding.what,
+        "spec.minReplicas is \"2\", and must be a whole number from 1 to 10"
+    );
+    assert_eq!(finding.fix, "minReplicas: a whole number from 1 to 10");
+}
+
+#[test]
 fn a_store_of_one_pod_is_no_service_to_scale() {
     let caller = |url: &str| {
         documents!(

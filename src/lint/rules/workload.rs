@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use super::num;
 use super::target::each_metric;
 use crate::config::tree::Node;
+use crate::lint::objects::Object;
 use crate::lint::rule::{Out, Rule, Severity};
 use crate::lint::view::{Hpa, Metric, Signal, Workload};
 use crate::lint::world::World;
 use crate::model::quantity;
+
+/// What of `apps/v1` has a scale.
+const SCALED: [&str; 3] = ["Deployment", "StatefulSet", "ReplicaSet"];
 
 /// Of what pods can use at most, what they should: room for a burst while new ones start.
 const WANTED_SHARE: f64 = 0.7;
@@ -106,12 +110,34 @@ pub(super) const RULES: &[Rule] = &[
         check: target_missing,
     },
     Rule {
+        id: "target-unread",
+        severity: Severity::Note,
+        title: "What the HPA scales is not among the files, and something that nobody scales is",
+        why: "The name may be a slip. And requests, probes, labels and replicas of what is scaled are not checked, as \
+              nobody showed it.",
+        fix: "write the name of what is there, or lint the target's file as well",
+        wrong: documents!(
+            hpa_of!(
+                "autoscaling/v2",
+                "{name: users}",
+                "{apiVersion: apps/v1, kind: Deployment, name: accounts}",
+                "minReplicas: 2",
+                "maxReplicas: 10",
+            ),
+            deployment!("", right_container!()),
+        ),
+        right: documents!(right_hpa!(), deployment!("", right_container!())),
+        page: None,
+        check: target_unread,
+    },
+    Rule {
         id: "target-api-version",
         severity: Severity::Error,
-        title: "The target's apiVersion has no such kind",
-        why: "Deployments and StatefulSets are in apps/v1; without an apiVersion, or with one that is gone, the \
-              controller finds \"no matches for kind\": FailedGetScale. DaemonSets have no scale at all.",
-        fix: "apiVersion: apps/v1",
+        title: "The target's apiVersion has no such kind, or the kind has no scale",
+        why: "Deployments and StatefulSets are in apps/v1; without an apiVersion, with one that is gone, or with a kind \
+              in other letters, the controller finds \"no matches for kind\": FailedGetScale. DaemonSets, Jobs and \
+              Pods have no scale at all. The API server takes such an HPA without a word.",
+        fix: "apiVersion: apps/v1, kind: Deployment",
         wrong: hpa_of!(
             "autoscaling/v2",
             "{name: users}",
@@ -263,6 +289,13 @@ fn container_unknown(world: &World<'_>, out: &mut Out<'_>) {
     });
 }
 
+/// The kind that this is, however its letters are written.
+fn scaled(kind: &str) -> Option<&'static str> {
+    SCALED
+        .into_iter()
+        .find(|known| known.eq_ignore_ascii_case(kind))
+}
+
 /// The plural of a kind, as a cluster lists it.
 fn plural(kind: &str) -> String {
     format!("{}s", kind.to_ascii_lowercase())
@@ -273,23 +306,13 @@ fn target_missing(world: &World<'_>, out: &mut Out<'_>) {
         let Some((kind, name)) = hpa.target() else {
             continue;
         };
-        if world.target(hpa).is_some() {
+        // A kind in other letters is another finding.
+        let is_misspelt = scaled(kind).is_some_and(|scaled| scaled != kind);
+        if is_misspelt || world.target(hpa).is_some() {
             continue;
         }
         let node = hpa.spec.get("scaleTargetRef").unwrap_or(hpa.spec);
-        let near = world
-            .workloads
-            .iter()
-            .map(|workload| workload.known.object)
-            .filter(|object| object.may_meet(hpa.known.object))
-            .find(|object| {
-                let is_slip = object.kind == kind
-                    && super::form::distance(&object.name, name) <= 2
-                    && name.len() > 3
-                    && world.hpa_of(object).is_none();
-                is_slip || object.name == name
-            });
-        let fix = match near {
+        let fix = match meant(world, hpa, kind, name) {
             Some(object) => format!(
                 "scaleTargetRef: {{apiVersion: {}, kind: {}, name: {}}}",
                 object.api_version, object.kind, object.name
@@ -309,32 +332,83 @@ fn target_missing(world: &World<'_>, out: &mut Out<'_>) {
     }
 }
 
+/// What was probably meant by a target that is not there: something of its name, or of nearly that name and without
+/// an HPA.
+fn meant<'w>(world: &World<'w>, hpa: &Hpa<'_>, kind: &str, name: &str) -> Option<&'w Object> {
+    let workloads = world.workloads.iter().map(|workload| workload.known.object);
+    let mut near = workloads.filter(|object| object.may_meet(hpa.known.object));
+    near.find(|object| {
+        let is_slip = object.kind == kind
+            && super::form::distance(&object.name, name) <= 2
+            && name.len() > 3
+            && world.hpa_of(object).is_none();
+        is_slip || object.name == name
+    })
+}
+
+fn target_unread(world: &World<'_>, out: &mut Out<'_>) {
+    for hpa in &world.hpas {
+        let Some((kind, name)) = hpa.target().filter(|(kind, _)| SCALED.contains(kind)) else {
+            continue;
+        };
+        let is_told = world.target(hpa).is_some()
+            || world.has_all(&plural(kind))
+            || meant(world, hpa, kind, name).is_some();
+        let workloads = world.workloads.iter().map(|workload| workload.known.object);
+        let mut unscaled = workloads
+            .filter(|object| object.may_meet(hpa.known.object) && world.hpa_of(object).is_none());
+        let Some(other) = unscaled.next().filter(|_| !is_told) else {
+            continue;
+        };
+        out.at(
+            &hpa.known,
+            hpa.spec.get("scaleTargetRef").unwrap_or(hpa.spec),
+            format!("there is no {kind} {name} here, and nobody scales {} {}", other.kind, other.name),
+            "if the name is a slip, nothing is scaled; if not, the target's requests, probes and replicas were not seen",
+            format!("name: {}, or the file of {name} beside these", other.name),
+        );
+    }
+}
+
 fn target_api_version(world: &World<'_>, out: &mut Out<'_>) {
     for hpa in &world.hpas {
         let Some((kind, name)) = hpa.target() else {
             continue;
         };
         let target = hpa.spec.get("scaleTargetRef").unwrap_or(hpa.spec);
-        let version = target.get("apiVersion");
-        let written = version.and_then(Node::text).unwrap_or_default();
-        let what = match kind {
-            "DaemonSet" => "a DaemonSet has a pod on each node and no scale".to_owned(),
-            "Deployment" | "StatefulSet" | "ReplicaSet" if written != "apps/v1" => match written {
-                "" => format!("the apiVersion of {kind} {name} is missing"),
-                written => format!("there is no {kind} in {written}"),
-            },
+        let version = target.get("apiVersion").and_then(Node::text);
+        let written = version.unwrap_or_default();
+        let (field, what, fix) = match (kind, scaled(kind)) {
+            ("DaemonSet", _) => (
+                "kind",
+                "a DaemonSet has a pod on each node and no scale".to_owned(),
+                "kind: Deployment".to_owned(),
+            ),
+            ("Job" | "CronJob" | "Pod", _) => (
+                "kind",
+                format!("a {kind} has no scale"),
+                "kind: Deployment".to_owned(),
+            ),
+            (_, Some(scaled)) if scaled != kind => (
+                "kind",
+                format!("there is no kind {kind}"),
+                format!("kind: {scaled}"),
+            ),
+            (_, Some(_)) if written != "apps/v1" => (
+                "apiVersion",
+                match written {
+                    "" => format!("the apiVersion of {kind} {name} is missing"),
+                    written => format!("there is no {kind} in {written}"),
+                },
+                "apiVersion: apps/v1".to_owned(),
+            ),
             _ => continue,
-        };
-        let fix = if kind == "DaemonSet" {
-            "kind: Deployment"
-        } else {
-            "apiVersion: apps/v1"
         };
         out.at(
             &hpa.known,
-            version.unwrap_or(target),
+            target.get(field).unwrap_or(target),
             what,
-            "the controller finds no such kind: FailedGetScale at every sync, and nothing is scaled",
+            "the controller finds nothing to scale: FailedGetScale at every sync",
             fix,
         );
     }

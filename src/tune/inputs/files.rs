@@ -14,6 +14,9 @@ use crate::config::autoscaler;
 /// Bytes of a file: a long load run.
 const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
+/// The kind of what is to be better.
+const HPA: &str = "HorizontalPodAutoscaler";
+
 /// The files, by what is in them.
 #[derive(Default)]
 pub(super) struct Files {
@@ -35,7 +38,12 @@ pub(super) fn files(paths: &[PathBuf]) -> anyhow::Result<Files> {
 /// Takes in one file, as what it is.
 fn add(files: &mut Files, path: &Path) -> anyhow::Result<()> {
     let text = text(path)?;
-    let taken = match kind(path, &text) {
+    let kind = kind(path, &text);
+    let text = match kind {
+        Kind::Trace if is_json(&text) => samples::rates(&text)?,
+        _ => text,
+    };
+    let taken = match kind {
         Kind::Scenario => files
             .scenario
             .replace((path.to_owned(), Scenario::load(path)?))
@@ -52,6 +60,11 @@ fn add(files: &mut Files, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with('{')
+}
+
+#[derive(Clone, Copy)]
 enum Kind {
     Scenario,
     Run,
@@ -63,9 +76,14 @@ fn kind(path: &Path, text: &str) -> Kind {
     let is_yaml = path
         .extension()
         .is_some_and(|extension| extension == "yaml" || extension == "yml");
-    let is_json = text.trim_start().starts_with('{');
+    let is_json = is_json(text);
+    // Prometheus', or what it says where it has none.
+    let is_answer = ["\"resultType\"", "\"errorType\""]
+        .iter()
+        .any(|key| text.contains(key));
     match () {
-        () if is_json && text.contains("\"resultType\"") => Kind::Samples,
+        () if is_json && is_answer && text.contains("\"taffrail_") => Kind::Samples,
+        () if is_json && is_answer => Kind::Trace,
         () if is_json && !is_yaml => Kind::Run,
         () if is_yaml => Kind::Scenario,
         () if samples::is_table(text) => Kind::Samples,
@@ -90,6 +108,10 @@ fn text(path: &Path) -> anyhow::Result<String> {
 pub(super) fn hpa(path: &Path) -> anyhow::Result<Value> {
     let read = || -> anyhow::Result<Value> {
         let object = autoscaler::object_from_yaml(&text(path)?)?;
+        let kind = object.get("kind").and_then(Value::as_str).unwrap_or(HPA);
+        if kind != HPA {
+            bail!("is a {kind}, and a {HPA} is wanted");
+        }
         autoscaler::from_value(&object)?;
         Ok(object)
     };

@@ -17,7 +17,7 @@ use super::super::samples::{self, Samples};
 use super::super::traffic::Traffic;
 use super::super::{Args, advice, recorded, workload};
 use super::files::Files;
-use super::{Source, Stop};
+use super::{OURS, Source, Stop};
 use crate::model::quantity;
 
 /// The quantile of an objective that names none.
@@ -79,21 +79,25 @@ fn name_of(args: &Args, present: Option<&Value>) -> String {
     said.unwrap_or("service").to_owned()
 }
 
-/// The label `service` of the first external metric that has one.
+/// The label `service` of the first external metric of requests that has one.
 fn service_label(hpa: &Value) -> Option<&str> {
     let metrics = hpa
         .pointer("/spec/metrics")
         .or_else(|| hpa.get("metrics"))?
         .as_array()?;
-    let label = |metric: &'_ Value| {
-        metric
-            .pointer("/external/metric/selector/matchLabels/service")
-            .is_some()
+    // Another metric may be of another service, such as the backlog of one that is waited for.
+    let is_of_requests = |metric: &&Value| {
+        let name = metric
+            .pointer("/external/metric/name")
+            .and_then(Value::as_str);
+        name.is_some_and(|name| OURS.contains(&name))
     };
-    let metric = metrics.iter().find(|metric| label(metric))?;
-    metric
-        .pointer("/external/metric/selector/matchLabels/service")?
-        .as_str()
+    let mut labels = metrics.iter().filter(is_of_requests).filter_map(|metric| {
+        metric
+            .pointer("/external/metric/selector/matchLabels/service")?
+            .as_str()
+    });
+    labels.next()
 }
 
 fn objective(args: &Args, said: Option<Objective>) -> anyhow::Result<Objective> {
@@ -350,7 +354,23 @@ fn within_a_day(seconds: f64) -> anyhow::Result<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_service_is_named_by_what_tells_of_its_requests() {
+        let external = |name: &str, service: &str| {
+            json!({"type": "External", "external":
+                {"metric": {"name": name, "selector": {"matchLabels": {"service": service}}}}})
+        };
+        let hpa = |metrics: &[Value]| json!({"spec": {"metrics": metrics}});
+        let backlog = external("redis_backlog", "mails");
+        let rate = external("request_rate", "users");
+        assert_eq!(service_label(&hpa(&[backlog.clone(), rate])), Some("users"));
+        assert_eq!(service_label(&hpa(&[backlog])), None);
+        assert_eq!(service_label(&json!({"spec": {"maxReplicas": 3}})), None);
+    }
 
     #[test]
     fn a_time_that_is_none_is_an_error() {

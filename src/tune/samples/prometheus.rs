@@ -8,7 +8,9 @@ use super::{SAMPLES_MAX, Sample, Samples, SamplesError};
 
 #[derive(Deserialize)]
 struct Answer {
-    data: Matrix,
+    /// Why there is none.
+    error: Option<String>,
+    data: Option<Matrix>,
 }
 
 #[derive(Deserialize)]
@@ -40,13 +42,36 @@ impl Series {
     }
 }
 
-/// Reads the samples of `service`, or of the only one there is.
-pub(in super::super) fn read(text: &str, service: Option<&str>) -> Result<Samples, SamplesError> {
+/// The series of an answer.
+fn series(text: &str) -> Result<Vec<Series>, SamplesError> {
     let answer: Answer =
         serde_json::from_str(text).map_err(|error| SamplesError::Json(error.to_string()))?;
-    let (ours, others): (Vec<&Series>, Vec<&Series>) = answer
-        .data
-        .result
+    match (answer.data, answer.error) {
+        (_, Some(error)) => Err(SamplesError::Refused(error)),
+        (Some(data), None) => Ok(data.result),
+        (None, None) => Err(SamplesError::Json("it has no data".to_owned())),
+    }
+}
+
+/// The only series of an answer as a trace: what the traffic is, whoever measured it.
+pub(in super::super) fn rates(text: &str) -> Result<String, SamplesError> {
+    let all = series(text)?;
+    let [only] = all.as_slice() else {
+        return Err(SamplesError::Rates(all.len()));
+    };
+    let lines = only
+        .values
+        .iter()
+        .map(|(t_s, rps)| format!("{t_s},{rps}\n"));
+    Ok(std::iter::once("t_seconds,rps\n".to_owned())
+        .chain(lines)
+        .collect())
+}
+
+/// Reads the samples of `service`, or of the only one there is.
+pub(in super::super) fn read(text: &str, service: Option<&str>) -> Result<Samples, SamplesError> {
+    let all = series(text)?;
+    let (ours, others): (Vec<&Series>, Vec<&Series>) = all
         .iter()
         .partition(|series| series.name().starts_with("taffrail_"));
     let ours = || {
