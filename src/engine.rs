@@ -126,6 +126,13 @@ struct Service {
     layouts: Layouts,
 }
 
+/// A target, and how it stands at the moment of which a snapshot is made.
+#[derive(Clone, Copy, Debug)]
+struct Stood<'t> {
+    target: &'t Target,
+    standing: Standing,
+}
+
 // === impl Engine ===
 
 impl Engine {
@@ -247,12 +254,13 @@ impl Engine {
 
 impl Service {
     fn evaluate(&self, now: Timestamp, merger: &mut Merger) -> ServiceView {
-        let coverage = self.coverage(now);
+        let targets = self.stood(now);
+        let coverage = coverage(&targets);
         let state = self.state(&coverage);
         let windows = match state {
             State::Unknown(_) => Vec::new(),
             _ if !self.spec.has_requests => Vec::new(),
-            _ => self.windows(now, merger),
+            _ => self.windows(&targets, now, merger),
         };
         ServiceView {
             id: self.spec.id.clone(),
@@ -263,36 +271,24 @@ impl Service {
             } else {
                 state
             },
-            in_flight: self.in_flight(now),
+            in_flight: self.in_flight(&targets, now),
             windows,
             backlogs: self.backlogs(now),
-            pods: self.pods(now),
+            pods: self.pods(&targets, now),
             coverage,
         }
     }
 
-    fn coverage(&self, now: Timestamp) -> Coverage {
-        let mut coverage = Coverage::default();
-        for target in self.live() {
-            let standing = self.standing(target, now);
-            match standing {
-                Standing::Known => coverage.known += 1,
-                Standing::Starting => coverage.starting += 1,
-                Standing::Unknown => coverage.unknown += 1,
-                Standing::NotReady => coverage.not_ready += 1,
-                Standing::Leaving => coverage.leaving += 1,
-                Standing::Left | Standing::Past => {}
-            }
-            coverage.cold += u32::from(standing.answers() && target.is_cold());
-            let is_waited_for = matches!(
-                standing,
-                Standing::Known | Standing::Starting | Standing::Unknown
-            );
-            if let Some(failure) = target.last_failure().filter(|_| is_waited_for) {
-                *coverage.failures.entry(failure.reason).or_insert(0) += 1;
-            }
-        }
-        coverage
+    /// Its targets as they stand at `now`: told once, since all that is made of them asks.
+    fn stood(&self, now: Timestamp) -> Vec<Stood<'_>> {
+        let (window, max_age) = (self.spec.window, self.spec.max_age());
+        let targets = self.targets.values();
+        targets
+            .map(|target| Stood {
+                target,
+                standing: target.standing(now, window, max_age),
+            })
+            .collect()
     }
 
     fn state(&self, coverage: &Coverage) -> State {
@@ -346,8 +342,8 @@ impl Service {
 
     /// The windows in which only warm targets are judged, or, where those answered too few requests for the objective,
     /// as after all were replaced at once, the windows in which the cold ones are judged as well.
-    fn windows(&self, now: Timestamp, merger: &mut Merger) -> Vec<Merged> {
-        let warm = self.windows_of(Judged::Warm, now, merger);
+    fn windows(&self, targets: &[Stood<'_>], now: Timestamp, merger: &mut Merger) -> Vec<Merged> {
+        let warm = self.windows_of(Judged::Warm, targets, now, merger);
         let is_enough = warm.last().is_some_and(|widest| {
             let q = self
                 .spec
@@ -358,20 +354,23 @@ impl Service {
         if is_enough {
             warm
         } else {
-            self.windows_of(Judged::All, now, merger)
+            self.windows_of(Judged::All, targets, now, merger)
         }
     }
 
     /// The base window, then wider ones for as long as requests are too few for some quantile people ask for.
-    fn windows_of(&self, judged: Judged, now: Timestamp, merger: &mut Merger) -> Vec<Merged> {
+    fn windows_of(
+        &self,
+        judged: Judged,
+        targets: &[Stood<'_>],
+        now: Timestamp,
+        merger: &mut Merger,
+    ) -> Vec<Merged> {
         let mut windows = Vec::with_capacity(1);
         let mut window = self.spec.window;
         loop {
-            let counting = self
-                .targets
-                .values()
-                .filter(|target| self.standing(target, now).counts());
-            let merged = merger.merge(now, window, judged, counting);
+            let counting = targets.iter().filter(|stood| stood.standing.counts());
+            let merged = merger.merge(now, window, judged, counting.map(|stood| stood.target));
             let settled =
                 enough_requests(merged.judged, self.finest_quantile()) || merged.requests <= 0.0;
             windows.push(merged);
@@ -389,21 +388,14 @@ impl Service {
         })
     }
 
-    fn standing(&self, target: &Target, now: Timestamp) -> Standing {
-        target.standing(now, self.spec.window, self.spec.max_age())
-    }
-
     /// Mean requests in flight over the window and their rise, where every target that counts has the gauge.
-    fn in_flight(&self, now: Timestamp) -> Option<(f64, f64)> {
-        let (mut mean, mut rise, mut targets) = (0.0, 0.0, 0);
-        for target in self
-            .live()
-            .filter(|target| self.standing(target, now).answers())
-        {
+    fn in_flight(&self, targets: &[Stood<'_>], now: Timestamp) -> Option<(f64, f64)> {
+        let (mut mean, mut rise, mut count) = (0.0, 0.0, 0);
+        for target in answering(targets) {
             let (n, change) = target.in_flight(now, self.spec.window)?;
-            (mean, rise, targets) = (mean + n, rise + change, targets + 1);
+            (mean, rise, count) = (mean + n, rise + change, count + 1);
         }
-        (0 < targets).then_some((mean, rise))
+        (0 < count).then_some((mean, rise))
     }
 
     fn backlogs(&self, now: Timestamp) -> Vec<BacklogView> {
@@ -433,13 +425,12 @@ impl Service {
 
     /// What each pod answers, of those that answer now. One of which nothing is known is missing: what to make of that
     /// is for the reader to say, who knows which pods there are.
-    fn pods(&self, now: Timestamp) -> Vec<PodView> {
+    fn pods(&self, targets: &[Stood<'_>], now: Timestamp) -> Vec<PodView> {
         let mut scratch = Vec::new();
         let window = self.spec.window;
         let view = |target: &Target| {
             let pod = target.pod()?;
-            let is_known = self.standing(target, now).answers();
-            let at = target.last_read().filter(|_| is_known)?;
+            let at = target.last_read()?;
             let (requests, busy_s) = target.answered(now, window, &mut scratch);
             Some(PodView {
                 pod: pod.clone(),
@@ -452,7 +443,7 @@ impl Service {
                 },
             })
         };
-        self.live().filter_map(view).collect()
+        answering(targets).filter_map(view).collect()
     }
 
     /// The age of the snapshot's oldest part: the earliest of the fresh targets' newest reads.
@@ -487,6 +478,40 @@ impl ServiceSpec {
             widest: WIDEST_WINDOW.max(self.window),
         }
     }
+}
+
+fn coverage(targets: &[Stood<'_>]) -> Coverage {
+    let mut coverage = Coverage::default();
+    for Stood { target, standing } in live(targets) {
+        match standing {
+            Standing::Known => coverage.known += 1,
+            Standing::Starting => coverage.starting += 1,
+            Standing::Unknown => coverage.unknown += 1,
+            Standing::NotReady => coverage.not_ready += 1,
+            Standing::Leaving => coverage.leaving += 1,
+            Standing::Left | Standing::Past => {}
+        }
+        coverage.cold += u32::from(standing.answers() && target.is_cold());
+        let is_waited_for = matches!(
+            standing,
+            Standing::Known | Standing::Starting | Standing::Unknown
+        );
+        if let Some(failure) = target.last_failure().filter(|_| is_waited_for) {
+            *coverage.failures.entry(failure.reason).or_insert(0) += 1;
+        }
+    }
+    coverage
+}
+
+/// Those that have not gone away.
+fn live<'s, 't>(targets: &'s [Stood<'t>]) -> impl Iterator<Item = &'s Stood<'t>> {
+    targets.iter().filter(|stood| !stood.target.is_gone())
+}
+
+/// Those whose gauges are those of now.
+fn answering<'t>(targets: &[Stood<'t>]) -> impl Iterator<Item = &'t Target> {
+    let answers = |stood: &&Stood<'_>| stood.standing.answers();
+    live(targets).filter(answers).map(|stood| stood.target)
 }
 
 /// Whether `requests` are enough to judge the quantile `q`: see [`REQUESTS_BEYOND_QUANTILE`].

@@ -177,11 +177,15 @@ impl Track {
             },
         };
         increases.clear();
-        increases.extend((0..counters).map(|counter| {
-            let at = |point: usize| self.values[point * self.width + counter];
-            let before = cut.map_or(0.0, |share| (at(first + 1) - at(first)) * share);
-            edges.extend(at(first), at(past - 1) - at(first)) - before
-        }));
+        let row = |point: usize| self.values.range(point * self.width..).take(counters);
+        let ends = row(first).zip(row(past - 1));
+        increases.extend(ends.map(|(from, to)| edges.extend(*from, to - from)));
+        if let Some(share) = cut {
+            let before = row(first).zip(row(first + 1));
+            for (increase, (from, to)) in increases.iter_mut().zip(before) {
+                *increase -= (to - from) * share;
+            }
+        }
         true
     }
 

@@ -1,7 +1,6 @@
 //! Who asks: the moments at which the requests of a load start, how long each waits for its answer, and how many may be
 //! under way.
 
-use std::iter::Peekable;
 use std::time::Duration;
 
 use taffrail_loadtest::arrivals::Arrivals;
@@ -33,19 +32,30 @@ pub(super) struct Clients {
 #[derive(Debug)]
 enum Asks {
     /// At these moments, whether or not earlier requests were answered.
-    Open(Box<Peekable<Arrivals>>),
+    Open {
+        rest: Box<Arrivals>,
+        next: Option<i64>,
+    },
     /// When the request before was answered.
     Closed(usize),
+}
+
+impl Asks {
+    fn open(mut arrivals: Arrivals) -> Self {
+        Self::Open {
+            next: arrivals.next().map(moment),
+            rest: Box::new(arrivals),
+        }
+    }
 }
 
 impl Clients {
     /// The clients of a load on `service`.
     pub(super) fn new(service: usize, has_token: bool, load: &Plan, bounds: &Bounds) -> Self {
         let (begin, asks) = match &load.schedule {
-            Schedule::Open { profile, spacing } => (
-                Duration::ZERO,
-                Asks::Open(Box::new(Arrivals::new(profile, *spacing).peekable())),
-            ),
+            Schedule::Open { profile, spacing } => {
+                (Duration::ZERO, Asks::open(Arrivals::new(profile, *spacing)))
+            }
             Schedule::Closed { users, start, .. } => (*start, Asks::Closed(*users)),
         };
         let end = nanos(load.end());
@@ -66,7 +76,7 @@ impl Clients {
     /// The users of a closed loop.
     pub(super) fn users(&self) -> usize {
         match self.asks {
-            Asks::Open(_) => 0,
+            Asks::Open { .. } => 0,
             Asks::Closed(users) => users,
         }
     }
@@ -84,19 +94,17 @@ impl Clients {
     }
 
     /// When the next request of an open loop should start.
-    pub(super) fn next_at(&mut self) -> Option<i64> {
-        match &mut self.asks {
-            Asks::Open(arrivals) => arrivals
-                .peek()
-                .map(|at| i64::try_from(*at).unwrap_or(i64::MAX)),
+    pub(super) fn next_at(&self) -> Option<i64> {
+        match self.asks {
+            Asks::Open { next, .. } => next,
             Asks::Closed(_) => None,
         }
     }
 
     /// Takes that request.
     pub(super) fn take_next(&mut self) {
-        if let Asks::Open(arrivals) = &mut self.asks {
-            arrivals.next();
+        if let Asks::Open { rest, next } = &mut self.asks {
+            *next = rest.next().map(moment);
         }
     }
 
@@ -120,6 +128,10 @@ impl Clients {
     pub(super) fn wait_for(&mut self, request: Ref, intended: i64) {
         self.deadlines.push(intended + self.timeout, request);
     }
+}
+
+fn moment(nanos: u64) -> i64 {
+    i64::try_from(nanos).unwrap_or(i64::MAX)
 }
 
 /// What bounds a load.

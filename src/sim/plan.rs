@@ -502,10 +502,10 @@ impl Plan {
         let timeout = timeout(self.scenario.services.get(service));
         let is_closed = |load: &LoadPlan| load.arrivals().is_none();
         if loads().any(is_closed) {
-            return Recorder::closed(self.duration(), timeout);
+            return Recorder::closed(self.duration(), timeout).prompt();
         }
         let planned = loads().filter_map(LoadPlan::planned).sum();
-        Recorder::new(planned, self.duration(), timeout)
+        Recorder::new(planned, self.duration(), timeout).prompt()
     }
 
     fn seen(&self, name: &str) -> recording::Service {

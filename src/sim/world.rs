@@ -123,7 +123,7 @@ impl World<'_> {
     /// who ask.
     fn next(&mut self) -> Option<(i64, Next)> {
         let mut next = self.queue.next_at().map(|at| (at, Next::Planned));
-        for (number, load) in self.loads.iter_mut().enumerate() {
+        for (number, load) in self.loads.iter().enumerate() {
             if let Some(at) = load.next_at()
                 && next.is_none_or(|(earliest, _)| at < earliest)
             {

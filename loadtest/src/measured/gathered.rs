@@ -102,7 +102,10 @@ mod tests {
             prop_assert_eq!(first.sparse(), expected.sparse());
             let mut sum = Latencies::default();
             first.add_to(&mut sum);
-            prop_assert_eq!(sum, expected);
+            prop_assert_eq!(&sum, &expected);
+            let mut of_pairs = Latencies::default();
+            of_pairs.add_pairs(&first.sparse());
+            prop_assert_eq!(of_pairs, expected);
         }
     }
 

@@ -134,6 +134,14 @@ impl Latencies {
         self.0.saturating_record_n(micros(latency), count);
     }
 
+    /// Adds what [`sparse`](Self::sparse) told of others.
+    pub(crate) fn add_pairs(&mut self, pairs: &[(u32, u32)]) {
+        for (micros, count) in pairs {
+            self.0
+                .saturating_record_n(u64::from(*micros), u64::from(*count));
+        }
+    }
+
     /// The recorded values and their counts, shortest first: a second of them takes a few KiB, a histogram 150.
     pub(crate) fn sparse(&self) -> Pairs {
         let pair = |value: u64, count: u64| {

@@ -54,9 +54,8 @@ pub struct Recorder {
     open: BTreeMap<u64, OpenSlot>,
     /// The memory of a second that is over, for the next one.
     spare: OpenSlot,
-    /// Requests that were taken up at their very moment, which are all in virtual time: counted here, and among the
-    /// lags at the end.
-    prompt: u64,
+    /// Every request is sent at its very moment, so that none lags, and its latency is also the time since then.
+    is_prompt: bool,
     /// No request of an earlier second will be offered any more, so those can be published and folded.
     upcoming: u64,
     /// The second that is published next.
@@ -96,7 +95,7 @@ impl Recorder {
             endpoints: Endpoints::default(),
             open: BTreeMap::new(),
             spare: OpenSlot::default(),
-            prompt: 0,
+            is_prompt: false,
             upcoming: 0,
             next_published: 0,
             last_second: last.as_secs(),
@@ -112,6 +111,14 @@ impl Recorder {
         let mut recorder = Self::new(0, duration, timeout);
         recorder.measured.closed = true;
         recorder
+    }
+
+    /// The same in virtual time, where every request is sent at its very moment: what follows from that is not counted
+    /// for each of them.
+    #[must_use]
+    pub fn prompt(mut self) -> Self {
+        self.is_prompt = true;
+        self
     }
 
     /// Tells the kinds of requests apart, by their place in `names`. Without names, or with one, all are of one kind.
@@ -162,15 +169,13 @@ impl Recorder {
     /// Counts a request that was offered and has ended.
     pub fn finished(&mut self, request: &Finished) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        if request.lag.is_zero() {
-            self.prompt += 1;
-        } else {
-            self.measured.lag.record(request.lag);
-        }
         self.measured.retried += u64::from(request.retried);
         let answered = matches!(request.outcome, Ok(()) | Err(ErrorClass::Timeout));
-        if let (true, Some(raw)) = (answered, request.raw) {
-            self.measured.raw.record(raw);
+        if !self.is_prompt {
+            self.measured.lag.record(request.lag);
+            if let (true, Some(raw)) = (answered, request.raw) {
+                self.measured.raw.record(raw);
+            }
         }
         if let Some((_, kind)) = self.kinds.get_mut(request.kind) {
             kind.counts.count(request.outcome);
@@ -227,7 +232,11 @@ impl Recorder {
         let rest = self.publish_before(end);
         self.fold_before(end);
         let mut measured = self.measured;
-        measured.lag.record_many(Duration::ZERO, self.prompt);
+        if self.is_prompt {
+            let ended = measured.counts.ok + measured.counts.errors();
+            measured.lag.record_many(Duration::ZERO, ended);
+            measured.raw = measured.latency.clone();
+        }
         measured.elapsed = elapsed;
         measured.interrupted = interrupted;
         if measured.closed {
@@ -282,7 +291,6 @@ impl Recorder {
     /// Adds the totals of another recorder, which has given away its seconds.
     pub(crate) fn absorb_totals(&mut self, other: &Self) {
         self.measured.lag.add(&other.measured.lag);
-        self.prompt += other.prompt;
         self.measured.raw.add(&other.measured.raw);
         self.measured.retried += other.measured.retried;
     }
@@ -380,7 +388,7 @@ impl Recorder {
         let slot = open.folded();
         self.measured.counts.add(&slot.counts);
         self.measured.late += slot.late;
-        open.latencies.add_to(&mut self.measured.latency);
+        self.measured.latency.add_pairs(&slot.latencies);
         self.pairs += slot.size();
         self.measured.slots.push(slot);
         while PAIRS_MAX < self.pairs && self.coarse < self.measured.slots.len() {

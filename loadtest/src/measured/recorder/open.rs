@@ -20,8 +20,8 @@ pub(super) struct OpenSlot {
     pub(super) late: u64,
     pub(super) latencies: Gathered,
     pub(super) young: Gathered,
-    /// Good answers and failures by the endpoint's number.
-    endpoints: Vec<(u32, u32)>,
+    /// What the endpoints did that had requests, ascending: of all that a long run knows, few are there at once.
+    endpoints: Vec<SlotEndpoint>,
 }
 
 /// The endpoints that had requests, by number.
@@ -52,10 +52,10 @@ pub(super) struct Counted {
 
 impl OpenSlot {
     pub(super) fn count_endpoint(&mut self, index: u16, outcome: Result<(), ErrorClass>) {
-        let (ok, errors) = self.endpoint(index);
+        let endpoint = self.endpoint(index);
         match outcome {
-            Ok(()) => *ok += 1,
-            Err(_) => *errors += 1,
+            Ok(()) => endpoint.ok += 1,
+            Err(_) => endpoint.errors += 1,
         }
     }
 
@@ -65,32 +65,24 @@ impl OpenSlot {
         self.late += other.late;
         self.latencies.add(&other.latencies);
         self.young.add(&other.young);
-        for ((ok, errors), index) in other.endpoints.iter().zip(indices) {
-            let Some(index) = index else { continue };
-            let own = self.endpoint(*index);
-            own.0 += ok;
-            own.1 += errors;
+        for theirs in &other.endpoints {
+            let Some(index) = ours(theirs, indices) else {
+                continue;
+            };
+            let own = self.endpoint(index);
+            own.ok += theirs.ok;
+            own.errors += theirs.errors;
         }
     }
 
     /// The same as it is kept when nothing is under way any more.
     pub(super) fn folded(&self) -> Slot {
-        let had_requests = |(ok, errors): &&(u32, u32)| 0 < ok + errors;
-        let mut endpoints = Vec::with_capacity(self.endpoints.iter().filter(had_requests).count());
-        let numbered = (0u16..).zip(&self.endpoints);
-        endpoints.extend(numbered.filter(|(_, counts)| had_requests(counts)).map(
-            |(index, (ok, errors))| SlotEndpoint {
-                index,
-                ok: *ok,
-                errors: *errors,
-            },
-        ));
         Slot {
             counts: self.counts,
             late: self.late,
             latencies: self.latencies.sparse(),
             young: self.young.sparse(),
-            endpoints: endpoints.into_boxed_slice(),
+            endpoints: self.endpoints.as_slice().into(),
         }
     }
 
@@ -103,12 +95,20 @@ impl OpenSlot {
         self.endpoints.clear();
     }
 
-    fn endpoint(&mut self, index: u16) -> &mut (u32, u32) {
-        let index = usize::from(index);
-        if self.endpoints.len() <= index {
-            self.endpoints.resize(index + 1, (0, 0));
+    fn endpoint(&mut self, index: u16) -> &mut SlotEndpoint {
+        let place = self.endpoints.partition_point(|known| known.index < index);
+        if self
+            .endpoints
+            .get(place)
+            .is_none_or(|known| known.index != index)
+        {
+            let new = SlotEndpoint {
+                index,
+                ..SlotEndpoint::default()
+            };
+            self.endpoints.insert(place, new);
         }
-        &mut self.endpoints[index]
+        &mut self.endpoints[place]
     }
 }
 
@@ -160,11 +160,12 @@ impl Endpoints {
 
     /// Counts what another recorder counted in one second.
     pub(super) fn add(&mut self, slot: &OpenSlot, indices: &[Option<u16>]) {
-        for ((ok, errors), index) in slot.endpoints.iter().zip(indices) {
+        for theirs in &slot.endpoints {
+            let index = ours(theirs, indices);
             let known = index.and_then(|index| self.known.get_mut(usize::from(index)));
             let Some(known) = known else { continue };
-            known.counts.ok += u64::from(*ok);
-            known.counts.errors += u64::from(*errors);
+            known.counts.ok += u64::from(theirs.ok);
+            known.counts.errors += u64::from(theirs.errors);
         }
     }
 
@@ -215,4 +216,9 @@ impl Known {
         let first = self.counts.first_ok_s.get_or_insert(at_s);
         *first = first.min(at_s);
     }
+}
+
+/// Our number of an endpoint of another recorder; `None` where it is not told apart.
+fn ours(theirs: &SlotEndpoint, indices: &[Option<u16>]) -> Option<u16> {
+    *indices.get(usize::from(theirs.index))?
 }

@@ -50,6 +50,32 @@ fn tell_of(recorder: &mut Recorder, address: SocketAddr, request: &Finished) {
 }
 
 #[test]
+fn in_virtual_time_the_same_is_measured_for_less() {
+    let told = |mut recorder: Recorder| {
+        for nth in 0..50 {
+            let outcome = match nth % 5 {
+                0 => Err(ErrorClass::Timeout),
+                1 => Err(ErrorClass::NoEndpoint),
+                _ => Ok(()),
+            };
+            let request = finished(ms(nth * 50), ms(nth * nth));
+            let raw = request
+                .raw
+                .filter(|_| outcome != Err(ErrorClass::NoEndpoint));
+            let request = Finished {
+                outcome,
+                raw,
+                ..request
+            };
+            tell(&mut recorder, &request);
+        }
+        recorder.offer(ms(2_900), 0, usize::MAX);
+        recorder.finish(ms(3_000), false).0
+    };
+    assert_eq!(told(recorder(3).prompt()), told(recorder(3)));
+}
+
+#[test]
 fn a_request_is_in_the_second_in_which_it_should_have_started() {
     let mut recorder = recorder(3);
     tell(&mut recorder, &finished(ms(900), ms(1_500)));
