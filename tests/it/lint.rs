@@ -153,7 +153,7 @@ fn what_an_api_server_refuses_is_an_error_and_what_it_takes_is_not() {
     let misspelt = findings
         .iter()
         .find(|finding| finding["field"] == "metadata.label");
-    assert_eq!(misspelt.unwrap()["fix"], "labels: ...");
+    assert_eq!(misspelt.unwrap()["fix"], "write labels");
 }
 
 #[test]
@@ -203,7 +203,10 @@ fn the_exit_code_says_how_bad_it_is() {
 fn a_broken_document_costs_itself_and_is_named_by_its_line() {
     let text = format!("{FIXED}---\nkind: HorizontalPodAutoscaler\nspec: {{]\n---\n{AVERAGED}");
     let (report, code) = json(&["-"], &text);
-    assert_eq!(rules(&report), ["min-equals-max", "quantile-averaged"]);
+    assert_eq!(
+        rules(&report),
+        ["min-equals-max", "object-twice", "quantile-averaged"]
+    );
     assert_eq!(report["unread"][0]["file"], "-");
     assert_eq!(report["unread"][0]["line"], 13, "{report:#}");
     assert_eq!(code, 2, "who cannot read all cannot say that all is well");

@@ -289,7 +289,7 @@ fn metrics_default(world: &World<'_>, out: &mut Out<'_>) {
             format!(
                 "the API server fills in CPU at {DEFAULT_CPU_PERCENT} %: what users wait for moves no pod"
             ),
-            "metrics: ...",
+            "metrics: what users feel, such as request_rate, beside cpu",
         );
     }
 }

@@ -355,7 +355,7 @@ fn instead(name: &str, fields: &Fields) -> String {
     let distance = |field: &str| super::form::distance(&field.to_lowercase(), &name.to_lowercase());
     let near = fields.0.iter().map(|(field, _)| (distance(field), *field));
     match near.min() {
-        Some((far, field)) if 2 * far <= name.len() => format!("{field}: ..."),
+        Some((far, field)) if 2 * far <= name.len() => format!("write {field}"),
         _ => {
             let all: Vec<&str> = fields.0.iter().map(|(field, _)| *field).collect();
             format!("leave it out; there are {}", all.join(", "))

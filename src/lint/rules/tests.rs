@@ -288,13 +288,13 @@ fn a_fix_names_the_field_that_was_meant() {
     for (written, fix) in [
         (
             "stabilisationWindowSeconds",
-            "stabilizationWindowSeconds: ...",
+            "write stabilizationWindowSeconds",
         ),
         (
             "stabilizationwindowseconds",
-            "stabilizationWindowSeconds: ...",
+            "write stabilizationWindowSeconds",
         ),
-        ("policy", "policies: ..."),
+        ("policy", "write policies"),
         (
             "cooldown",
             "leave it out; there are stabilizationWindowSeconds, selectPolicy, tolerance, policies",
