@@ -51,9 +51,16 @@ use crate::sim;
 /// Exit codes: 0 every check passed, 99 one failed, 104 the scenario or an HPA cannot be played, 105 interrupted, 112 or
 /// 113 inconclusive, 2 a file could not be written. Of several HPAs the worst counts.
 #[derive(clap::Args, Clone, Debug)]
-#[command(
-    after_long_help = "What two other HPAs would do:\n  taffrail simulate loadtest/scenarios/internal.yaml --hpa gentle.yaml --hpa eager.yaml --html report.html"
-)]
+#[command(after_long_help = "What two other HPAs would do:
+  taffrail simulate loadtest/scenarios/internal.yaml --hpa gentle.yaml --hpa eager.yaml --html report.html
+
+The least that a scenario says, of a trace with the columns t_seconds,rps; the HPA is given with --hpa:
+  name: users
+  app: { workers: 4, serviceTime: 60ms, startup: 10s }
+  metrics:
+    source: { pods: { selector: { matchLabels: { app: users } } } }
+    objective: { quantile: 0.95, latency: 250ms }
+  scenarios: { main: { replay: { file: trace.csv } } }")]
 pub struct Args {
     /// The scenario file
     scenario: PathBuf,

@@ -1,7 +1,7 @@
 //! A scenario to what is played: its services' `metrics` and `hpa` are documents of Kubernetes, which the load
 //! generator keeps without reading them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, bail};
@@ -37,20 +37,36 @@ pub(crate) fn plan(
             let source = source(document, place, token);
             sources.push(source.with_context(|| format!("metrics of service {name}"))?);
         }
-        if let Some(object) = &service.hpa {
-            let hpa = autoscaler(object, name);
-            autoscalers.insert(
-                name.clone(),
-                hpa.with_context(|| format!("HPA of service {name}"))?,
-            );
-        }
+    }
+    for (place, (name, service)) in scenario.services.iter().enumerate() {
+        let Some(object) = &service.hpa else { continue };
+        let hpa = autoscaler(object, name, namespace(&sources, place));
+        let hpa = hpa.with_context(|| format!("HPA of service {name}"))?;
+        autoscalers.insert(name.clone(), hpa);
     }
     let version = env!("CARGO_PKG_VERSION");
     let plan = Plan::new(scenario, loads, sources, autoscalers, version)?;
     Ok((plan, notes))
 }
 
-fn autoscaler(object: &Value, service: &str) -> anyhow::Result<Hpa> {
+/// Where an HPA reads that names no namespace: where the metrics of the service at `place` are, or those of all
+/// services, if they are in one; else where `kubectl` looks.
+fn namespace(sources: &[Source], place: usize) -> &str {
+    let is_own =
+        |source: &&Source| matches!(source.of, Of::Pods { service, .. } if service == place);
+    let own = namespaces(sources.iter().filter(is_own));
+    [own, namespaces(sources)]
+        .iter()
+        .find_map(|names| names.first().filter(|_| names.len() == 1).copied())
+        .unwrap_or(DEFAULT_NAMESPACE)
+}
+
+fn namespaces<'s>(sources: impl IntoIterator<Item = &'s Source>) -> BTreeSet<&'s str> {
+    let sources = sources.into_iter();
+    sources.map(|source| &*source.spec.id.namespace).collect()
+}
+
+fn autoscaler(object: &Value, service: &str, namespace: &str) -> anyhow::Result<Hpa> {
     let spec = autoscaler::from_value(object)?;
     let mut selectors = autoscaler::selectors(object)?;
     selectors.resize_with(spec.metrics.len(), Default::default);
@@ -62,7 +78,7 @@ fn autoscaler(object: &Value, service: &str) -> anyhow::Result<Hpa> {
             .to_owned()
     };
     Ok(Hpa {
-        namespace: text("/metadata/namespace", DEFAULT_NAMESPACE),
+        namespace: text("/metadata/namespace", namespace),
         name: text("/metadata/name", service),
         spec,
         selectors,
@@ -163,6 +179,48 @@ scenarios: {{ main: {{ profile: 20@5s }} }}
             assert_eq!(good, if is_let_in { 100 } else { 0 }, "{wanted} and {sent}");
             let shown = serde_json::to_string(&recording).unwrap();
             assert!(!shown.contains("hush"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn an_hpa_that_names_no_namespace_reads_where_the_metrics_of_its_service_are() {
+        let resolved = |services: &[(&str, &str)], namespace: &str| {
+            let mut text =
+                "name: shop\nscenarios: {main: {service: users, profile: 20@20s}}\nservices:\n"
+                    .to_owned();
+            for (name, of_metrics) in services {
+                text += &format!(
+                    "  {name}: {{app: {{workers: 4}}, metrics: {{metadata: {{name: {name}{of_metrics}}}, spec: {{source: {{pods: {{selector: \
+                     {{matchLabels: {{app: {name}}}}}}}}}, objective: {{quantile: 0.95, latency: 1s}}}}}}"
+                );
+                if *name == "users" {
+                    text += &format!(
+                        ", hpa: {{metadata: {{name: users{namespace}}}, spec: {{maxReplicas: 3, metrics: [{{type: External, external: \
+                         {{metric: {{name: request_rate}}, target: {{type: AverageValue, averageValue: 5}}}}}}]}}}}"
+                    );
+                }
+                text += "}\n";
+            }
+            let none = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+            let scenario = Scenario::read("shop.yaml", &text, none).unwrap();
+            let (plan, _) = plan(scenario, none).unwrap();
+            let recording = sim::play(&plan, &mut |_| ControlFlow::Continue(()));
+            let mut reads = recording.services["users"].metrics[0].reads.iter();
+            reads.any(|read| Some(0.0) < read.value)
+        };
+        let (shop, back) = (", namespace: shop", ", namespace: back");
+        for (services, namespace, is_read) in [
+            (vec![("users", "")], "", true),
+            (vec![("users", shop)], "", true),
+            (vec![("orders", back), ("users", shop)], "", true),
+            (vec![("users", shop)], shop, true),
+            (vec![("users", shop)], back, false),
+        ] {
+            assert_eq!(
+                resolved(&services, namespace),
+                is_read,
+                "{services:?}{namespace}"
+            );
         }
     }
 

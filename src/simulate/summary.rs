@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use taffrail_loadtest::judge::verdict::Verdict;
 use taffrail_loadtest::judge::{Finding, Outcome};
+use taffrail_loadtest::recording::Metric;
 use taffrail_loadtest::report::html::compare::{Compared, Comparison, Row};
 
 use super::figures::{self, Column};
@@ -49,7 +50,44 @@ pub(super) fn text(all: &[Played], yardsticks: &Yardsticks) -> String {
             checks(&mut text, &names, several);
         }
     }
+    blind(&mut text, all);
     text
+}
+
+/// What an HPA asked for and never had a value of: it was blind to that, as by a wrong name, selector or namespace, and
+/// all figures are those of an HPA without it.
+fn blind(text: &mut String, all: &[Played]) {
+    for played in all {
+        let under = match all.len() {
+            1 => String::new(),
+            _ => format!("{}: ", played.name),
+        };
+        for (service, seen) in &played.recording.services {
+            for metric in &seen.metrics {
+                let Some(said) = never_had_a_value(metric) else {
+                    continue;
+                };
+                let name = &metric.name;
+                let selected = match metric.selector.as_str() {
+                    "" => String::new(),
+                    selector => format!("{{{selector}}}"),
+                };
+                let _ = writeln!(
+                    text,
+                    "\nnote: {under}the HPA of {service} never had a value of {name}{selected}: {said}"
+                );
+            }
+        }
+    }
+}
+
+/// What was said at last in the stead of a value, where there was none during the whole load.
+fn never_had_a_value(metric: &Metric) -> Option<&str> {
+    let mut reads = metric.reads.iter().filter(|read| 0.0 <= read.t_s);
+    if reads.clone().any(|read| read.value.is_some()) {
+        return None;
+    }
+    reads.next_back()?.error.as_deref()
 }
 
 /// How long it took for how long it was.

@@ -151,7 +151,12 @@ fn of_several_hpas_the_worst_verdict_is_the_exit_code_and_each_has_a_column() {
     assert_eq!(output.status.code(), Some(99), "{said}");
     assert!(said.contains("FAIL  time_to_first_scale_out"), "{said}");
 
-    let flags = with_hpas(folder.path(), &[("grows.yaml", hpa("users", 250, 10))]);
+    let grows = ("grows.yaml", hpa("users", 250, 10));
+    let blind = (
+        "blind.yaml",
+        hpa("users", 250, 10).replace("namespace: shop", "namespace: prod"),
+    );
+    let flags = with_hpas(folder.path(), &[grows, blind]);
     let output = simulate(&file, &strs(&flags));
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(
@@ -171,21 +176,33 @@ fn of_several_hpas_the_worst_verdict_is_the_exit_code_and_each_has_a_column() {
             .map(str::to_owned);
         cells.filter(|cell| !cell.is_empty()).collect::<Vec<_>>()
     };
-    assert_eq!(row("users"), ["scenario", "grows"]);
-    assert_eq!(row("requests"), ["75,600", "75,600"]);
-    assert_eq!(row("check"), ["scenario", "grows"]);
-    assert_eq!(row("time_to_first_scale_out[high]"), ["FAIL", "pass"]);
+    assert_eq!(row("users"), ["scenario", "grows", "blind"]);
+    assert_eq!(row("requests"), ["75,600"; 3]);
+    assert_eq!(row("check"), ["scenario", "grows", "blind"]);
+    assert_eq!(
+        row("time_to_first_scale_out[high]"),
+        ["FAIL", "pass", "FAIL"]
+    );
     assert_eq!(row("scale events")[0], "0");
     assert!(row("first scale-out after")[0] == "-", "{said}");
     assert!(
-        said.contains("Simulated 2 times 5m and 151200 requests in "),
+        said.contains("Simulated 3 times 5m and 226800 requests in "),
+        "{said}"
+    );
+    let note = "note: blind: the HPA of users never had a value of request_latency_ms: ";
+    let notes: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("note: "))
+        .collect();
+    assert!(
+        matches!(notes[..], [only] if only.starts_with(note) && only.contains("prod")),
         "{said}"
     );
 
     let without = STEP.split("    hpa:").next().unwrap().to_owned()
         + "scenarios:"
         + STEP.split("\nscenarios:").nth(1).unwrap();
-    let output = simulate(&written(folder.path(), &without), &strs(&flags));
+    let output = simulate(&written(folder.path(), &without), &strs(&flags[..2]));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(
         output.status.code(),

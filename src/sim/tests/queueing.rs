@@ -158,3 +158,35 @@ fn a_slow_service_fails_its_caller_at_the_deadline_and_not_before() {
         );
     }
 }
+
+#[test]
+fn a_called_service_that_is_full_answers_no_more_however_many_pods_call_it() {
+    for replicas in [2, 8] {
+        let caller = App {
+            calls: Some(scenario::Calls {
+                service: "orders".to_owned(),
+                connections: 64,
+                timeout: Span::from_secs(1),
+            }),
+            workers: 64,
+            ..app()
+        };
+        let orders = scenario::Service {
+            app: Some(App { queue: 10, ..app() }),
+            ..scenario::Service::default()
+        };
+        let mut scenario = scenario(caller, &[("only", 150.0, 60)]);
+        scenario.services.insert("orders".to_owned(), orders);
+        scenario
+            .preconditions
+            .replicas
+            .insert("orders".to_owned(), 1);
+        let recording = run(&fixed(scenario, replicas));
+        // The one pod of orders answers a hundred a second and refuses the rest, whoever asks.
+        let answered = users(&recording).load.counts.ok as f64 / 60.0;
+        assert!(
+            (95.0..102.0).contains(&answered),
+            "{answered}/s through {replicas} pods"
+        );
+    }
+}

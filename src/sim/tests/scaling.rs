@@ -280,6 +280,27 @@ fn visits_are_counted_in_redis_and_scale_by_what_it_says() {
 }
 
 #[test]
+fn an_hpa_on_cpu_settles_where_the_formula_says() {
+    // 95 requests a second burn 20 ms each, which is 1.9 cores; a pod may use 0.7 of its half a core, so 5.4 are needed.
+    let burns = App {
+        cpu_share: 0.5,
+        service_cv: 0.0,
+        ..app()
+    };
+    let plan = super::plan(
+        scenario(burns, &[("only", 95.0, 180)]),
+        Vec::new(),
+        Some(hpa("users", vec![cpu_metric()])),
+    );
+    let recording = run(&plan.unwrap());
+    let desired = &users(&recording).replicas.desired;
+    assert_eq!(
+        (desired.at(179.0), desired.max(0.0..180.0)),
+        (Some(6), Some(6))
+    );
+}
+
+#[test]
 fn an_hpa_on_pods_metrics_reads_them_one_by_one() {
     let per_pod = MetricSpec::Pods {
         metric: "request_rate".to_owned(),
