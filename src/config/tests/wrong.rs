@@ -402,7 +402,7 @@ fn what_is_no_yaml_says_where() {
         ),
         (
             "a:\n\tc: d",
-            "line 2: tabs disallowed within this context (block indentation)",
+            "line 2: indented with a tab; YAML takes spaces only",
         ),
         ("{", "line 1: unclosed bracket '{'"),
         ("\0", "line 1: unexpected character: `\\u{0}'"),
