@@ -2,6 +2,7 @@
 //! a utilization is a share of.
 
 use crate::config::tree::Node;
+use crate::lint::objects::Object;
 use crate::lint::rule::{Out, Rule, Severity};
 use crate::lint::view::{Hpa, Workload};
 use crate::lint::world::{Known, World};
@@ -46,6 +47,16 @@ fn target_of<'w>(known: &Known<'w>, field: &str) -> Option<(&'w str, &'w str, &'
     let kind = target.get("kind").and_then(Node::text);
     let name = target.get("name").and_then(Node::text)?;
     Some((kind.unwrap_or("Deployment"), name, target))
+}
+
+/// Whether KEDA scales a workload.
+pub(super) fn is_scaled(world: &World<'_>, workload: &Object) -> bool {
+    world.scaled.iter().any(|scaled| {
+        let target = target_of(scaled, "scaleTargetRef");
+        let is_it =
+            target.is_some_and(|(kind, name, _)| kind == workload.kind && name == workload.name);
+        is_it && scaled.object.may_meet(workload)
+    })
 }
 
 /// The HPAs over this target, of the same namespace.

@@ -4,7 +4,7 @@ use super::num;
 use crate::config::tree::Node;
 use crate::engine::snapshot::Metric as Served;
 use crate::lint::rule::{Out, Rule, Severity};
-use crate::lint::view::{Hpa, Workload};
+use crate::lint::view::{Hpa, Metric, Workload};
 use crate::lint::world::World;
 
 /// What Kubernetes takes for `timeoutSeconds`.
@@ -72,9 +72,11 @@ fn readiness_missing(world: &World<'_>, out: &mut Out<'_>) {
         };
         let object = workload.known.object;
         let is_on_latency = hpa.steep().next().is_some();
-        // Who has no port works off a backlog, and gets nothing before it asks.
+        // Who works off a backlog gets nothing before it asks; a port is for those who scrape it.
         let has_port = |container: &Node| container.get("ports").is_some();
-        let is_asked = is_on_latency || workload.containers.iter().any(has_port);
+        let on_backlog = |metric: &Metric<'_>| metric.served() == Some(Served::RedisBacklog);
+        let is_worker = hpa.metrics.iter().any(on_backlog);
+        let is_asked = is_on_latency || (!is_worker && workload.containers.iter().any(has_port));
         if workload.containers.is_empty() || workload.containers.iter().any(has_probe) || !is_asked
         {
             continue;

@@ -252,7 +252,7 @@ fn refused(hpa: &Hpa<'_>, error: &SpecError, out: &mut Out<'_>) {
         Problem::Missing => format!("write {field}"),
         Problem::MustBe(what) => format!("{field}: {what}"),
         Problem::Quantity(_) => format!("{field}: a number such as 250, 250m, 0.25 or 1k"),
-        Problem::NotOne(one, other) => format!("leave one of {one} and {other}"),
+        Problem::NotOne(one, other) => format!("write {one} or {other}, and not both"),
     };
     let why = "the API server refuses it, and what was in force before stays";
     out.at(&hpa.known, node, what, why, fix);
@@ -323,11 +323,15 @@ fn hpa_unknown_field(world: &World<'_>, out: &mut Out<'_>) {
             "autoscaling/v1" => &SPEC_V1,
             _ => continue,
         };
-        // A scenario's may be its spec alone.
-        if object.root.get("spec").is_some() {
+        // A scenario's may be its spec alone, and a patch may have none.
+        let has_spec = object.root.get("spec").is_some();
+        let is_whole = has_spec || object.root.get("kind").is_some();
+        if is_whole {
             unknown(&hpa.known, &object.root, &ROOT, out);
         }
-        unknown(&hpa.known, hpa.spec, spec, out);
+        if has_spec || !is_whole {
+            unknown(&hpa.known, hpa.spec, spec, out);
+        }
     }
 }
 
@@ -372,7 +376,7 @@ fn name_invalid(world: &World<'_>, out: &mut Out<'_>) {
         let root = &object.root;
         let metadata = root.get("metadata");
         // A scenario's HPA need not have a name.
-        let is_named = metadata.is_some() || root.get("kind").is_some();
+        let is_named = !object.name.is_empty() || root.get("kind").is_some();
         let generated = root.at(&["metadata", "generateName"]);
         if !is_named || generated.is_some() || is_dns_subdomain(&object.name) {
             continue;

@@ -336,7 +336,12 @@ fn target_type_ignored(world: &World<'_>, out: &mut Out<'_>) {
             _ => continue,
         };
         let says = kind.text().unwrap_or_default();
-        let is_ignored = matches!(metric.kind, "External" | "Resource" | "ContainerResource");
+        // A field that such a metric cannot have is refused, which is a finding of its own.
+        let is_ignored = match metric.kind {
+            "External" => meant != "Utilization",
+            "Resource" | "ContainerResource" => meant != "Value",
+            _ => false,
+        };
         // What is no type at all is refused, which is a finding of its own.
         if !is_ignored || says == meant || !TARGET_TYPES.contains(&says) {
             continue;

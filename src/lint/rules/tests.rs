@@ -215,6 +215,60 @@ fn pods_that_are_asked_need_a_probe_whatever_they_are_scaled_on() {
 }
 
 #[test]
+fn a_worker_gets_nothing_before_it_asks_though_it_is_scraped() {
+    let worker = documents!(
+        hpa!(
+            "minReplicas: 2",
+            "maxReplicas: 10",
+            "metrics:",
+            external!(
+                "name: redis_backlog, selector: {matchLabels: {service: users, key: mails}}",
+                "type: AverageValue, averageValue: \"5\""
+            ),
+        ),
+        deployment!("", "        resources: {requests: {cpu: 100m}}\n")
+    );
+    assert!(worker.contains("containerPort"), "{worker}");
+    assert!(!ids(worker, None).contains(&"readiness-missing"));
+}
+
+#[test]
+fn what_another_kind_is_called_or_keda_scales_is_no_slip_of_a_name() {
+    let accounts = right_hpa!().replace(
+        "kind: Deployment, name: users",
+        "kind: Deployment, name: accounts",
+    );
+    let users = deployment!("", right_container!());
+    let agents = users.replace("kind: Deployment", "kind: DaemonSet");
+    assert_ne!(users, agents);
+    let of_keda = [users, scaled_object!("users")].join("---\n");
+    for beside in [agents, of_keda] {
+        let found = ids(&[accounts.as_str(), &beside].join("---\n"), None);
+        assert!(!found.contains(&"target-unread"), "{found:?}");
+    }
+}
+
+#[test]
+fn what_is_refused_is_not_said_to_be_taken_in_another_way() {
+    let text = hpa!(
+        "minReplicas: 2",
+        "maxReplicas: 10",
+        "metrics:",
+        "- {type: Resource, resource: {name: cpu, target: {type: Utilization, value: \"70\"}}}",
+    );
+    let found = ids(text, None);
+    assert!(found.contains(&"hpa-invalid"), "{found:?}");
+    assert!(!found.contains(&"target-type-ignored"), "{found:?}");
+}
+
+#[test]
+fn a_patch_of_an_hpa_has_only_the_fields_that_it_changes() {
+    let patch = "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: users, annotations: {a: b}}\n";
+    let found = ids(patch, None);
+    assert!(!found.contains(&"hpa-unknown-field"), "{found:?}");
+}
+
+#[test]
 fn keda_may_take_over_its_own_hpa_and_a_vertical_one_what_nobody_scales_on() {
     let keda = |more: &str| [right_hpa!(), scaled_object!("users"), more].join("");
     let beside = |name: &str| {

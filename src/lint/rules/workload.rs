@@ -354,10 +354,17 @@ fn target_unread(world: &World<'_>, out: &mut Out<'_>) {
         let is_told = world.target(hpa).is_some()
             || world.has_all(&plural(kind))
             || meant(world, hpa, kind, name).is_some();
+        if is_told {
+            continue;
+        }
         let workloads = world.workloads.iter().map(|workload| workload.known.object);
-        let mut unscaled = workloads
-            .filter(|object| object.may_meet(hpa.known.object) && world.hpa_of(object).is_none());
-        let Some(other) = unscaled.next().filter(|_| !is_told) else {
+        let mut unscaled = workloads.filter(|object| {
+            object.kind == kind
+                && object.may_meet(hpa.known.object)
+                && world.hpa_of(object).is_none()
+                && !super::beside::is_scaled(world, object)
+        });
+        let Some(other) = unscaled.next() else {
             continue;
         };
         out.at(
