@@ -298,9 +298,15 @@ impl State {
         if let Some(before) = before {
             self.hpa = before;
         }
+        // The HPA itself scaled, in a status that nobody saw, as while the watch was lost.
+        let has_scaled_unseen = real == Some(current)
+            && self
+                .last
+                .as_ref()
+                .is_some_and(|last| last.status.last_scale < sync.status.last_scale);
         let changed_by_others = self
             .left
-            .filter(|left| *left != current && sync.is_status_seen);
+            .filter(|left| *left != current && sync.is_status_seen && !has_scaled_unseen);
         if let Some(from) = changed_by_others {
             self.by_others = Some(ChangeByOthers {
                 at: sync.at,

@@ -458,6 +458,28 @@ fn what_an_hpa_does_while_the_watch_is_lost_is_not_judged() {
 }
 
 #[test]
+fn what_the_hpa_did_itself_while_nobody_looked_was_nobody_else() {
+    let mut book = book();
+    sync(&mut book, 15.0, 250, 2, 2);
+    book.lose();
+    book.see_again(at(60.0));
+    let scaled = Status::of(&json!({
+        "currentReplicas": 4, "desiredReplicas": 4, "lastScaleTime": "2026-11-21T10:00:00Z",
+        "currentMetrics": [{"type": "External", "external": {"current": {"value": "250"}}}],
+        "conditions": [{"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound"}],
+    }));
+    book.read(&users(), read(75.0, Ok(250)), pods(4));
+    book.apply(at(75.1), &users(), object(&spec(false), scaled), pods(4));
+    book.tick(at(81.0));
+    let known = newest(&book);
+    assert_eq!(known.facts.spec_replicas, 4);
+    assert_eq!(
+        (known.changed_by_others, known.facts.changed_by_others),
+        (None, None)
+    );
+}
+
+#[test]
 fn two_metrics_of_one_resource_do_not_overwrite_each_other() {
     let cpu = |container: &str, percent: i32| {
         json!({"type": "ContainerResource", "containerResource": {
