@@ -25,26 +25,33 @@ pub(super) async fn look_back(
     let mut cluster = cluster.clone();
     // Each replica says since when it remembers, and says so by its name.
     let mut said = BTreeSet::new();
-    for _ in 0..ASKS {
+    for ask in 0..ASKS {
+        if 0 < ask {
+            let another = connect_as_user(args.kubeconfig.as_deref(), args.context.as_deref());
+            let Ok(another) = another.await else { break };
+            cluster = another;
+        }
         match read(&cluster, namespace, &args.name, Some(at)).await {
             Err(AskError::NotFound(message)) if is_of_a_replica(&message) => said.insert(message),
             known => return known,
         };
-        let another = connect_as_user(args.kubeconfig.as_deref(), args.context.as_deref()).await;
-        let Ok(another) = another else { break };
-        cluster = another;
     }
     let replicas: Vec<String> = said.into_iter().collect();
     Err(AskError::NotFound(format!(
-        "{}; ask for a later time (the API server chooses which replica of the adapter answers, and {ASKS} connections \
-         led to no other than is named here)",
+        "{}; ask for a later time (the API server chooses which replica of the adapter answers, and other connections led \
+         to no other)",
         replicas.join("; ")
     )))
 }
 
 /// Whether a refusal is the adapter's own, which names the HPA, and not that of an API server without it, which cannot.
-fn is_of_a_replica(message: &str) -> bool {
+fn is_of_the_adapter(message: &str) -> bool {
     message.contains("HorizontalPodAutoscaler")
+}
+
+/// Whether another replica may know more: then it says by its name what it has seen.
+fn is_of_a_replica(message: &str) -> bool {
+    is_of_the_adapter(message) && message.contains("replica ")
 }
 
 /// The latest sync, or the latest at `at` or before it.
@@ -61,7 +68,7 @@ pub(super) async fn read(
     let right = Right::new("get", GROUP, RESOURCE, namespace);
     let read = ask(cluster, &path, right).await;
     read.map_err(|error| match error {
-        AskError::NotFound(message) if !is_of_a_replica(&message) => {
+        AskError::NotFound(message) if !is_of_the_adapter(&message) => {
             AskError::NotFound(format!(
                 "the cluster has no {GROUP}: is the adapter installed with its APIService, and run without \
                  --no-explanations?"

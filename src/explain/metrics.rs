@@ -117,7 +117,7 @@ impl Ground<'_> {
         let (version, kind) = (field("apiVersion"), field("kind"));
         let selected = format!("?metricLabelSelector={}", encoded(self.selector(index)));
         // Of a namespace the HPA asks for its own, whichever the object names.
-        if (version, kind) == ("v1", "Namespace") {
+        if kind == "Namespace" && matches!(version, "" | "v1") {
             let of = format!("metrics/{}{selected}", encoded(metric));
             let list = self.custom(&of, "metrics").await?;
             return Ok((Answer::Values(values(&list)), oldest(&list)));
@@ -223,7 +223,7 @@ impl Read {
 }
 
 /// Whether this is the API server's word for a group that nobody serves. An adapter's own refusal names the metric.
-fn is_unserved(message: &str) -> bool {
+pub(super) fn is_unserved(message: &str) -> bool {
     message.contains("404 page not found")
         || message.contains("could not find the requested resource")
 }

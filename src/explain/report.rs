@@ -187,20 +187,19 @@ async fn not_remembered(
     error: AskError,
 ) -> anyhow::Error {
     let events = events::read(cluster, namespace, name, at).await;
-    let told = events.unwrap_or_default().into_iter().map(|event| {
-        let Event {
-            at: when,
-            reason,
-            message,
-            ..
-        } = event;
-        format!("{reason}, {} s before: {message}", at.since(when).as_secs())
-    });
-    let told: Vec<String> = told.collect();
-    let events = if told.is_empty() {
-        "the HPA's events do not reach so far back either".to_owned()
-    } else {
-        format!("the HPA's events until then: {}", told.join("; "))
+    let tell = |event: Event| {
+        let before = at.since(event.at).as_secs();
+        format!("{}, {before} s before: {}", event.reason, event.message)
+    };
+    let events = match events {
+        Err(error) => format!("its events are not known: {error}"),
+        Ok(events) if events.is_empty() => {
+            "the HPA's events do not reach so far back either".to_owned()
+        }
+        Ok(events) => {
+            let told: Vec<String> = events.into_iter().map(tell).collect();
+            format!("the HPA's events until then: {}", told.join("; "))
+        }
     };
     anyhow::anyhow!("only the adapter can look back, and it does not: {error}; {events}")
 }
@@ -211,7 +210,9 @@ fn reads_metrics(facts: &Facts) -> bool {
     let real = facts.real.as_ref();
     let is_off = facts.outcome.way == Way::Disabled;
     let is_refused = real.is_some_and(|real| {
-        real.refused_selector().is_some() || real.failure("AbleToScale").is_some()
+        let unread = real.failure("AbleToScale");
+        let is_unread = unread.is_some_and(|condition| condition.reason == "FailedGetScale");
+        is_unread || real.refused_selector().is_some()
     });
     !is_off && !is_refused
 }

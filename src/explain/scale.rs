@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use super::ask::{AskError, Right, ask, encoded};
+use super::metrics::is_unserved;
 use super::object::Hpa;
 use crate::cluster::connect::Cluster;
 
@@ -29,6 +30,10 @@ pub(super) async fn read(cluster: &Cluster, namespace: &str, hpa: &Hpa) -> anyho
     let group = version.split_once('/').map_or("", |(group, _)| group);
     let right = Right::new("get", group, &format!("{plural}/scale"), namespace);
     let scale: Value = match ask(cluster, &path, right).await {
+        Err(AskError::NotFound(message)) if is_unserved(&message) => bail!(
+            "nothing scales {kind} {}: a {kind} has no scale; name something that has one in the HPA's spec.scaleTargetRef",
+            hpa.target.name
+        ),
         Err(AskError::NotFound(message)) => bail!(
             "nothing scales {kind} {}: the HPA finds no such target ({message}); make it, or name another in the HPA's \
              spec.scaleTargetRef",

@@ -115,7 +115,7 @@ impl<'a> Told<'a> {
         let facts = self.facts;
         let name = &facts.target.name;
         let has = format!("{name} has {}", count(facts.replicas(), "replica"));
-        if let Some(refused) = self.scale_refused(&has) {
+        if let Some(refused) = self.scale_refused() {
             return refused;
         }
         if let Some(parted) = facts.real.as_ref().and_then(|real| real.parted.as_deref()) {
@@ -143,7 +143,7 @@ impl<'a> Told<'a> {
     }
 
     /// Where the HPA could not read the scale of its target, or not write it: then nothing else matters.
-    fn scale_refused(self, has: &str) -> Option<String> {
+    fn scale_refused(self) -> Option<String> {
         let facts = self.facts;
         let refused = facts.real.as_ref()?.failure("AbleToScale")?;
         let (kind, name) = (&facts.target.kind, &facts.target.name);
@@ -153,11 +153,19 @@ impl<'a> Told<'a> {
                 refused.message,
                 count(facts.spec_replicas, "replica")
             ),
-            "FailedUpdateScale" => format!(
-                "{has} and keeps them, where this arithmetic gives {}: the HPA could not write the scale of {kind} {name} \
-                 ({})",
-                facts.outcome.desired_replicas, refused.message
-            ),
+            "FailedUpdateScale" => {
+                let ours = facts.outcome.desired_replicas;
+                // Without the adapter nothing is known of what the HPA wanted.
+                let gives = match ours == facts.spec_replicas {
+                    true => String::new(),
+                    false => format!(", where this arithmetic gives {ours}"),
+                };
+                format!(
+                    "{name} has {} and keeps them{gives}: the HPA could not write the scale of {kind} {name} ({})",
+                    count(facts.spec_replicas, "replica"),
+                    refused.message
+                )
+            }
             _ => return None,
         })
     }
