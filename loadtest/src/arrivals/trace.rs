@@ -102,12 +102,17 @@ impl Trace {
 
     /// The longest time for which one rate holds, where that is so much longer than usual that lines must be missing.
     pub fn gap(&self) -> Option<Duration> {
-        let mut lengths: Vec<Duration> = self.steps.iter().map(|(_, length)| *length).collect();
-        lengths.sort_unstable();
-        let usual = *lengths.get(lengths.len() / 2)?;
-        let longest = lengths.last().copied();
-        longest.filter(|longest| usual.saturating_mul(GAP_TIMES) < *longest)
+        let longest = self.steps.iter().map(|(_, length)| *length).max()?;
+        (usual(&self.steps)?.saturating_mul(GAP_TIMES) < longest).then_some(longest)
     }
+}
+
+/// How long a rate usually holds: the lower median.
+fn usual(steps: &[(f64, Duration)]) -> Option<Duration> {
+    let mut lengths: Vec<Duration> = steps.iter().map(|(_, length)| *length).collect();
+    lengths.sort_unstable();
+    let middle = lengths.len().checked_sub(1)? / 2;
+    lengths.get(middle).copied()
 }
 
 fn starts_with_word(content: &str) -> bool {
@@ -165,7 +170,8 @@ fn read_row(content: &str) -> Result<Option<(f64, Option<f64>)>, String> {
     }
 }
 
-/// Rows of seconds and rates: each rate holds until the next row, and the last as long as the one before it.
+/// Rows of seconds and rates: each rate holds until the next row, and the last as long as the one before it, or as usual
+/// where that one was a gap.
 fn intervals(rows: &[(usize, f64, Option<f64>)]) -> Result<Vec<(f64, Duration)>, TraceError> {
     let mut steps: Vec<(f64, Duration)> = Vec::with_capacity(rows.len());
     for pair in rows.windows(2) {
@@ -180,10 +186,15 @@ fn intervals(rows: &[(usize, f64, Option<f64>)]) -> Result<Vec<(f64, Duration)>,
         }
         steps.push((rate.unwrap_or_default(), length(to - from)?));
     }
-    let (Some(last), Some(before)) = (rows.last(), steps.last()) else {
+    let (Some(last), Some((_, before)), Some(usual)) = (rows.last(), steps.last(), usual(&steps))
+    else {
         return Err(TraceError::Short);
     };
-    steps.push((last.2.unwrap_or_default(), before.1));
+    let held = match usual.saturating_mul(GAP_TIMES) < *before {
+        true => usual,
+        false => *before,
+    };
+    steps.push((last.2.unwrap_or_default(), held));
     Ok(steps)
 }
 
