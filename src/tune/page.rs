@@ -213,8 +213,8 @@ fn frontier(out: &mut String, told: &Told) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "</div>\n<p class=\"note\">What is left and below is better; nothing that was tried is both cheaper and better than the \
-         dashed line. What costs far more than the best that was found is left out here. The {}.</p>",
+        "</div>\n<p class=\"note\">What is left and below is better; of what was played as often, nothing is both cheaper and \
+         better than the dashed line, which leads through the recommended one in any case. What costs far more than the best that was found is left out here. The {}.</p>",
         summary::SEEDS_TOLD
     )?;
     table(out, &summary::frontier_rows(told))?;

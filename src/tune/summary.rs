@@ -57,7 +57,8 @@ pub(super) fn text(told: &Told) -> String {
     text.push_str("\nFound\n");
     table(&mut text, &comparison(told));
     text.push_str(
-        "\nThe frontier: nothing that was tried is both cheaper and better than one of these\n",
+        "\nThe frontier: of what was played as often, nothing is both cheaper and better than one of these, to which the\n\
+         recommended one belongs in any case\n",
     );
     for line in patch::folded(&format!("({SEEDS_TOLD})"), COLUMNS) {
         let _ = writeln!(text, "{line}");
