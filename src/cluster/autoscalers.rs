@@ -178,6 +178,8 @@ impl Autoscalers {
         // Of one that there is no room for the book is told all the same: it counts it.
         if read.wanted.bytes() <= WANTED_BYTES_MAX {
             self.targets.want(&id, target);
+        } else {
+            self.targets.forget(&id);
         }
         self.tell(News::Object(id, Box::new(read))).await
     }
