@@ -44,6 +44,18 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "tests/cluster/uninstall.rs runs it",
     ),
     (
+        "kubectl create namespace taffrail",
+        "it is the first of three for KEDA, and the test cluster has that namespace",
+    ),
+    (
+        "kubectl get secret kedaorg-certs -n keda -o 'jsonpath={.data.ca\\.crt}' | base64 --decode > ca.crt",
+        "it needs KEDA",
+    ),
+    (
+        "kubectl create configmap delegate-ca -n taffrail --from-file=ca.crt",
+        "it needs the file of KEDA",
+    ),
+    (
         "kubectl apply -n shop -f requestmetrics.yaml",
         "it needs KEDA, which is no program of the test cluster",
     ),

@@ -20,11 +20,12 @@ const OF_THE_SCHEMA: [(&str, &[&str]); 37] = [
         &["'/revisionHistoryLimit': got string, want integer"],
     ),
     (
-        "image: {tags: v1, tag: 1.0, registry: 'https://r.example.com', digest: 'sha256:abc', pullPolicy: always}",
+        "image: {tags: v1, tag: 1.0, registry: 'https://r.example.com', repository: 'taffrail:v1', digest: 'sha256:abc', pullPolicy: always}",
         &[
             "'/image': additional properties 'tags' not allowed",
             "'/image/tag': got number, want string",
             "'/image/registry': 'https://r.example.com' does not match",
+            "'/image/repository': 'taffrail:v1' does not match",
             "'/image/digest': 'sha256:abc' does not match",
             "'/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'",
         ],
@@ -133,10 +134,11 @@ const OF_THE_SCHEMA: [(&str, &[&str]); 37] = [
         ],
     ),
     (
-        "livenessProbe: {periodSecond: 5, timeoutSeconds: 0}",
+        "livenessProbe: {periodSecond: 5, timeoutSeconds: 0, successThreshold: 2}",
         &[
             "'/livenessProbe': additional properties 'periodSecond' not allowed",
             "'/livenessProbe/timeoutSeconds': minimum: got 0, want 1",
+            "'/livenessProbe/successThreshold': maximum: got 2, want 1",
         ],
     ),
     // Helm takes a default away with null; there are none to do without.
@@ -200,14 +202,18 @@ const OF_THE_SCHEMA: [(&str, &[&str]); 37] = [
 
 /// What is wrong about two values at once, and what the chart then says. What belongs to a trap or to a mode of the
 /// certificate is refused in the tests of those.
-const OF_TEMPLATES: [(&str, &str); 13] = [
+const OF_TEMPLATES: [(&str, &str); 14] = [
     (
         "fullnameOverride: 'true'",
         "fullnameOverride has to be set to another name: to YAML, true is no text",
     ),
     (
         "commonLabels: {app.kubernetes.io/name: other}",
-        "commonLabels has app.kubernetes.io/name, which the chart sets itself",
+        "commonLabels has app.kubernetes.io/name, which the chart sets itself: nameOverride and",
+    ),
+    (
+        "commonLabels: {helm.sh/chart: other}",
+        "commonLabels has helm.sh/chart, which the chart sets itself: leave it out",
     ),
     (
         "podLabels: {app.kubernetes.io/instance: other}",
@@ -275,6 +281,10 @@ fn a_key_that_is_none_and_a_value_of_another_kind_are_refused_by_name() {
             assert!(said.contains(part), "{yaml}: no {part:?} in:\n{said}");
         }
     }
+    // The slash between registry and repository is the chart's.
+    let said = refused(&["--set=image.registry=ghcr.io/acme/"]);
+    let part = "'/image/registry': 'ghcr.io/acme/' does not match";
+    assert!(said.contains(part), "{said}");
 }
 
 #[test]
@@ -349,11 +359,37 @@ nodeSelector: null
 resources: {requests: {cpu: 1, memory: 134217728, ephemeral-storage: 1Gi}, limits: {cpu: 1.5}}
 tolerations: [{operator: Exists}, {key: a, value: b, effect: NoExecute, tolerationSeconds: 60}]
 podDisruptionBudget: {maxUnavailable: 50%}
+verticalPodAutoscaler: {enabled: true, updateMode: Auto}
 podSecurityContext: {supplementalGroups: [7], fsGroupChangePolicy: OnRootMismatch}
 securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}
 extraArgs: [--allow-loopback, --replica=one]
 env: [{name: my.variable-1, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]
 logLevel: 'taffrail=debug # quiet: no'
+tls:
+  mode: existing-secret
+  existingSecret:
+    name: adapter-tls
+    caBundle: |
+      # The first - of two.
+      subject=CN = one
+      -----BEGIN CERTIFICATE-----
+      QUJD
+      -----END CERTIFICATE-----
+
+      # The second.
+      -----BEGIN CERTIFICATE-----
+      QUJD
+      -----END CERTIFICATE-----
+# Keys whose values are all commented out.
+imagePullSecrets:
+podAnnotations:
+deploymentAnnotations:
+allowRedis:
+extraVolumes:
+extraVolumeMounts:
+extraObjects:
+metrics:
+  readers:
 ";
     let objects = rendered(&["--values", path(&values(yaml))]);
     let pod = &objects::one(&objects, "Deployment", "taffrail")["spec"]["template"];
@@ -369,4 +405,11 @@ logLevel: 'taffrail=debug # quiet: no'
         assert!(args.iter().any(|it| *it == arg), "{args:?}");
     }
     assert_eq!(objects::of_kind(&objects, "PodDisruptionBudget").count(), 0);
+}
+
+#[test]
+fn a_repository_may_have_its_registry_before_it_and_its_port() {
+    let objects = rendered(&["--set=image.repository=localhost:5001/taffrail,image.tag=v1"]);
+    let pod = &objects::one(&objects, "Deployment", "taffrail")["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["image"], "localhost:5001/taffrail:v1");
 }

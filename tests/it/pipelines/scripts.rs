@@ -206,10 +206,23 @@ fn a_chart_that_is_pushed_names_the_images_that_were_pushed_with_it() {
         images(&rendered)[0]
     );
     let readme = tools::stdout("helm", &["show", "readme", package]);
-    let row = readme
-        .lines()
-        .find(|line| line.starts_with("| `image.registry`"));
-    assert!(row.unwrap().ends_with("| `\"ghcr.io/owner\"` |"), "{row:?}");
+    let runbooks = format!("{address}/blob/v{version}/dashboards/runbooks.md");
+    for (value, default) in [
+        ("image.registry", "ghcr.io/owner"),
+        ("metrics.prometheusRule.runbookBase", runbooks.as_str()),
+    ] {
+        let row = readme
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{value}`")));
+        let ends = format!("| `\"{default}\"` |");
+        assert!(row.unwrap().ends_with(&ends), "{row:?}");
+    }
+    let with_alerts = "--set=metrics.prometheusRule.enabled=true";
+    let rendered = tools::stdout("helm", &["template", "taffrail", package, with_alerts]);
+    assert!(
+        rendered.contains(&format!("runbook_url: {runbooks}#")),
+        "{rendered}"
+    );
 }
 
 /// What `gh` is asked, when it answers that nothing is there yet, and when it answers that everything is.

@@ -152,9 +152,16 @@ fn t_07_a_rollout_scales_as_the_deployment_does_and_its_canary_can_be_read_alone
     let deployment = prod.one("Deployment", "hello");
     let rollout = objects::one(&objects, "Rollout", "hello");
     assert_eq!(rollout["apiVersion"], "argoproj.io/v1alpha1");
-    for same in ["/spec/template", "/spec/selector"] {
-        assert_eq!(at(rollout, same), at(deployment, same));
-    }
+    assert_eq!(
+        at(rollout, "/spec/selector"),
+        at(deployment, "/spec/selector")
+    );
+    // The label by which the controller tells versions apart is another one than a Deployment's.
+    let template = at(deployment, "/spec/template").to_string();
+    assert_eq!(
+        at(rollout, "/spec/template").to_string(),
+        template.replace("\"pod-template-hash\"", "\"rollouts-pod-template-hash\"")
+    );
     assert!(at(rollout, "/spec/replicas").is_null());
     assert_eq!(objects::of_kind(&objects, "Deployment").count(), 0);
     let hpa = objects::one(&objects, "HorizontalPodAutoscaler", "hello");
