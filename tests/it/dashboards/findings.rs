@@ -230,7 +230,15 @@ async fn options_of(
     }
 }
 
-/// All answers, once those are empty that should be, and no others; or as they are when that takes too long, for the tests to
+/// Numbers that come to what the story says some scrapes after there is one, which is why they are waited for.
+const LATE: [(Phase, &str, f64); 3] = [
+    (Phase::TargetsLost, "fleet: Not scaling A", 2.0),
+    (Phase::TargetsLost, "fleet: Metrics missing A", 3.0),
+    // It has to go up and down three times.
+    (Phase::AdapterLost, "fleet: Swinging A", 1.0),
+];
+
+/// All answers, once those are empty that should be, and no others, and late ones have come; or as they are when that takes too long, for the tests to
 /// tell, and whether it did not.
 async fn settle(
     prometheus: &PrometheusServer,
@@ -250,7 +258,12 @@ async fn settle(
             empty::is_expected(phase, place, &questions[place])
                 .is_none_or(|wanted| wanted == series.is_empty())
         };
-        let is_settled = answers.iter().all(is_expected);
+        let has_come = |(_, place, wanted): &(Phase, &str, f64)| {
+            let series = answers.get(*place);
+            series.is_some_and(|series| series.iter().any(|one| one.value() == *wanted))
+        };
+        let mut late = LATE.iter().filter(|(of, ..)| *of == phase);
+        let is_settled = answers.iter().all(is_expected) && late.all(has_come);
         if is_settled || PATIENCE < begun.elapsed() {
             return (answers, is_settled);
         }
