@@ -286,6 +286,16 @@ mod tests {
         assert_eq!(Trace::read("0,1\n15,2\n30,1\n").unwrap().gap(), None);
         let with_gap = Trace::read("0,1\n15,2\n7230,1\n7245,1\n").unwrap();
         assert_eq!(with_gap.gap(), Some(Duration::from_secs(7215)));
+        // The rate after a gap does not hold for as long as it.
+        let last = |text: &str| Trace::read(text).unwrap().steps.last().copied();
+        assert_eq!(
+            last("0,10\n15,10\n30,10\n3600,500\n"),
+            Some((500.0, Duration::from_secs(15)))
+        );
+        assert_eq!(
+            last("0,10\n15,10\n45,20\n"),
+            Some((20.0, Duration::from_secs(30)))
+        );
     }
 
     #[test]

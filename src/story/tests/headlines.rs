@@ -149,8 +149,9 @@ fn where_the_hpa_decided_otherwise_both_numbers_are_said() {
 
 #[test]
 fn a_scale_that_cannot_be_read_or_written_goes_before_everything_else() {
-    let failing = |reason: &str| {
+    let failing = |reason: &str, wanted: i32| {
         let mut facts = Watched::new(spec(&[latency()]), 4).sync(&[ms(347)]);
+        facts.outcome.desired_replicas = wanted;
         facts.real = Some(super::super::facts::Real {
             current_replicas: 4,
             desired_replicas: 4,
@@ -166,13 +167,18 @@ fn a_scale_that_cannot_be_read_or_written_goes_before_everything_else() {
         headline(&facts)
     };
     assert_eq!(
-        failing("FailedGetScale"),
+        failing("FailedGetScale", 6),
         "nothing scales Deployment users: the HPA cannot read its scale (no); it had 4 replicas when the HPA last could"
     );
     assert_eq!(
-        failing("FailedUpdateScale"),
+        failing("FailedUpdateScale", 6),
         "users has 4 replicas and keeps them, where this arithmetic gives 6: the HPA could not write the scale of \
          Deployment users (no)"
+    );
+    // Whoever asks without the adapter knows nothing of what the HPA wanted.
+    assert_eq!(
+        failing("FailedUpdateScale", 4),
+        "users has 4 replicas and keeps them: the HPA could not write the scale of Deployment users (no)"
     );
 }
 
